@@ -1,0 +1,185 @@
+//! Options that several commands share.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use warmboot::{
+    Condition, Limits, MachineSpec, Places,
+    machine::{DEFAULT_LIMIT_TIME, Path},
+    scenario::{
+        drives::DriveSpec,
+        firmware,
+        problem::InputError,
+        session::{Act, Action, Plan},
+        spec::DEBUG_EXIT,
+    },
+};
+
+/// Which machine.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Machine")]
+pub(crate) struct MachineArguments {
+    /// Machine type; `warmboot machines` lists them [default: pc-i440fx-7.2]
+    #[arg(long, value_name = "NAME")]
+    machine: Option<String>,
+    /// Emulator generation to behave like [default: qemu]
+    #[arg(long, value_name = "NAME")]
+    emulator: Option<String>,
+    /// CPU model [default: the machine type's]
+    #[arg(long, value_name = "NAME")]
+    cpu: Option<String>,
+    /// Number of processors [default: 1]
+    #[arg(long, value_name = "N")]
+    cpus: Option<u32>,
+    /// Memory, with a binary suffix (64M, 1G); without one, MiB [default: 128M]
+    #[arg(long, value_name = "SIZE", value_parser = warmboot::machine::memory)]
+    memory: Option<u64>,
+    /// Firmware: a known name, rom:NAME for one of our own, or a path [default: seabios-256k]
+    #[arg(long, value_name = "NAME|PATH")]
+    firmware: Option<String>,
+    /// Look for firmware here first
+    #[arg(long, value_name = "FOLDER")]
+    firmware_dir: Option<PathBuf>,
+    /// Option ROM: a known name, rom:NAME, or a path (may be repeated)
+    #[arg(long, value_name = "NAME|PATH")]
+    option_rom: Vec<String>,
+    /// A drive: ide0-0=disk.img, ide1-0=cd.iso, floppy0=a.img; the image may also be rom:NAME or
+    /// zero:8M; then ,readonly ,latency=50ms ,write (may be repeated)
+    #[arg(long, value_name = "SLOT=IMAGE[,OPTION]", value_parser = DriveSpec::parse)]
+    drive: Vec<DriveSpec>,
+    /// A CD-ROM image at ide1-0
+    #[arg(long, value_name = "IMAGE")]
+    cdrom: Option<String>,
+    /// Boot order: a floppy, c hard disk, d CD-ROM, n network [default: cad]
+    #[arg(long, value_name = "ORDER")]
+    boot: Option<String>,
+    /// Add the debug-exit port, at 0xf4 unless another is named
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, value_parser = port)]
+    debug_exit: Option<Option<u16>>,
+    /// Execute one instruction at a time without caches: slower, the same digest
+    #[arg(long)]
+    plain: bool,
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u16::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| "expected a port from 0 to 0xffff".to_owned())
+}
+
+impl MachineArguments {
+    /// The machine they describe; with `serial`, COM1 too.
+    pub(crate) fn spec(&self, serial: bool) -> MachineSpec {
+        let mut spec = MachineSpec::default();
+        let text = |given: &Option<String>, default: String| given.clone().unwrap_or(default);
+        spec.machine = text(&self.machine, spec.machine);
+        spec.emulator = text(&self.emulator, spec.emulator);
+        spec.cpu = self.cpu.clone().or(spec.cpu);
+        spec.cpus = self.cpus.unwrap_or(spec.cpus);
+        spec.memory = self.memory.unwrap_or(spec.memory);
+        spec.firmware = text(&self.firmware, spec.firmware);
+        spec.option_roms.clone_from(&self.option_rom);
+        spec.drives.clone_from(&self.drive);
+        if let Some(image) = &self.cdrom {
+            spec.drives.push(DriveSpec {
+                cdrom: true,
+                ..DriveSpec::new("ide1-0", image)
+            });
+        }
+        spec.boot = text(&self.boot, spec.boot);
+        spec.serial = serial;
+        spec.debug_exit = self.debug_exit.map(|port| port.unwrap_or(DEBUG_EXIT));
+        spec.path = if self.plain {
+            Path::Plain
+        } else {
+            Path::Cached
+        };
+        spec
+    }
+
+    /// Where the files they name are looked for.
+    pub(crate) fn places(&self) -> Result<Places, InputError> {
+        places(self.firmware_dir.as_ref())
+    }
+}
+
+/// Where firmware is looked for when `folder` was named.
+pub(crate) fn places(folder: Option<&PathBuf>) -> Result<Places, InputError> {
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        return Err(InputError::new(format!(
+            "--firmware-dir `{}` is not a folder",
+            folder.display()
+        )));
+    }
+    let firmware_folders = folder
+        .cloned()
+        .into_iter()
+        .chain(firmware::download_folders())
+        .collect();
+    Ok(Places {
+        firmware_folders,
+        base: PathBuf::new(),
+    })
+}
+
+/// How far to run, and what to do on the way.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Run")]
+pub(crate) struct RunArguments {
+    /// End when this is met: debug:TEXT, serial:TEXT, screen:TEXT, port:0x80=0x55, address:0x7c00,
+    /// address:f000:fff0, instructions:N, time:500ms, halt, shutdown, reset (may be repeated: the
+    /// first one met ends the run)
+    #[arg(long, value_name = "CONDITION")]
+    until: Vec<Condition>,
+    /// End after N instructions since power-on (K, M, G are decimal)
+    #[arg(long, value_name = "N", value_parser = warmboot::machine::count)]
+    limit: Option<u64>,
+    /// End after this much virtual time since power-on [default: 1h]
+    #[arg(long, value_name = "TIME", value_parser = warmboot::machine::time)]
+    limit_time: Option<u64>,
+    /// Press keys when a condition is first met: ctrl-alt-delete@debug:TEXT (may be repeated)
+    #[arg(long, value_name = "KEY@CONDITION", value_parser = Action::press)]
+    press: Vec<Action>,
+    /// Reset when a condition is first met: system@instructions:5M (may be repeated; `warmboot
+    /// machines` lists the paths)
+    #[arg(long, value_name = "PATH@CONDITION", value_parser = Action::reset)]
+    reset: Vec<Action>,
+}
+
+/// Instructions between two looks at the keyboard, the terminal and the logs.
+const SLICE: u64 = 20_000_000;
+
+impl RunArguments {
+    /// The plan they describe.
+    pub(crate) fn plan(&self) -> Plan {
+        let limits = Limits {
+            instructions: self.limit,
+            time: Some(self.limit_time.unwrap_or(DEFAULT_LIMIT_TIME)),
+            slice: Some(SLICE),
+        };
+        let actions = self.press.iter().chain(&self.reset).cloned().collect();
+        Plan {
+            until: self.until.clone(),
+            actions,
+            limits,
+        }
+    }
+
+    /// Whether anything was said about how far to run.
+    pub(crate) fn says_anything(&self) -> bool {
+        !self.until.is_empty() || self.limit.is_some() || self.limit_time.is_some()
+    }
+
+    /// Action number `index` of [`RunArguments::plan`] as it was written.
+    pub(crate) fn action_text(&self, index: usize) -> String {
+        self.plan()
+            .actions
+            .get(index)
+            .map_or(String::new(), |action| match &action.act {
+                Act::Press(keys) => format!("--press {keys}@{}", action.at),
+                Act::Reset(path) => format!("--reset {path}@{}", action.at),
+            })
+    }
+}

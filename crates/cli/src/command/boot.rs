@@ -1,0 +1,274 @@
+//! `warmboot boot`: one machine, run to its end.
+
+use std::{
+    fs,
+    io::{self, Seek, SeekFrom, Write},
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use serde::Serialize;
+use warmboot::{
+    Machine, MachineSpec, Places,
+    machine::PowerState,
+    scenario::{
+        problem::InputError,
+        session::{self, End, Finish},
+    },
+};
+
+use super::{
+    Outcome,
+    arguments::{MachineArguments, RunArguments},
+    interrupt,
+    output::{self, Sink},
+    progress::Progress,
+};
+
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    machine: MachineArguments,
+    #[command(flatten)]
+    run: RunArguments,
+    /// Add COM1; what the guest sends goes to this file, or with `-` to standard output
+    #[arg(long, value_name = "FILE", num_args = 0..=1, help_heading = "Machine")]
+    serial: Option<Option<String>>,
+    /// What the guest writes to the debug port 0x402 goes to this file, or with `-` to standard output
+    #[arg(long, value_name = "FILE", help_heading = "Machine")]
+    debugcon: Option<String>,
+    /// Print one JSON object with digest, instructions, times and how the run ended
+    #[arg(long, help_heading = "Look")]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    machine: &'a str,
+    emulator: &'a str,
+    firmware: &'a str,
+    memory: u64,
+    ended_by: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    debug_exit: Option<u32>,
+    power: &'static str,
+    instructions: u64,
+    virtual_time_ns: u64,
+    wall_ms: u64,
+    digest: String,
+    state_digest: String,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
+    let start = Instant::now();
+    let places = arguments.machine.places()?;
+    let spec = arguments.machine.spec(arguments.serial.is_some());
+    let debugcon = arguments.debugcon.as_deref().map(Sink::open).transpose()?;
+    let serial = arguments
+        .serial
+        .iter()
+        .flatten()
+        .next()
+        .map(|name| Sink::open(name))
+        .transpose()?;
+    let mut machine = Machine::new(&spec.config(&places)?)?;
+
+    interrupt::listen();
+    let mut live = Live {
+        debug: debugcon
+            .as_ref()
+            .is_some_and(Sink::is_standard)
+            .then_some(0),
+        serial: serial.as_ref().is_some_and(Sink::is_standard).then_some(0),
+        closed: false,
+        failed: None,
+    };
+    let speaks = live.debug.is_some() || live.serial.is_some();
+    let progress = Progress::new(None, !speaks);
+    let finish = session::drive(&mut machine, &arguments.run.plan(), &mut |machine| {
+        progress.instructions(machine.instructions());
+        live.print(machine) && !interrupt::asked()
+    });
+    progress.finish();
+    let finish = finish?;
+    if let Some(error) = live.failed {
+        return Err(error);
+    }
+
+    for (sink, log) in [
+        (debugcon, machine.debug_log()),
+        (serial, machine.serial_log()),
+    ] {
+        if let Some(sink) = sink.filter(|sink| !sink.is_standard()) {
+            sink.finish(log)?;
+        }
+    }
+    write_back(&spec, &places, &machine)?;
+    let wall = start.elapsed();
+    let report = Report {
+        machine: &spec.machine,
+        emulator: &spec.emulator,
+        firmware: &spec.firmware,
+        memory: spec.memory,
+        ended_by: &finish.ended_by,
+        debug_exit: finish.debug_exit,
+        power: power(machine.power()),
+        instructions: machine.instructions(),
+        virtual_time_ns: machine.virtual_time(),
+        wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+        digest: machine.digest(),
+        state_digest: machine.state_digest(),
+    };
+    if arguments.json {
+        let mut text =
+            serde_json::to_string(&report).map_err(|error| InputError::new(error.to_string()))?;
+        text.push('\n');
+        output::print(text.as_bytes())?;
+    } else {
+        let text = report.text(wall);
+        // Where the guest's own words are the data, the summary is a message.
+        if speaks {
+            output::complain(text.trim_end())
+        } else {
+            output::print(text.as_bytes()).map(|_| ())?
+        }
+    }
+    Ok(conclude(&finish, arguments))
+}
+
+/// Says what was not as expected, and gives the outcome.
+fn conclude(finish: &Finish, arguments: &Arguments) -> Outcome {
+    for &index in &finish.undone {
+        output::complain(&format!(
+            "warning: {}: the run ended before that",
+            arguments.run.action_text(index)
+        ));
+    }
+    let plan = arguments.run.plan();
+    match finish.end {
+        End::Met => Outcome::Expected,
+        End::Stopped if plan.until.is_empty() => Outcome::Expected,
+        End::Stopped => {
+            output::complain(&format!(
+                "ended by {} before any --until condition was met",
+                finish.ended_by
+            ));
+            Outcome::Unexpected
+        }
+        End::Limit => {
+            let limit = match (
+                finish.ended_by.as_str(),
+                plan.limits.instructions,
+                plan.limits.time,
+            ) {
+                ("limit", Some(count), _) => format!("{count} instructions"),
+                (_, _, Some(time)) => format!("{} of virtual time", seconds(time)),
+                _ => "the run".to_owned(),
+            };
+            output::complain(&format!("the limit of {limit} was met"));
+            Outcome::Unexpected
+        }
+        End::Interrupted => {
+            output::complain("interrupted");
+            Outcome::Unexpected
+        }
+    }
+}
+
+/// What the guest says, as it says it.
+struct Live {
+    /// How much of each log has been printed, for those that go to standard output.
+    debug: Option<usize>,
+    serial: Option<usize>,
+    closed: bool,
+    failed: Option<InputError>,
+}
+
+impl Live {
+    /// Prints what is new; false when nobody reads it any more.
+    fn print(&mut self, machine: &Machine) -> bool {
+        for (printed, log) in [
+            (&mut self.debug, machine.debug_log()),
+            (&mut self.serial, machine.serial_log()),
+        ] {
+            let Some(printed) = printed else { continue };
+            let new = log.get(*printed..).unwrap_or_default();
+            *printed = log.len();
+            match output::print(new) {
+                Ok(open) => self.closed |= !open,
+                Err(error) => self.failed = Some(error),
+            }
+        }
+        !self.closed && self.failed.is_none()
+    }
+}
+
+/// Brings what the guest wrote to drives with `,write` to their files.
+fn write_back(spec: &MachineSpec, places: &Places, machine: &Machine) -> Result<(), InputError> {
+    for drive in spec.drives.iter().filter(|drive| drive.write_back) {
+        let path = drive.path(places);
+        let fail = |error: io::Error| {
+            InputError::new(format!("cannot write image `{}`: {error}", path.display()))
+        };
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .map_err(fail)?;
+        let size = file.metadata().map_err(fail)?.len();
+        for (offset, bytes) in machine.disk_writes(drive.at.parse()?) {
+            // The last sector of an image of odd size reaches past its end.
+            let room = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
+            let bytes = bytes.get(..room.min(bytes.len())).unwrap_or_default();
+            file.seek(SeekFrom::Start(offset))
+                .and_then(|_| file.write_all(bytes))
+                .map_err(fail)?;
+        }
+        file.sync_all().map_err(fail)?;
+    }
+    Ok(())
+}
+
+fn power(state: PowerState) -> &'static str {
+    match state {
+        PowerState::On => "on",
+        PowerState::Off => "off",
+        PowerState::Suspended => "suspended",
+    }
+}
+
+fn seconds(nanoseconds: u64) -> String {
+    format!(
+        "{}.{:09} s",
+        nanoseconds / 1_000_000_000,
+        nanoseconds % 1_000_000_000
+    )
+}
+
+impl Report<'_> {
+    /// For a person.
+    fn text(&self, wall: Duration) -> String {
+        let mips = self.instructions as f64 / 1e6 / wall.as_secs_f64().max(1e-9);
+        let exit = self
+            .debug_exit
+            .map_or(String::new(), |status| format!(" with status {status}"));
+        format!(
+            "machine       {} on {}, {} MiB, firmware {}\n\
+             ended by      {}{exit}\n\
+             instructions  {} in {:.3} s ({mips:.0} MIPS)\n\
+             virtual time  {}\n\
+             digest        {}\n\
+             state digest  {}\n",
+            self.machine,
+            self.emulator,
+            self.memory >> 20,
+            self.firmware,
+            self.ended_by,
+            self.instructions,
+            wall.as_secs_f64(),
+            seconds(self.virtual_time_ns),
+            self.digest,
+            self.state_digest
+        )
+    }
+}

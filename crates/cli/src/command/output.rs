@@ -1,0 +1,126 @@
+//! Standard output that may be closed, and files that appear whole or not at all.
+
+use std::{
+    fs::{self, File},
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+};
+
+use tempfile::NamedTempFile;
+use warmboot::scenario::problem::InputError;
+
+/// Writes data to standard output. False when nobody reads it any more.
+///
+/// # Errors
+/// Any other failure, such as a full disk.
+pub(crate) fn print(bytes: &[u8]) -> Result<bool, InputError> {
+    let mut output = io::stdout().lock();
+    match output.write_all(bytes).and_then(|()| output.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(InputError::new(format!(
+            "cannot write to standard output: {error}"
+        ))),
+    }
+}
+
+/// Writes a message to standard error, if anyone listens.
+pub(crate) fn complain(message: &str) {
+    let _ = writeln!(io::stderr().lock(), "{message}");
+}
+
+/// Whether a progress bar has a place.
+pub(crate) fn can_show_progress() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Where `FILE` or `-` goes.
+#[derive(Debug)]
+pub(crate) enum Sink {
+    /// Standard output.
+    Standard,
+    /// A regular file, written beside its place and renamed when it is complete.
+    Replace { path: PathBuf, file: NamedTempFile },
+    /// A device or a pipe, written directly.
+    Direct { path: PathBuf, file: File },
+}
+
+impl Sink {
+    /// Opens `name` for writing, so that what cannot be written is said before a long run.
+    ///
+    /// # Errors
+    /// One sentence with the name.
+    pub(crate) fn open(name: &str) -> Result<Sink, InputError> {
+        if name == "-" {
+            return Ok(Sink::Standard);
+        }
+        let path = PathBuf::from(name);
+        let fail = |error: io::Error| InputError::new(format!("cannot write `{name}`: {error}"));
+        match fs::metadata(&path) {
+            Ok(there) if there.is_dir() => Err(InputError::new(format!(
+                "cannot write `{name}`: it is a directory"
+            ))),
+            Ok(there) if !there.is_file() => {
+                let file = fs::OpenOptions::new()
+                    .write(true)
+                    .open(&path)
+                    .map_err(fail)?;
+                Ok(Sink::Direct { path, file })
+            }
+            there => {
+                // A file that may not be written must not be replaced either.
+                if there.is_ok() {
+                    fs::OpenOptions::new()
+                        .write(true)
+                        .open(&path)
+                        .map_err(fail)?;
+                }
+                // Behind a symbolic link, the file it leads to is replaced, not the link.
+                let path = fs::canonicalize(&path).unwrap_or(path);
+                let folder = path
+                    .parent()
+                    .filter(|folder| !folder.as_os_str().is_empty());
+                let file = temporary(folder.unwrap_or(Path::new("."))).map_err(fail)?;
+                Ok(Sink::Replace { path, file })
+            }
+        }
+    }
+
+    /// Whether this is standard output.
+    pub(crate) fn is_standard(&self) -> bool {
+        matches!(self, Sink::Standard)
+    }
+
+    /// Writes all of it and, for a file, puts it in its place.
+    ///
+    /// # Errors
+    /// One sentence with the name; then what was there before is still there.
+    pub(crate) fn finish(self, bytes: &[u8]) -> Result<(), InputError> {
+        let fail = |path: &Path, error: &dyn std::fmt::Display| {
+            InputError::new(format!("cannot write `{}`: {error}", path.display()))
+        };
+        match self {
+            Sink::Standard => print(bytes).map(|_| ()),
+            Sink::Direct { path, mut file } => {
+                file.write_all(bytes).map_err(|error| fail(&path, &error))
+            }
+            Sink::Replace { path, mut file } => {
+                file.write_all(bytes)
+                    .and_then(|()| file.as_file().sync_all())
+                    .map_err(|error| fail(&path, &error))?;
+                file.persist(&path)
+                    .map(|_| ())
+                    .map_err(|error| fail(&path, &error.error))
+            }
+        }
+    }
+}
+
+/// A temporary file in `folder` with the permissions any new file would have.
+fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".warmboot-");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
+}

@@ -1,0 +1,174 @@
+//! The command as users meet it: exit statuses, what goes where, and bad input of every kind.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use rstest::rstest;
+
+fn warmboot(arguments: &[&str], folder: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_warmboot"))
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the command starts")
+}
+
+/// A folder with files to be refused.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let write =
+        |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).expect("a file");
+    write("empty.bin", &[]);
+    write("odd.bin", &[0; 1000]);
+    write("huge.bin", &vec![0; (16 << 20) + 65536]);
+    write("bad.toml", b"[[step]]\nrun-untill = \"halt\"\n");
+    write("not-text.toml", &[0xff, 0xfe]);
+    write(
+        "no-rom.toml",
+        b"[machine]\nfirmware = \"rom:nothing\"\n[[step]]\nrun-until = \"halt\"\n",
+    );
+    fs::create_dir(folder.path().join("nothing")).expect("a folder");
+    folder
+}
+
+#[rstest]
+#[case::no_command(&[], "Usage")]
+#[case::unknown_command(&["bot"], "bot")]
+#[case::later_option(&["boot", "--snapshot-out", "x"], "--snapshot-out")]
+#[case::firmware_missing(&["boot", "--firmware", "nowhere.bin"], "cannot read firmware `nowhere.bin`")]
+#[case::firmware_directory(&["boot", "--firmware", "./nothing"], "is a directory")]
+#[case::firmware_empty(&["boot", "--firmware", "empty.bin"], "is empty")]
+#[case::firmware_odd(&["boot", "--firmware", "odd.bin"], "multiple of 64 KiB")]
+#[case::firmware_huge(&["boot", "--firmware", "huge.bin"], "more than 16 MiB")]
+#[case::firmware_name(&["boot", "--firmware", "seabois"], "did you mean `seabios`")]
+#[case::rom_name(&["boot", "--firmware", "rom:helo"], "did you mean `hello`")]
+#[case::firmware_dir(&["boot", "--firmware-dir", "nowhere"], "is not a folder")]
+#[case::machine(&["boot", "--machine", "pc-i440fx-9", "--firmware", "rom:hello"], "unknown machine `pc-i440fx-9`")]
+#[case::emulator(&["boot", "--emulator", "kvm", "--firmware", "rom:hello"], "unknown emulator `kvm`")]
+#[case::cpu(&["boot", "--cpu", "z80", "--firmware", "rom:hello"], "z80")]
+#[case::cpus(&["boot", "--cpus", "many", "--firmware", "rom:hello"], "--cpus")]
+#[case::no_memory(&["boot", "--memory", "0", "--firmware", "rom:hello"], "memory")]
+#[case::memory_5_tib(&["boot", "--memory", "5T", "--firmware", "rom:hello"], "memory")]
+#[case::memory_overflow(&["boot", "--memory", "99999999999999999999T", "--firmware", "rom:hello"], "memory")]
+#[case::drive_missing(&["boot", "--firmware", "rom:hello", "--drive", "ide0-0=nowhere.img"], "cannot read image `nowhere.img`")]
+#[case::drive_slot(&["boot", "--firmware", "rom:hello", "--drive", "ide7-0=zero:1M"], "ide7-0")]
+#[case::drive_syntax(&["boot", "--firmware", "rom:hello", "--drive", "disk.img"], "SLOT=IMAGE")]
+#[case::drive_twice(&["boot", "--firmware", "rom:hello", "--drive", "ide1-0=zero:1M", "--cdrom", "rom:cd-hello"], "two drives at ide1-0")]
+#[case::condition(&["boot", "--until", "debgu:x"], "unknown condition `debgu:x`")]
+#[case::limit(&["boot", "--limit", "lots"], "`lots` is not a count")]
+#[case::limit_time(&["boot", "--limit-time", "5"], "`5` is not a time")]
+#[case::press(&["boot", "--press", "a"], "KEY@CONDITION")]
+#[case::press_key(&["boot", "--press", "nokey@halt"], "nokey")]
+#[case::reset(&["boot", "--reset", "hammer@halt"], "unknown reset path `hammer`")]
+#[case::debugcon(&["boot", "--firmware", "rom:hello", "--debugcon", "no/where/log"], "cannot write `no/where/log`")]
+#[case::run_nothing(&["run", "nowhere"], "cannot read `nowhere`")]
+#[case::run_empty_folder(&["run", "nothing"], "no scenario (*.toml) in `nothing`")]
+#[case::run_bad(&["run", "bad.toml"], "bad.toml:2:1")]
+#[case::run_not_text(&["run", "not-text.toml"], "is not UTF-8 text (at offset 0)")]
+#[case::run_jobs(&["run", "bad.toml", "--jobs", "0"], "--jobs")]
+#[case::run_filter(&["run", "no-rom.toml", "--filter", "zzz"], "matches none of 1 cases")]
+fn bad_input(#[case] arguments: &[&str], #[case] expect: &str) {
+    let folder = folder();
+    let output = warmboot(arguments, folder.path());
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains(expect), "{message}");
+    assert!(!message.contains("panicked"), "{message}");
+    assert!(
+        output.stdout.is_empty(),
+        "data on standard output: {:?}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+}
+
+#[test]
+fn a_case_that_cannot_run_is_bad_input() {
+    let folder = folder();
+    let output = warmboot(&["run", "no-rom.toml"], folder.path());
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(
+        text.contains("unknown test ROM `nothing`") && text.contains("0 passed, 1 failed"),
+        "{text}"
+    );
+}
+
+#[rstest]
+#[case::met(&["--until", "debug:No bootable device"], 0, "debug:No bootable device")]
+#[case::limit(&["--limit", "100"], 1, "limit")]
+#[case::named_limit(&["--until", "instructions:100"], 0, "instructions:100")]
+#[case::both(&["--until", "instructions:100", "--limit", "100"], 0, "instructions:100")]
+#[case::time(&["--limit-time", "5us"], 1, "limit-time")]
+fn ends(#[case] arguments: &[&str], #[case] status: i32, #[case] ended_by: &str) {
+    let folder = folder();
+    let arguments = [&["boot", "--firmware", "rom:hello", "--json"], arguments].concat();
+    let output = warmboot(&arguments, folder.path());
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{message}");
+    let report: serde_json::Value =
+        serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!(report["ended_by"], ended_by);
+    for key in ["digest", "state_digest"] {
+        let digest = report[key].as_str().expect("text");
+        assert!(
+            digest.len() == 64 && digest.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')),
+            "{digest}"
+        );
+    }
+    for key in ["instructions", "virtual_time_ns", "wall_ms"] {
+        assert!(report[key].is_u64(), "{key}: {report}");
+    }
+}
+
+#[test]
+fn the_second_boot_is_waited_for() {
+    let folder = folder();
+    let arguments = [
+        "boot",
+        "--firmware",
+        "rom:hello",
+        "--debugcon",
+        "log",
+        "--press",
+        "ctrl-alt-delete@debug:No bootable device",
+        "--until",
+        "debug:No bootable device",
+        "--limit",
+        "2G",
+    ];
+    let output = warmboot(&arguments, folder.path());
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let log = fs::read_to_string(folder.path().join("log")).expect("the log");
+    assert_eq!(log.matches("No bootable device").count(), 2, "{log}");
+}
+
+#[test]
+fn a_closed_pipe_is_no_panic() {
+    let folder = folder();
+    for arguments in [
+        &["machines"][..],
+        &["memory-map", "--firmware", "rom:hello"],
+    ] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_warmboot"))
+            .args(arguments)
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the command starts");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("the command ends");
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{message}");
+    }
+}

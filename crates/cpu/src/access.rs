@@ -1,0 +1,540 @@
+//! How instructions reach registers and memory: segmentation, operands, the stack.
+
+use crate::{
+    Bus, Exception, Exec, Frame, Op, Operand, State,
+    flags::bit,
+    memory::Range,
+    models::Model,
+    state::{Segment, cr0, gpr, segment},
+    tlb::{Access, Tlb, Watch, chunks, context},
+    width::Width,
+};
+
+/// Why the engine must look up after an instruction.
+pub(crate) mod attention {
+    /// The code or the mode may have changed: leave the block, look at events.
+    pub(crate) const END_BLOCK: u8 = 1;
+    /// The machine must look: the run ends.
+    pub(crate) const DEVICE: u8 = 2;
+    /// A REP instruction has iterations left.
+    pub(crate) const REPEAT: u8 = 4;
+    /// The instruction keeps RF (IRET, task switch), or entered a handler (INT n): no single-step.
+    pub(crate) const NO_TRAP: u8 = 8;
+    /// A task switch has happened: a fault belongs to the new task.
+    pub(crate) const NEW_TASK: u8 = 16;
+    /// RF stays as the instruction set it.
+    pub(crate) const KEEP_RESUME: u8 = 32;
+    /// The instruction sets [`crate::state::Shadow`] itself.
+    pub(crate) const SHADOW: u8 = 64;
+}
+
+/// What of a segment register is checked at each access, computed when it is loaded.
+#[derive(Clone, Copy, Debug, Default)]
+struct View {
+    base: u64,
+    /// First offset that cannot be read; zero when the slow path must decide.
+    read_end: u64,
+    /// First offset that cannot be written; zero when the slow path must decide.
+    write_end: u64,
+}
+
+/// One CPU's state with what is derived from it (TLB): what handlers are given.
+#[derive(Debug)]
+pub struct Core {
+    /// The architectural state.
+    pub state: State,
+    pub(crate) model: &'static Model,
+    /// The first processor: starts at reset, the others wait.
+    pub(crate) bootstrap: bool,
+    /// Which processor of the machine this is; its initial APIC id.
+    pub(crate) index: u8,
+    pub(crate) tlb: Tlb,
+    pub(crate) watch: Watch,
+    /// Writes to decoded code: (frame, offset, length), to be applied to the cache.
+    pub(crate) written: Vec<(u32, u16, u16)>,
+    views: [View; 8],
+    stack_mask: u64,
+    /// What a fast TLB hit must have in its tag besides the page.
+    pub(crate) context: u64,
+    pub(crate) a20_mask: u64,
+    /// TLB and decoded blocks may be used.
+    pub(crate) cached: bool,
+    /// One instruction at a time, with all checks.
+    pub(crate) single: bool,
+    pub(crate) uncacheable_walk: bool,
+    pub(crate) attention: u8,
+    pub(crate) retired: u64,
+    pub(crate) budget_end: u64,
+    /// Data and I/O breakpoints this instruction met.
+    pub(crate) debug_hits: u32,
+}
+
+/// A memory or register operand translated once, with write intent: reading and writing it cannot
+/// fault any more.
+#[derive(Debug)]
+pub struct Place(Where);
+
+#[derive(Debug)]
+enum Where {
+    Register(u8),
+    HighByte(u8),
+    /// In one frame, which nobody watches.
+    Direct { frame: Frame, offset: u16 },
+    Memory(Range),
+    Nowhere,
+}
+
+/// The part of a general register's address arithmetic uses in 16-, 32- and 64-bit addressing.
+fn address_mask(size: u8) -> u64 {
+    match size {
+        2 => 0xffff,
+        4 => 0xffff_ffff,
+        _ => u64::MAX,
+    }
+}
+
+impl Core {
+    pub(crate) fn new(model: &'static Model, index: u8) -> Core {
+        let bootstrap = index == 0;
+        let mut core = Core {
+            state: State::reset(model, bootstrap),
+            model,
+            bootstrap,
+            index,
+            tlb: Tlb::default(),
+            watch: Watch::default(),
+            written: Vec::new(),
+            views: [View::default(); 8],
+            stack_mask: 0xffff,
+            context: context::NEVER,
+            a20_mask: u64::MAX,
+            cached: true,
+            single: false,
+            uncacheable_walk: false,
+            attention: 0,
+            retired: 0,
+            budget_end: 0,
+            debug_hits: 0,
+        };
+        core.refresh();
+        core
+    }
+
+    /// Recomputes everything derived from segment registers and modes.
+    pub(crate) fn refresh(&mut self) {
+        for index in 0..6 {
+            self.refresh_view(index);
+        }
+        self.refresh_mode();
+    }
+
+    /// Recomputes what depends on flags, CPL and control registers.
+    pub(crate) fn refresh_mode(&mut self) {
+        let state = &self.state;
+        let breakpoints = state.dr[7];
+        let data_breakpoints = breakpoints & 0xff != 0 && breakpoints & 0x1111_0000 != 0;
+        let user = state.cpl == 3;
+        let alignment =
+            user && state.cr0 & cr0::AM != 0 && state.flags.alignment_check();
+        self.context = if !self.cached || data_breakpoints || alignment {
+            context::NEVER
+        } else {
+            self.tag_context(user)
+        };
+    }
+
+    fn refresh_view(&mut self, index: usize) {
+        let eight_thousand = self.state.eight_thousand();
+        let segment = self.state.segments[index];
+        let end = u64::from(segment.limit) + 1;
+        let simple = segment.present() && !segment.expand_down();
+        let read = simple && (eight_thousand || segment.readable());
+        let write = simple && (eight_thousand || segment.writable());
+        self.views[index] = View {
+            base: segment.base,
+            read_end: if read { end } else { 0 },
+            write_end: if write { end } else { 0 },
+        };
+        if index == usize::from(segment::SS) {
+            self.stack_mask = if segment.big() { 0xffff_ffff } else { 0xffff };
+        }
+    }
+
+    /// Replaces a segment register, hidden part included.
+    pub(crate) fn set_segment(&mut self, index: u8, value: Segment) {
+        if let Some(slot) = self.state.segments.get_mut(usize::from(index)) {
+            *slot = value;
+            self.refresh_view(usize::from(index));
+        }
+    }
+
+    /// Sets CPL and what depends on it.
+    pub(crate) fn set_cpl(&mut self, cpl: u8) {
+        self.state.cpl = cpl;
+        self.refresh_mode();
+    }
+
+    /// Sets EFLAGS whole, and what depends on it.
+    pub(crate) fn set_flags(&mut self, bits: u32) {
+        let was_v8086 = self.state.v8086();
+        self.state.flags.set_bits((bits & bit::ALL) | bit::FIXED);
+        if was_v8086 != self.state.v8086() {
+            self.refresh();
+        } else {
+            self.refresh_mode();
+        }
+        self.attention |= attention::END_BLOCK;
+    }
+
+    /// Leaves the block after this instruction and looks at events and modes.
+    pub(crate) fn end_block(&mut self) {
+        self.attention |= attention::END_BLOCK;
+    }
+
+    /// The fault of a bad access through segment `index`: #SS(0) or #GP(0).
+    fn segment_fault(index: u8) -> Exception {
+        if index == segment::SS {
+            Exception::stack(0)
+        } else {
+            Exception::general_protection(0)
+        }
+    }
+
+    /// Checks type and limit (SDM vol. 3A, 5.3 and 5.5) and gives the linear address.
+    #[cold]
+    fn check_segment(
+        &self,
+        index: u8,
+        offset: u64,
+        length: u64,
+        write: bool,
+    ) -> Result<u64, Exception> {
+        let fault = Core::segment_fault(index);
+        let Some(segment) = self.state.segments.get(usize::from(index)) else { return Err(fault) };
+        self.check_in(segment, offset, length, write).ok_or(fault)
+    }
+
+    /// As [`Core::check_segment`], for a segment that is not loaded yet.
+    pub(crate) fn check_in(
+        &self,
+        segment: &Segment,
+        offset: u64,
+        length: u64,
+        write: bool,
+    ) -> Option<u64> {
+        let typed = self.state.eight_thousand()
+            || if write { segment.writable() } else { segment.readable() };
+        if !segment.present() || !typed {
+            return None;
+        }
+        let last = offset.checked_add(length.max(1) - 1)?;
+        let limit = u64::from(segment.limit);
+        let within = if segment.expand_down() {
+            let top = if segment.big() { 0xffff_ffff } else { 0xffff };
+            offset > limit && last <= top
+        } else {
+            last <= limit
+        };
+        within.then(|| segment.base.wrapping_add(offset) & 0xffff_ffff)
+    }
+
+    #[inline(always)]
+    fn linear_for_read(&self, index: u8, offset: u64, length: u64) -> Result<u64, Exception> {
+        let view = &self.views[usize::from(index & 7)];
+        if offset.saturating_add(length) <= view.read_end {
+            Ok(view.base.wrapping_add(offset) & 0xffff_ffff)
+        } else {
+            self.check_segment(index, offset, length, false)
+        }
+    }
+
+    #[inline(always)]
+    fn linear_for_write(&self, index: u8, offset: u64, length: u64) -> Result<u64, Exception> {
+        let view = &self.views[usize::from(index & 7)];
+        if offset.saturating_add(length) <= view.write_end {
+            Ok(view.base.wrapping_add(offset) & 0xffff_ffff)
+        } else {
+            self.check_segment(index, offset, length, true)
+        }
+    }
+
+    /// Reads `op`'s operand `which` (a register, memory, the immediate or a segment selector).
+    #[inline(always)]
+    pub fn load<W: Width, B: Bus>(
+        &mut self,
+        bus: &mut B,
+        op: &Op,
+        which: Operand,
+    ) -> Result<W, Exception> {
+        Ok(match which {
+            Operand::Register(index) => W::from_u64(self.register(index)),
+            Operand::HighByte(index) => W::from_u64(self.register(index) >> 8),
+            Operand::Memory => {
+                let offset = self.effective_address(op);
+                return self.load_at(bus, op.memory.segment, offset);
+            }
+            Operand::Immediate => W::from_u64(op.immediate),
+            Operand::Segment(index) => {
+                let segment = self.state.segments.get(usize::from(index));
+                W::from_u64(segment.map_or(0, |segment| u64::from(segment.selector)))
+            }
+            Operand::Control(_) | Operand::Debug(_) | Operand::None => W::from_u64(0),
+        })
+    }
+
+    /// Writes it. For registers of width 32 the upper half is cleared.
+    #[inline(always)]
+    pub fn store<W: Width, B: Bus>(
+        &mut self,
+        bus: &mut B,
+        op: &Op,
+        which: Operand,
+        value: W,
+    ) -> Exec {
+        match which {
+            Operand::Register(index) => self.write_register::<W>(index, value),
+            Operand::HighByte(index) => self.write_high_byte(index, value.to_u64()),
+            Operand::Memory => {
+                let offset = self.effective_address(op);
+                return self.store_at(bus, op.memory.segment, offset, value);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Translates `which` for reading and then writing.
+    #[inline(always)]
+    pub fn for_update<W: Width, B: Bus>(
+        &mut self,
+        bus: &mut B,
+        op: &Op,
+        which: Operand,
+    ) -> Result<Place, Exception> {
+        match which {
+            Operand::Register(index) => Ok(Place(Where::Register(index))),
+            Operand::HighByte(index) => Ok(Place(Where::HighByte(index))),
+            Operand::Memory => {
+                let offset = self.effective_address(op);
+                self.update_at::<W, B>(bus, op.memory.segment, offset)
+            }
+            _ => Ok(Place(Where::Nowhere)),
+        }
+    }
+
+    /// The current value of a place.
+    #[inline(always)]
+    pub fn place_load<W: Width, B: Bus>(&mut self, bus: &mut B, place: &Place) -> W {
+        match &place.0 {
+            Where::Register(index) => W::from_u64(self.register(*index)),
+            Where::HighByte(index) => W::from_u64(self.register(*index) >> 8),
+            Where::Direct { frame, offset } => {
+                W::read_from(bus.frame(*frame), usize::from(*offset)).unwrap_or_default()
+            }
+            Where::Memory(range) => W::from_u64(self.read_range(bus, range, W::BYTES as u8)),
+            Where::Nowhere => W::from_u64(0),
+        }
+    }
+
+    /// Writes a place.
+    #[inline(always)]
+    pub fn place_store<W: Width, B: Bus>(&mut self, bus: &mut B, place: &Place, value: W) {
+        match &place.0 {
+            Where::Register(index) => self.write_register::<W>(*index, value),
+            Where::HighByte(index) => self.write_high_byte(*index, value.to_u64()),
+            Where::Direct { frame, offset } => {
+                value.write_to(bus.frame_mut(*frame), usize::from(*offset));
+            }
+            Where::Memory(range) => self.write_range(bus, range, W::BYTES as u8, value.to_u64()),
+            Where::Nowhere => {}
+        }
+    }
+
+    #[inline(always)]
+    fn write_register<W: Width>(&mut self, index: u8, value: W) {
+        let value = value.to_u64();
+        let whole = match W::BYTES {
+            1 => (self.register(index) & !0xff) | value,
+            2 => (self.register(index) & !0xffff) | value,
+            _ => value,
+        };
+        self.set_register(index, whole);
+    }
+
+    fn write_high_byte(&mut self, index: u8, value: u64) {
+        let rest = self.register(index) & !0xff00;
+        self.set_register(index, rest | ((value & 0xff) << 8));
+    }
+
+    /// Offset of the op's memory operand within its segment, cut to the address size.
+    #[inline(always)]
+    pub fn effective_address(&self, op: &Op) -> u64 {
+        let memory = &op.memory;
+        let index = self.register(memory.index) << (memory.scale & 3);
+        let sum = self.register(memory.base).wrapping_add(index).wrapping_add(memory.displacement);
+        sum & address_mask(op.address_size)
+    }
+
+    /// Reads memory at `segment:offset` (segment in encoding order), checking limits, rights, pages.
+    #[inline(always)]
+    pub fn load_at<W: Width, B: Bus>(
+        &mut self,
+        bus: &mut B,
+        segment: u8,
+        offset: u64,
+    ) -> Result<W, Exception> {
+        let linear = self.linear_for_read(segment, offset, W::BYTES as u64)?;
+        self.read_linear(bus, linear)
+    }
+
+    /// Writes memory at `segment:offset`.
+    #[inline(always)]
+    pub fn store_at<W: Width, B: Bus>(
+        &mut self,
+        bus: &mut B,
+        segment: u8,
+        offset: u64,
+        value: W,
+    ) -> Exec {
+        let linear = self.linear_for_write(segment, offset, W::BYTES as u64)?;
+        self.write_linear(bus, linear, value)
+    }
+
+    /// Translates memory at `segment:offset` for reading and then writing.
+    #[inline(always)]
+    pub fn update_at<W: Width, B: Bus>(
+        &mut self,
+        bus: &mut B,
+        segment: u8,
+        offset: u64,
+    ) -> Result<Place, Exception> {
+        let linear = self.linear_for_write(segment, offset, W::BYTES as u64)?;
+        let within = (linear & 0xfff) as usize;
+        if let Some(slot) = self.tlb.slot(Access::Write, linear)
+            && slot.tag == (linear & !0xfff) | self.context
+            && slot.frame == slot.read_frame
+            && within + W::BYTES <= 4096
+            && slot.watched & chunks(within, W::BYTES) == 0
+        {
+            return Ok(Place(Where::Direct { frame: Frame(slot.frame), offset: within as u16 }));
+        }
+        let range = self.resolve_range(bus, linear, W::BYTES as u8, self.state.cpl == 3)?;
+        Ok(Place(Where::Memory(range)))
+    }
+
+    /// Checks that `length` bytes at `segment:offset` can be written (or read), page by page.
+    pub fn probe<B: Bus>(
+        &mut self,
+        bus: &mut B,
+        segment: u8,
+        offset: u64,
+        length: u64,
+        write: bool,
+    ) -> Exec {
+        if length == 0 {
+            return Ok(());
+        }
+        let linear = self.check_segment(segment, offset, length, write)?;
+        let access = if write { Access::Write } else { Access::Read };
+        self.probe_linear(bus, linear, length, access, self.state.cpl == 3)
+    }
+
+    /// Pushes a value; SP changes only when the store succeeded.
+    #[inline(always)]
+    pub fn push<W: Width, B: Bus>(&mut self, bus: &mut B, value: W) -> Exec {
+        let rsp = self.register(gpr::RSP);
+        let offset = rsp.wrapping_sub(W::BYTES as u64) & self.stack_mask;
+        self.store_at(bus, segment::SS, offset, value)?;
+        self.set_register(gpr::RSP, (rsp & !self.stack_mask) | offset);
+        Ok(())
+    }
+
+    /// Pops a value; SP changes only when the load succeeded.
+    #[inline(always)]
+    pub fn pop<W: Width, B: Bus>(&mut self, bus: &mut B) -> Result<W, Exception> {
+        let rsp = self.register(gpr::RSP);
+        let value = self.load_at(bus, segment::SS, rsp & self.stack_mask)?;
+        let next = rsp.wrapping_add(W::BYTES as u64) & self.stack_mask;
+        self.set_register(gpr::RSP, (rsp & !self.stack_mask) | next);
+        Ok(value)
+    }
+
+    /// Reads the stack at SP + `displacement` without changing SP.
+    pub fn peek<W: Width, B: Bus>(
+        &mut self,
+        bus: &mut B,
+        displacement: u64,
+    ) -> Result<W, Exception> {
+        let offset = self.register(gpr::RSP).wrapping_add(displacement) & self.stack_mask;
+        self.load_at(bus, segment::SS, offset)
+    }
+
+    /// FFFFh or FFFFFFFFh, as SS's B bit says.
+    #[inline(always)]
+    pub fn stack_mask(&self) -> u64 {
+        self.stack_mask
+    }
+
+    /// Adds to SP within the stack's width.
+    pub fn adjust_sp(&mut self, delta: i64) {
+        let rsp = self.register(gpr::RSP);
+        let next = rsp.wrapping_add_signed(delta) & self.stack_mask;
+        self.set_register(gpr::RSP, (rsp & !self.stack_mask) | next);
+    }
+
+    /// Sets SP (16-bit stack) or ESP.
+    pub(crate) fn set_sp(&mut self, value: u64) {
+        let rsp = self.register(gpr::RSP);
+        self.set_register(gpr::RSP, (rsp & !self.stack_mask) | (value & self.stack_mask));
+    }
+
+    /// Checks `offset` against the CS limit and makes it the next instruction (16-bit operand size
+    /// cuts it to 16 bits first, done by the caller).
+    #[inline(always)]
+    pub fn near_jump(&mut self, offset: u64) -> Exec {
+        if offset > u64::from(self.state.cs().limit) {
+            return Err(Exception::general_protection(0));
+        }
+        self.state.rip = offset;
+        Ok(())
+    }
+
+    /// General register, whole.
+    #[inline(always)]
+    pub fn register(&self, index: u8) -> u64 {
+        self.state.gpr.get(usize::from(index)).copied().unwrap_or(0)
+    }
+
+    /// Sets a general register whole.
+    #[inline(always)]
+    pub fn set_register(&mut self, index: u8, value: u64) {
+        if let Some(slot) = self.state.gpr.get_mut(usize::from(index)) {
+            *slot = value;
+        }
+    }
+
+    /// How many more instructions (or REP iterations), counting this one, may retire before the
+    /// machine must look at its events. At least 1; 1 on the plain path.
+    #[inline(always)]
+    pub fn budget(&self) -> u64 {
+        if self.single { 1 } else { self.budget_end.saturating_sub(self.retired).max(1) }
+    }
+
+    /// Records that this op retired `count` instructions rather than one (REP iterations).
+    pub fn retired_many(&mut self, count: u64) {
+        self.retired = self.retired.wrapping_add(count).wrapping_sub(1);
+        self.attention |= attention::END_BLOCK;
+    }
+
+    /// Makes the engine execute this instruction again (REP not finished), after looking at
+    /// interrupts.
+    pub fn repeat_instruction(&mut self) {
+        self.attention |= attention::REPEAT;
+    }
+
+    /// PAUSE: the machine lets virtual time pass.
+    pub fn pause<B: Bus>(&mut self, bus: &mut B) {
+        bus.pause(self.cycle());
+        self.device_touched();
+    }
+}

@@ -1,0 +1,581 @@
+//! The engine: runs instructions until the machine must look.
+//!
+//! Counting: each instruction is one, each REP iteration is one, a REP with a count of zero is
+//! one, and an instruction that faults (or is stopped by an instruction breakpoint) is one, its
+//! delivery included. Delivering an interrupt is none.
+
+use crate::{
+    Bus, Core, Exception, Exec, Frame, Lowered, Model, Path, State, Stop,
+    access::attention,
+    cache::{Block, Cache, Key},
+    decode::{Decoded, LONGEST, decode},
+    exceptions::Event,
+    state::{Activity, Segment, Shadow, dr6, segment},
+    tlb::{Access, NO_FRAME},
+};
+
+/// What a run did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Run {
+    /// Instructions retired.
+    pub retired: u64,
+    /// Why it ended.
+    pub stop: Stop,
+}
+
+/// An address before whose execution a run stops with [`Stop::Address`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Breakpoint {
+    /// A linear address.
+    Linear(u64),
+    /// A selector in CS and an offset.
+    Far {
+        /// CS.
+        selector: u16,
+        /// EIP.
+        offset: u32,
+    },
+}
+
+impl Breakpoint {
+    /// Whether the next instruction is at this address.
+    #[must_use]
+    pub fn matches(&self, state: &State) -> bool {
+        match *self {
+            Breakpoint::Linear(address) => state.linear_rip() == address,
+            Breakpoint::Far { selector, offset } => {
+                state.cs().selector == selector && state.rip == u64::from(offset)
+            }
+        }
+    }
+}
+
+/// Longest block, in instructions.
+const LONGEST_BLOCK: usize = 64;
+
+/// One processor with its caches.
+pub struct Cpu<B: Bus> {
+    core: Core,
+    cache: Cache<B>,
+    breakpoints: Vec<Breakpoint>,
+    /// The last run stopped at a breakpoint: the next one steps over it.
+    passed: bool,
+}
+
+impl<B: Bus> Clone for Cpu<B> {
+    /// The same state; what is derived from it is built again as it runs.
+    fn clone(&self) -> Self {
+        let mut copy = Cpu::new(self.core.model, self.core.index);
+        copy.core.state = self.core.state.clone();
+        copy.core.a20_mask = self.core.a20_mask;
+        copy.breakpoints.clone_from(&self.breakpoints);
+        copy.passed = self.passed;
+        copy
+    }
+}
+
+impl<B: Bus> std::fmt::Debug for Cpu<B> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Cpu").field("state", &self.core.state).finish_non_exhaustive()
+    }
+}
+
+/// What the look between two instructions found.
+enum Between {
+    /// Nothing: execute.
+    Execute,
+    /// Something was done: look again.
+    Again,
+    Stop(Stop),
+}
+
+impl<B: Bus> Cpu<B> {
+    /// A processor just powered on. Number 0 starts at the reset vector, others wait for a start-up
+    /// message; the number is also the initial APIC id.
+    #[must_use]
+    pub fn new(model: &'static Model, index: u8) -> Cpu<B> {
+        Cpu {
+            core: Core::new(model, index),
+            cache: Cache::default(),
+            breakpoints: Vec::new(),
+            passed: false,
+        }
+    }
+
+    /// RESET#: everything takes its power-on value. The TSC starts at the machine's time; the
+    /// A20 mask is the machine's and stays.
+    pub fn reset(&mut self) {
+        let line = self.core.state.interrupt_line;
+        self.core.state = State::reset(self.core.model, self.core.bootstrap);
+        self.core.state.interrupt_line = line;
+        self.state_changed();
+    }
+
+    /// INIT# taken at once, between instructions (see also [`Cpu::signal_init`]).
+    pub fn init(&mut self) {
+        self.core.state.init(self.core.model, self.core.bootstrap);
+        self.state_changed();
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> &'static Model {
+        self.core.model
+    }
+
+    /// The architectural state.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.core.state
+    }
+
+    /// The architectural state, to be changed between runs.
+    pub fn state_mut(&mut self) -> &mut State {
+        self.state_changed();
+        &mut self.core.state
+    }
+
+    fn state_changed(&mut self) {
+        self.core.flush_tlb();
+        self.passed = false;
+    }
+
+    /// Level of INTR.
+    pub fn set_interrupt_line(&mut self, level: bool) {
+        self.core.state.interrupt_line = level;
+    }
+
+    /// NMI: an edge.
+    pub fn signal_nmi(&mut self) {
+        self.core.state.pending.nmi = true;
+    }
+
+    /// SMI#.
+    pub fn signal_smi(&mut self) {
+        self.core.state.pending.smi = true;
+    }
+
+    /// INIT#: taken before the next instruction, unless in SMM.
+    pub fn signal_init(&mut self) {
+        self.core.state.pending.init = true;
+        self.core.state.pending.sipi = None;
+    }
+
+    /// A start-up message; without effect unless waiting for one.
+    pub fn signal_sipi(&mut self, vector: u8) {
+        let state = &mut self.core.state;
+        if state.activity == Activity::WaitForSipi || state.pending.init {
+            state.pending.sipi = Some(vector);
+        }
+    }
+
+    /// What a page's reads and writes reach may have changed. Decoded code stays: it is kept by
+    /// frame, and the frames' bytes have not changed.
+    pub fn map_changed(&mut self) {
+        self.core.flush_tlb();
+    }
+
+    /// Frames have got other bytes or other numbers: nothing decoded is true any more.
+    pub fn frames_changed(&mut self) {
+        self.core.flush_tlb();
+        self.cache.clear(&mut self.core.watch);
+    }
+
+    /// The A20 gate: off makes bit 20 of each physical address zero.
+    pub fn set_a20(&mut self, enabled: bool) {
+        let mask = if enabled { u64::MAX } else { !(1 << 20) };
+        if self.core.a20_mask != mask {
+            self.core.a20_mask = mask;
+            self.core.flush_tlb();
+        }
+    }
+
+    /// Somebody else (a bus master, another CPU, a snapshot) wrote bytes of a frame, within it.
+    pub fn code_written(&mut self, frame: Frame, offset: u16, length: u16) {
+        self.core.frame_written(frame, usize::from(offset & 0xfff), usize::from(length));
+        self.apply_writes();
+    }
+
+    /// Replaces the breakpoints. The digest never depends on them.
+    pub fn set_address_breakpoints(&mut self, breakpoints: Vec<Breakpoint>) {
+        self.breakpoints = breakpoints;
+    }
+
+    /// Whether [`Cpu::run`] would do anything: false when halted (or waiting, or shut down) with
+    /// nothing that wakes.
+    #[must_use]
+    pub fn can_run(&self) -> bool {
+        let state = &self.core.state;
+        let pending = &state.pending;
+        let interrupt = state.interrupt_line && state.flags.interrupt();
+        let init = pending.init && !state.smm;
+        match state.activity {
+            Activity::Running => true,
+            Activity::Halted => {
+                interrupt
+                    || init
+                    || (pending.nmi && !state.nmi_blocked)
+                    || (pending.smi && !state.smm)
+                    || pending.debug != 0
+            }
+            Activity::Shutdown => init,
+            Activity::WaitForSipi => init || pending.sipi.is_some(),
+        }
+    }
+
+    /// Runs until `budget` instructions have retired, or until something else ends it. Stops at
+    /// exactly the budget. Delivering an external interrupt ends a run too ([`Stop::Device`]),
+    /// because the interrupt controller has changed.
+    pub fn run(&mut self, bus: &mut B, budget: u64, path: Path) -> Run {
+        self.begin(budget, path);
+        let stop = loop {
+            match self.between(bus) {
+                Between::Again => {}
+                Between::Stop(stop) => break stop,
+                Between::Execute => self.execute(bus),
+            }
+        };
+        self.apply_writes();
+        Run { retired: self.core.retired, stop }
+    }
+
+    fn begin(&mut self, budget: u64, path: Path) {
+        let core = &mut self.core;
+        core.retired = 0;
+        core.budget_end = budget;
+        core.cached = path == Path::Cached;
+        core.attention = 0;
+        core.debug_hits = 0;
+        core.refresh();
+    }
+
+    fn apply_writes(&mut self) {
+        let core = &mut self.core;
+        while let Some((frame, offset, length)) = core.written.pop() {
+            self.cache.invalidate(frame, offset, length, &mut core.watch, &mut core.tlb);
+        }
+    }
+
+    /// Looks at what may have happened since the last instruction.
+    #[inline]
+    fn between(&mut self, bus: &mut B) -> Between {
+        if self.core.attention != 0 {
+            let attention = std::mem::take(&mut self.core.attention);
+            self.core.refresh_mode();
+            self.apply_writes();
+            if attention & attention::DEVICE != 0 {
+                return Between::Stop(Stop::Device);
+            }
+        }
+        let state = &self.core.state;
+        let quiet = state.activity == Activity::Running
+            && !state.pending.any()
+            && !(state.interrupt_line && state.flags.interrupt());
+        if !quiet {
+            if let Some(stop) = self.idle() {
+                return Between::Stop(stop);
+            }
+            if self.core.retired >= self.core.budget_end {
+                return Between::Stop(Stop::Budget);
+            }
+            match self.events(bus) {
+                Between::Execute => {}
+                other => return other,
+            }
+        }
+        if self.core.retired >= self.core.budget_end {
+            return Between::Stop(Stop::Budget);
+        }
+        if !self.breakpoints.is_empty() && !std::mem::take(&mut self.passed) && self.at_breakpoint()
+        {
+            self.passed = true;
+            return Between::Stop(Stop::Address);
+        }
+        Between::Execute
+    }
+
+    fn at_breakpoint(&self) -> bool {
+        self.breakpoints.iter().any(|breakpoint| breakpoint.matches(&self.core.state))
+    }
+
+    fn idle(&self) -> Option<Stop> {
+        if self.can_run() {
+            return None;
+        }
+        match self.core.state.activity {
+            Activity::Shutdown => Some(Stop::Shutdown),
+            _ => Some(Stop::Halt),
+        }
+    }
+
+    /// Takes the event of highest priority (SDM vol. 3A, table 6-2).
+    #[cold]
+    fn events(&mut self, bus: &mut B) -> Between {
+        self.passed = false;
+        let core = &mut self.core;
+        if core.state.pending.init && !core.state.smm {
+            core.state.init(core.model, core.bootstrap);
+            core.flush_tlb();
+            core.refresh();
+            return Between::Again;
+        }
+        if let Some(vector) = core.state.pending.sipi.take()
+            && core.state.activity == Activity::WaitForSipi
+        {
+            let selector = u16::from(vector) << 8;
+            core.set_segment(segment::CS, Segment::real_mode(selector));
+            core.state.rip = 0;
+            core.state.activity = Activity::Running;
+            return Between::Again;
+        }
+        let shadow = core.state.shadow;
+        if core.state.pending.smi && !core.state.smm && core.state.activity != Activity::Shutdown {
+            core.state.pending.smi = false;
+            core.enter_smm(bus);
+            return Between::Again;
+        }
+        if core.state.pending.debug != 0 && shadow != Shadow::MovSs {
+            let causes = std::mem::take(&mut core.state.pending.debug);
+            core.debug_exception(bus, causes);
+            return Between::Again;
+        }
+        if core.state.pending.nmi && !core.state.nmi_blocked && shadow != Shadow::MovSs {
+            core.state.pending.nmi = false;
+            core.state.nmi_blocked = true;
+            core.deliver(bus, Event::external(2));
+            return Between::Again;
+        }
+        let state = &core.state;
+        if state.interrupt_line && state.flags.interrupt() && shadow == Shadow::None {
+            core.device_touched();
+            if let Some(vector) = bus.acknowledge_interrupt(core.cycle()) {
+                core.deliver(bus, Event::external(vector));
+            }
+            return Between::Again;
+        }
+        Between::Execute
+    }
+
+    /// Executes one block, or one instruction where care is needed.
+    #[inline]
+    fn execute(&mut self, bus: &mut B) {
+        let state = &self.core.state;
+        let careful = !self.core.cached
+            || state.flags.trap()
+            || state.flags.resume()
+            || state.shadow != Shadow::None
+            || state.dr[7] & 0xff != 0;
+        self.core.single = careful;
+        if careful || !self.block(bus) {
+            self.core.single = careful;
+            self.step(bus);
+        }
+    }
+
+    /// Runs the block at the current address; false when there is none and one step must be taken.
+    #[inline]
+    fn block(&mut self, bus: &mut B) -> bool {
+        let core = &mut self.core;
+        let rip = core.state.rip;
+        let limit = u64::from(core.state.cs().limit);
+        if rip > limit {
+            return false;
+        }
+        let linear = core.state.linear_rip();
+        let user = core.state.cpl == 3;
+        let tag = (linear & !0xfff) | core.tag_context(user);
+        let frame = match core.tlb.slot(Access::Fetch, linear) {
+            Some(slot) if slot.tag == tag => slot.frame,
+            // A fault is raised by the single step.
+            _ => match core.resolve(bus, linear, Access::Fetch, user) {
+                Ok(target) if target.frame != NO_FRAME => target.frame,
+                _ => return false,
+            },
+        };
+        if !core.written.is_empty() {
+            // The walk's accessed bits fell on code: drop it first.
+            return false;
+        }
+        let key = Key {
+            frame,
+            offset: (linear & 0xfff) as u16,
+            big: core.state.cs().big(),
+            rip: rip as u32,
+        };
+        if self.cache.get(key).is_none() {
+            let Some(block) = build(bus, key) else { return false };
+            self.cache.insert(block, &mut core.watch, &mut core.tlb);
+        }
+        let Some(block) = self.cache.get(key) else { return false };
+        if rip + u64::from(block.bytes) - 1 > limit {
+            return false;
+        }
+        let room = core.budget_end.saturating_sub(core.retired);
+        let count = usize::try_from(room).unwrap_or(usize::MAX).min(block.ops.len());
+        let watching = !self.breakpoints.is_empty();
+        for (index, lowered) in block.ops.iter().take(count).enumerate() {
+            if watching
+                && index != 0
+                && self.breakpoints.iter().any(|breakpoint| breakpoint.matches(&core.state))
+            {
+                // The look between instructions stops here.
+                return true;
+            }
+            if B::OBSERVES {
+                bus.observe(core.cycle(), &core.state);
+            }
+            let start = core.state.rip;
+            core.state.rip = (start + u64::from(lowered.op.length)) & 0xffff_ffff;
+            let done = (lowered.run)(core, bus, &lowered.op);
+            if done.is_err() || core.attention != 0 {
+                settle(core, bus, start, done);
+                return true;
+            }
+            core.retired += 1;
+        }
+        true
+    }
+
+    /// Executes one instruction with everything that may stand in its way.
+    fn step(&mut self, bus: &mut B) {
+        let core = &mut self.core;
+        let trap = core.state.flags.trap();
+        let start = core.state.rip;
+        let hits = instruction_breakpoints(&core.state);
+        if hits != 0 {
+            core.retired += 1;
+            core.debug_exception(bus, hits);
+            return;
+        }
+        let lowered = match fetch(core, bus) {
+            Ok(lowered) => lowered,
+            Err(exception) => {
+                core.retired += 1;
+                core.raise(bus, exception);
+                return;
+            }
+        };
+        if B::OBSERVES {
+            bus.observe(core.cycle(), &core.state);
+        }
+        core.state.rip = (start + u64::from(lowered.op.length)) & 0xffff_ffff;
+        let done = (lowered.run)(core, bus, &lowered.op);
+        let completed = done.is_ok();
+        let attention = settle(core, bus, start, done);
+        if !completed {
+            return;
+        }
+        if trap && attention & attention::NO_TRAP == 0 {
+            core.state.pending.debug |= dr6::BS;
+        }
+        core.state.pending.debug |= std::mem::take(&mut core.debug_hits);
+        if attention & (attention::KEEP_RESUME | attention::REPEAT) == 0 {
+            core.state.flags.set_resume(false);
+        }
+        if attention & attention::SHADOW == 0 {
+            core.state.shadow = Shadow::None;
+        }
+    }
+}
+
+/// Ends an instruction: counts it, repeats it or raises its fault. Gives what it asked for.
+fn settle<B: Bus>(core: &mut Core, bus: &mut B, start: u64, done: Exec) -> u8 {
+    core.retired += 1;
+    let attention = core.attention;
+    match done {
+        Ok(()) => {
+            if attention & attention::REPEAT != 0 {
+                core.state.rip = start;
+            }
+        }
+        Err(exception) => {
+            if attention & attention::NEW_TASK == 0 {
+                core.state.rip = start;
+            }
+            core.debug_hits = 0;
+            core.raise(bus, exception);
+        }
+    }
+    attention
+}
+
+/// Which of DR0-DR3 stand at the next instruction (vol. 3B, 17.3.1.1).
+fn instruction_breakpoints(state: &State) -> u32 {
+    let control = state.dr[7];
+    if control & 0xff == 0 || state.flags.resume() {
+        return 0;
+    }
+    let linear = state.linear_rip();
+    let mut hits = 0;
+    for index in 0..4_u32 {
+        let enabled = (control >> (2 * index)) & 3 != 0;
+        let kind = (control >> (16 + 4 * index)) & 3;
+        if enabled && kind == 0 && state.dr[index as usize] == linear {
+            hits |= 1 << index;
+        }
+    }
+    hits
+}
+
+/// Reads and decodes the instruction at CS:EIP, page by page, so that a fault on the second page
+/// comes only when the instruction reaches it.
+fn fetch<B: Bus>(core: &mut Core, bus: &mut B) -> Result<Lowered<B>, Exception> {
+    let fault = Exception::general_protection(0);
+    let rip = core.state.rip;
+    let limit = u64::from(core.state.cs().limit);
+    if rip > limit {
+        return Err(fault);
+    }
+    let available = (limit - rip + 1).min(LONGEST as u64) as usize;
+    let linear = core.state.linear_rip();
+    let user = core.state.cpl == 3;
+    let big = core.state.cs().big();
+    let mut bytes = [0; LONGEST];
+    let mut have = 0;
+    while have < available {
+        let at = (linear + have as u64) & 0xffff_ffff;
+        let target = core.resolve(bus, at, Access::Fetch, user)?;
+        let room = 4096 - (at & 0xfff) as usize;
+        // A device is read byte by byte, no further than the instruction goes.
+        let more = if target.frame == NO_FRAME { 1 } else { room.min(available - have) };
+        for index in 0..more {
+            let place = crate::memory::Target {
+                physical: target.physical + index as u64,
+                ..target
+            };
+            let byte = core.read_part(bus, place, 1) as u8;
+            if let Some(slot) = bytes.get_mut(have + index) {
+                *slot = byte;
+            }
+        }
+        have += more;
+        match decode(bytes.get(..have).unwrap_or(&bytes), big, rip) {
+            Decoded::Op { lowered, .. } => return Ok(lowered),
+            Decoded::Truncated => {}
+        }
+    }
+    Err(fault)
+}
+
+/// Decodes a block from its frame; `None` when not one instruction lies wholly within the page.
+fn build<B: Bus>(bus: &B, key: Key) -> Option<Block<B>> {
+    let page = bus.frame(Frame(key.frame));
+    let mut ops = Vec::new();
+    let mut at = usize::from(key.offset);
+    while ops.len() < LONGEST_BLOCK && at < page.len() {
+        let end = (at + LONGEST).min(page.len());
+        let bytes = page.get(at..end)?;
+        let rip = u64::from(key.rip) + (at - usize::from(key.offset)) as u64;
+        let Decoded::Op { lowered, ends } = decode(bytes, key.big, rip) else { break };
+        at += usize::from(lowered.op.length);
+        ops.push(lowered);
+        if ends {
+            break;
+        }
+    }
+    if ops.is_empty() {
+        return None;
+    }
+    let bytes = (at - usize::from(key.offset)) as u16;
+    Some(Block { key, ops: ops.into_boxed_slice(), bytes })
+}

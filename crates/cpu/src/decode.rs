@@ -1,0 +1,246 @@
+//! From bytes to an op with its handler (decoding by iced-x86).
+
+use iced_x86::{Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, OpKind, Register};
+
+use crate::{
+    Bus, Core, Exception, Exec, Lowered, Op, Operand, exec,
+    op::{Memory, Repeat},
+    state::{gpr, segment},
+};
+
+/// Longest instruction; a longer one is #GP(0).
+pub(crate) const LONGEST: usize = 15;
+
+/// What a few bytes are.
+pub(crate) enum Decoded<B: Bus> {
+    /// An instruction; `ends` when the next one need not follow it.
+    Op { lowered: Lowered<B>, ends: bool },
+    /// The bytes end before the instruction does.
+    Truncated,
+}
+
+/// Decodes the instruction at offset `rip` of a code segment whose D bit is `big`.
+pub(crate) fn decode<B: Bus>(bytes: &[u8], big: bool, rip: u64) -> Decoded<B> {
+    let bitness = if big { 32 } else { 16 };
+    let mut decoder = Decoder::with_ip(bitness, bytes, rip, DecoderOptions::NONE);
+    let instruction = decoder.decode();
+    match decoder.last_error() {
+        DecoderError::NoMoreBytes => return Decoded::Truncated,
+        DecoderError::None => {}
+        _ if too_long(bytes, bitness, &instruction) => return Decoded::Truncated,
+        _ => return undefined(&instruction),
+    }
+    let Some(run) = exec::lower(&instruction) else {
+        return undefined(&instruction);
+    };
+    let op = lower(&instruction, bytes, big);
+    let ends = instruction.flow_control() != FlowControl::Next;
+    Decoded::Op { lowered: Lowered { op, run }, ends }
+}
+
+/// iced-x86 calls an instruction that goes on after fifteen bytes invalid; it is #GP(0), not #UD.
+fn too_long(bytes: &[u8], bitness: u32, instruction: &Instruction) -> bool {
+    if instruction.len() < LONGEST {
+        return false;
+    }
+    let shorter = bytes.get(..LONGEST - 1).unwrap_or(bytes);
+    let mut cut = Decoder::new(bitness, shorter, DecoderOptions::NONE);
+    cut.decode();
+    let mut lenient = Decoder::new(bitness, bytes, DecoderOptions::NO_INVALID_CHECK);
+    cut.last_error() == DecoderError::NoMoreBytes && lenient.decode().is_invalid()
+}
+
+/// An instruction this processor does not have: executing it is #UD.
+fn undefined<B: Bus>(instruction: &Instruction) -> Decoded<B> {
+    fn raise<B: Bus>(_core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
+        Err(Exception::INVALID_OPCODE)
+    }
+    let op = Op { length: instruction.len().max(1) as u8, ..EMPTY };
+    Decoded::Op { lowered: Lowered { op, run: raise::<B> }, ends: true }
+}
+
+const EMPTY: Op = Op {
+    dst: Operand::None,
+    src: Operand::None,
+    third: Operand::None,
+    length: 1,
+    operand_size: 2,
+    address_size: 2,
+    lock: false,
+    repeat: Repeat::None,
+    memory: Memory {
+        segment: segment::DS,
+        base: gpr::ZERO,
+        index: gpr::ZERO,
+        scale: 0,
+        displacement: 0,
+    },
+    immediate: 0,
+    immediate2: 0,
+    code: iced_x86::Code::INVALID,
+};
+
+/// Whether 66h and 67h are among the prefixes.
+fn size_prefixes(bytes: &[u8]) -> (bool, bool) {
+    let mut operand = false;
+    let mut address = false;
+    for byte in bytes {
+        match byte {
+            0x66 => operand = true,
+            0x67 => address = true,
+            0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0xf0 | 0xf2 | 0xf3 => {}
+            _ => break,
+        }
+    }
+    (operand, address)
+}
+
+fn lower(instruction: &Instruction, bytes: &[u8], big: bool) -> Op {
+    let (operand_prefix, address_prefix) = size_prefixes(bytes);
+    let size = |prefix: bool| if prefix != big { 4 } else { 2 };
+    let mut op = Op {
+        length: instruction.len() as u8,
+        operand_size: size(operand_prefix),
+        address_size: size(address_prefix),
+        lock: instruction.has_lock_prefix(),
+        code: instruction.code(),
+        ..EMPTY
+    };
+    if instruction.is_string_instruction() {
+        op.repeat = if instruction.has_repne_prefix() {
+            Repeat::WhileNotEqual
+        } else if instruction.has_rep_prefix() {
+            Repeat::WhileEqual
+        } else {
+            Repeat::None
+        };
+    }
+    op.dst = operand(instruction, 0, &mut op);
+    op.src = operand(instruction, 1, &mut op);
+    op.third = operand(instruction, 2, &mut op);
+    op
+}
+
+fn register(register: Register) -> Operand {
+    let number = register.number() as u8;
+    if register.is_gpr8() {
+        if (4..8).contains(&number) {
+            Operand::HighByte(number - 4)
+        } else {
+            Operand::Register(number & 15)
+        }
+    } else if register.is_gpr() {
+        Operand::Register(number & 15)
+    } else if register.is_segment_register() {
+        Operand::Segment(number)
+    } else if register.is_cr() {
+        Operand::Control(number)
+    } else if register.is_dr() {
+        Operand::Debug(number)
+    } else {
+        Operand::None
+    }
+}
+
+/// The number of an address register; XLAT's AL is not one, and is added by its handler.
+fn address_register(register: Register) -> u8 {
+    if register.is_gpr16() || register.is_gpr32() || register.is_gpr64() {
+        register.number() as u8 & 15
+    } else {
+        gpr::ZERO
+    }
+}
+
+fn segment_number(instruction: &Instruction) -> u8 {
+    let register = instruction.memory_segment();
+    if register.is_segment_register() { register.number() as u8 } else { segment::DS }
+}
+
+fn operand(instruction: &Instruction, index: u32, op: &mut Op) -> Operand {
+    if index >= instruction.op_count() {
+        return Operand::None;
+    }
+    match instruction.op_kind(index) {
+        OpKind::Register => register(instruction.op_register(index)),
+        OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64 => {
+            op.immediate = instruction.near_branch_target();
+            Operand::Immediate
+        }
+        OpKind::FarBranch16 => {
+            op.immediate = (u64::from(instruction.far_branch_selector()) << 32)
+                | u64::from(instruction.far_branch16());
+            Operand::Immediate
+        }
+        OpKind::FarBranch32 => {
+            op.immediate = (u64::from(instruction.far_branch_selector()) << 32)
+                | u64::from(instruction.far_branch32());
+            Operand::Immediate
+        }
+        OpKind::Immediate8_2nd => {
+            op.immediate2 = instruction.immediate8_2nd();
+            Operand::Immediate
+        }
+        OpKind::MemorySegSI | OpKind::MemorySegESI | OpKind::MemorySegRSI => {
+            op.memory.segment = segment_number(instruction);
+            Operand::None
+        }
+        OpKind::Memory => {
+            let scale = instruction.memory_index_scale().trailing_zeros() as u8;
+            op.memory = Memory {
+                segment: segment_number(instruction),
+                base: address_register(instruction.memory_base()),
+                index: address_register(instruction.memory_index()),
+                scale,
+                displacement: instruction.memory_displacement64(),
+            };
+            Operand::Memory
+        }
+        OpKind::MemorySegDI
+        | OpKind::MemorySegEDI
+        | OpKind::MemorySegRDI
+        | OpKind::MemoryESDI
+        | OpKind::MemoryESEDI
+        | OpKind::MemoryESRDI => Operand::None,
+        _ => {
+            op.immediate = instruction.immediate(index);
+            Operand::Immediate
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::testing::FlatBus;
+
+    fn check(bytes: &[u8], big: bool) -> Op {
+        match decode::<FlatBus>(bytes, big, 0x100) {
+            Decoded::Op { lowered, .. } => lowered.op,
+            Decoded::Truncated => EMPTY,
+        }
+    }
+
+    #[rstest]
+    #[case::far_pointer(&[0xea, 0x5b, 0xe0, 0x00, 0xf0], false, 0xf000_0000_e05b, 2)]
+    #[case::far_pointer_32(&[0x66, 0xea, 1, 2, 3, 4, 8, 0], false, 0x0008_0403_0201, 4)]
+    #[case::near_back(&[0xeb, 0xfe], false, 0x100, 2)]
+    #[case::sign_extended(&[0x83, 0xc0, 0xff], true, u64::MAX, 4)]
+    fn immediates(#[case] bytes: &[u8], #[case] big: bool, #[case] expect: u64, #[case] size: u8) {
+        let op = check(bytes, big);
+        assert_eq!((op.operand_size, usize::from(op.length)), (size, bytes.len()));
+        let mask = if expect == u64::MAX { 0xffff_ffff } else { u64::MAX };
+        assert_eq!(op.immediate & mask, expect & mask);
+    }
+
+    #[rstest]
+    #[case::bp_is_ss(&[0x8b, 0x46, 0xfe], false, (segment::SS, gpr::RBP, gpr::ZERO))]
+    #[case::two_registers(&[0x8b, 0x00], false, (segment::DS, gpr::RBX, gpr::RSI))]
+    #[case::override_wins(&[0x26, 0x8b, 0x00], false, (segment::ES, gpr::RBX, gpr::RSI))]
+    #[case::esp_is_ss(&[0x8b, 0x04, 0x24], true, (segment::SS, gpr::RSP, gpr::ZERO))]
+    fn memory(#[case] bytes: &[u8], #[case] big: bool, #[case] expect: (u8, u8, u8)) {
+        let memory = check(bytes, big).memory;
+        assert_eq!((memory.segment, memory.base, memory.index), expect);
+    }
+}

@@ -1,0 +1,193 @@
+//! ADD, ADC, SUB, SBB, CMP, INC, DEC, NEG, XADD, CMPXCHG, CMPXCHG8B (Intel SDM vol. 2).
+//!
+//! All set OF, SF, ZF, AF, CF and PF from the result, but INC and DEC leave CF alone and CMPXCHG8B
+//! sets ZF only.
+
+use iced_x86::{Instruction, Mnemonic};
+
+use super::operands::{
+    Imm, Kind, Mem, Reg, binary, read_register, unary, write_part, write_register,
+};
+use crate::{Bus, Core, Exec, Handler, Op, flags::Flags, state::gpr, width::Width};
+
+/// The handler of an instruction of this group.
+pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
+    match instruction.mnemonic() {
+        Mnemonic::Add => binary!(instruction, compute, Add),
+        Mnemonic::Adc => binary!(instruction, compute, AddCarry),
+        Mnemonic::Sub => binary!(instruction, compute, Subtract),
+        Mnemonic::Sbb => binary!(instruction, compute, SubtractBorrow),
+        Mnemonic::Cmp => binary!(instruction, compare),
+        Mnemonic::Inc => unary!(instruction, change, Increment),
+        Mnemonic::Dec => unary!(instruction, change, Decrement),
+        Mnemonic::Neg => unary!(instruction, change, Negate),
+        Mnemonic::Xadd => unary!(instruction, xadd),
+        Mnemonic::Cmpxchg => unary!(instruction, cmpxchg),
+        Mnemonic::Cmpxchg8b => Some(cmpxchg8b::<B>),
+        _ => None,
+    }
+}
+
+/// What a two-operand instruction computes.
+trait Binary {
+    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W;
+}
+
+struct Add;
+struct AddCarry;
+struct Subtract;
+struct SubtractBorrow;
+
+impl Binary for Add {
+    #[inline(always)]
+    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
+        let sum = a.wrapping_add(b);
+        flags.set_add(a, b, sum);
+        sum
+    }
+}
+
+impl Binary for AddCarry {
+    #[inline(always)]
+    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
+        let carry = W::from_u64(u64::from(flags.carry()));
+        let sum = a.wrapping_add(b).wrapping_add(carry);
+        flags.set_add_carry(a, b, sum);
+        sum
+    }
+}
+
+impl Binary for Subtract {
+    #[inline(always)]
+    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
+        let difference = a.wrapping_sub(b);
+        flags.set_sub(a, b, difference);
+        difference
+    }
+}
+
+impl Binary for SubtractBorrow {
+    #[inline(always)]
+    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
+        let borrow = W::from_u64(u64::from(flags.carry()));
+        let difference = a.wrapping_sub(b).wrapping_sub(borrow);
+        flags.set_sub_borrow(a, b, difference);
+        difference
+    }
+}
+
+fn compute<B: Bus, W: Width, Destination: Kind, Source: Kind, Operation: Binary>(
+    core: &mut Core,
+    bus: &mut B,
+    op: &Op,
+) -> Exec {
+    let b = Source::load::<W, B>(core, bus, op, op.src)?;
+    Destination::update(core, bus, op, op.dst, |flags, a| {
+        Operation::apply(flags, a, b)
+    })
+}
+
+fn compare<B: Bus, W: Width, Destination: Kind, Source: Kind>(
+    core: &mut Core,
+    bus: &mut B,
+    op: &Op,
+) -> Exec {
+    let a = Destination::load::<W, B>(core, bus, op, op.dst)?;
+    let b = Source::load::<W, B>(core, bus, op, op.src)?;
+    core.state.flags.set_sub(a, b, a.wrapping_sub(b));
+    Ok(())
+}
+
+/// What a one-operand instruction computes.
+trait Unary {
+    fn apply<W: Width>(flags: &mut Flags, a: W) -> W;
+}
+
+struct Increment;
+struct Decrement;
+struct Negate;
+
+impl Unary for Increment {
+    #[inline(always)]
+    fn apply<W: Width>(flags: &mut Flags, a: W) -> W {
+        let result = a.wrapping_add(W::from_u64(1));
+        flags.set_inc(result);
+        result
+    }
+}
+
+impl Unary for Decrement {
+    #[inline(always)]
+    fn apply<W: Width>(flags: &mut Flags, a: W) -> W {
+        let result = a.wrapping_sub(W::from_u64(1));
+        flags.set_dec(result);
+        result
+    }
+}
+
+impl Unary for Negate {
+    #[inline(always)]
+    fn apply<W: Width>(flags: &mut Flags, a: W) -> W {
+        Subtract::apply(flags, W::default(), a)
+    }
+}
+
+fn change<B: Bus, W: Width, Destination: Kind, Operation: Unary>(
+    core: &mut Core,
+    bus: &mut B,
+    op: &Op,
+) -> Exec {
+    Destination::update(core, bus, op, op.dst, Operation::apply::<W>)
+}
+
+/// XADD: the sum goes to the destination, what was there to the source register. With both the
+/// same register the sum is what stays, because the destination is written last.
+fn xadd<B: Bus, W: Width, Destination: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    let b: W = read_register(core, op.src).unwrap_or_default();
+    let mut before = W::default();
+    Destination::update(core, bus, op, op.dst, |flags, a: W| {
+        before = a;
+        Add::apply(flags, a, b)
+    })?;
+    if op.src != op.dst {
+        write_register(core, op.src, before);
+    }
+    Ok(())
+}
+
+/// CMPXCHG: the destination is written in either case, with its own value when the comparison
+/// fails, so that it must always be writable.
+fn cmpxchg<B: Bus, W: Width, Destination: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    let new: W = read_register(core, op.src).unwrap_or_default();
+    let accumulator = W::from_u64(core.register(gpr::RAX));
+    let mut before = W::default();
+    Destination::update(core, bus, op, op.dst, |flags, current: W| {
+        before = current;
+        flags.set_sub(accumulator, current, accumulator.wrapping_sub(current));
+        if accumulator == current { new } else { current }
+    })?;
+    if accumulator != before {
+        write_part(core, gpr::RAX, before);
+    }
+    Ok(())
+}
+
+/// CMPXCHG8B: EDX:EAX is compared, ECX:EBX stored.
+fn cmpxchg8b<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    let pair = |core: &Core, high: u8, low: u8| {
+        (core.register(high) << 32) | (core.register(low) & 0xffff_ffff)
+    };
+    let expected = pair(core, gpr::RDX, gpr::RAX);
+    let new = pair(core, gpr::RCX, gpr::RBX);
+    let mut before = 0;
+    Mem::update(core, bus, op, op.dst, |flags, current: u64| {
+        before = current;
+        flags.set_zero(current == expected);
+        if current == expected { new } else { current }
+    })?;
+    if before != expected {
+        write_part(core, gpr::RAX, before as u32);
+        write_part(core, gpr::RDX, (before >> 32) as u32);
+    }
+    Ok(())
+}

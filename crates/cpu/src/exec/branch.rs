@@ -1,0 +1,162 @@
+//! Jcc, JMP, CALL and RET near, LOOPcc, JCXZ (Intel SDM vol. 2). None sets a flag.
+//!
+//! The target is checked against CS's limit before anything else changes. A 16-bit operand size
+//! cuts it to 16 bits; for relative branches decoding has already done so.
+
+use iced_x86::{Code, Instruction, Mnemonic};
+
+use super::operands::{Kind, Mem, Reg, by_condition, condition, is_memory, write_part};
+use crate::{Bus, Core, Exec, Handler, Op, state::gpr, width::Width};
+
+/// The handler of an instruction of this group.
+pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
+    if instruction.code().is_jcc_short_or_near() {
+        return by_condition!(condition(instruction)?, jump_if);
+    }
+    match instruction.code() {
+        Code::Jmp_rel8_16 | Code::Jmp_rel8_32 | Code::Jmp_rel16 | Code::Jmp_rel32_32 => {
+            Some(jump::<B>)
+        }
+        Code::Jmp_rm16 if is_memory(instruction, 0) => Some(jump_to::<B, u16, Mem>),
+        Code::Jmp_rm16 => Some(jump_to::<B, u16, Reg>),
+        Code::Jmp_rm32 if is_memory(instruction, 0) => Some(jump_to::<B, u32, Mem>),
+        Code::Jmp_rm32 => Some(jump_to::<B, u32, Reg>),
+        Code::Call_rel16 => Some(call::<B, u16>),
+        Code::Call_rel32_32 => Some(call::<B, u32>),
+        Code::Call_rm16 if is_memory(instruction, 0) => Some(call_to::<B, u16, Mem>),
+        Code::Call_rm16 => Some(call_to::<B, u16, Reg>),
+        Code::Call_rm32 if is_memory(instruction, 0) => Some(call_to::<B, u32, Mem>),
+        Code::Call_rm32 => Some(call_to::<B, u32, Reg>),
+        Code::Retnw => Some(ret::<B, u16, false>),
+        Code::Retnd => Some(ret::<B, u32, false>),
+        Code::Retnw_imm16 => Some(ret::<B, u16, true>),
+        Code::Retnd_imm16 => Some(ret::<B, u32, true>),
+        Code::Jcxz_rel8_16 | Code::Jcxz_rel8_32 => Some(jump_if_zero::<B, u16>),
+        Code::Jecxz_rel8_16 | Code::Jecxz_rel8_32 => Some(jump_if_zero::<B, u32>),
+        _ => loops(instruction),
+    }
+}
+
+fn loops<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
+    let wide = match instruction.code() {
+        Code::Loop_rel8_16_CX
+        | Code::Loop_rel8_32_CX
+        | Code::Loope_rel8_16_CX
+        | Code::Loope_rel8_32_CX
+        | Code::Loopne_rel8_16_CX
+        | Code::Loopne_rel8_32_CX => false,
+        Code::Loop_rel8_16_ECX
+        | Code::Loop_rel8_32_ECX
+        | Code::Loope_rel8_16_ECX
+        | Code::Loope_rel8_32_ECX
+        | Code::Loopne_rel8_16_ECX
+        | Code::Loopne_rel8_32_ECX => true,
+        _ => return None,
+    };
+    match (instruction.mnemonic(), wide) {
+        (Mnemonic::Loop, false) => Some(loop_while::<B, u16, Always>),
+        (Mnemonic::Loop, true) => Some(loop_while::<B, u32, Always>),
+        (Mnemonic::Loope, false) => Some(loop_while::<B, u16, Equal>),
+        (Mnemonic::Loope, true) => Some(loop_while::<B, u32, Equal>),
+        (Mnemonic::Loopne, false) => Some(loop_while::<B, u16, NotEqual>),
+        (Mnemonic::Loopne, true) => Some(loop_while::<B, u32, NotEqual>),
+        _ => None,
+    }
+}
+
+fn jump_if<B: Bus, const CODE: u8>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
+    if core.state.flags.condition(CODE) {
+        return core.near_jump(op.immediate);
+    }
+    Ok(())
+}
+
+fn jump<B: Bus>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
+    core.near_jump(op.immediate)
+}
+
+fn jump_to<B: Bus, W: Width, Target: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    let target: W = Target::load(core, bus, op, op.dst)?;
+    core.near_jump(target.to_u64())
+}
+
+fn call<B: Bus, W: Width>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    call_at::<B, W>(core, bus, op.immediate)
+}
+
+fn call_to<B: Bus, W: Width, Target: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    let target: W = Target::load(core, bus, op, op.dst)?;
+    call_at::<B, W>(core, bus, target.to_u64())
+}
+
+#[inline(always)]
+fn call_at<B: Bus, W: Width>(core: &mut Core, bus: &mut B, target: u64) -> Exec {
+    let from = core.state.rip;
+    core.near_jump(target)?;
+    let pushed = core.push(bus, W::from_u64(from));
+    if pushed.is_err() {
+        core.state.rip = from;
+    }
+    pushed
+}
+
+/// RET, with or without releasing the arguments.
+fn ret<B: Bus, W: Width, const RELEASES: bool>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    let target: W = core.peek(bus, 0)?;
+    core.near_jump(target.to_u64())?;
+    let arguments = if RELEASES {
+        (op.immediate & 0xffff) as i64
+    } else {
+        0
+    };
+    core.adjust_sp(W::BYTES as i64 + arguments);
+    Ok(())
+}
+
+/// What LOOPcc asks besides the count.
+trait Condition {
+    fn holds(zero: bool) -> bool;
+}
+
+struct Always;
+struct Equal;
+struct NotEqual;
+
+impl Condition for Always {
+    fn holds(_zero: bool) -> bool {
+        true
+    }
+}
+
+impl Condition for Equal {
+    fn holds(zero: bool) -> bool {
+        zero
+    }
+}
+
+impl Condition for NotEqual {
+    fn holds(zero: bool) -> bool {
+        !zero
+    }
+}
+
+/// LOOP, LOOPE, LOOPNE: the count register's width is the address size.
+fn loop_while<B: Bus, Count: Width, Also: Condition>(
+    core: &mut Core,
+    _bus: &mut B,
+    op: &Op,
+) -> Exec {
+    let count = Count::from_u64(core.register(gpr::RCX).wrapping_sub(1));
+    if count != Count::default() && Also::holds(core.state.flags.zero()) {
+        core.near_jump(op.immediate)?;
+    }
+    write_part(core, gpr::RCX, count);
+    Ok(())
+}
+
+fn jump_if_zero<B: Bus, Count: Width>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
+    if Count::from_u64(core.register(gpr::RCX)) == Count::default() {
+        return core.near_jump(op.immediate);
+    }
+    Ok(())
+}

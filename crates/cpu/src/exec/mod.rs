@@ -1,0 +1,57 @@
+//! Execution, one file per instruction group. A new instruction is a row in its group's table.
+
+// The groups, in the order they are asked.
+mod arithmetic;
+mod bits;
+mod branch;
+mod decimal;
+mod far;
+mod flag_bits;
+mod flag_image;
+mod interrupts;
+mod io;
+mod logic;
+mod model_specific;
+mod moves;
+mod multiply;
+mod operands;
+mod segments;
+mod shift;
+mod stack;
+mod strings;
+mod system;
+
+use iced_x86::Instruction;
+
+use crate::{Bus, Handler};
+
+/// What a group answers to an instruction.
+type Group<B> = fn(&Instruction) -> Option<Handler<B>>;
+
+/// The handler of `instruction`, or `None` when this processor does not have it (#UD).
+///
+/// x87, MMX, SSE and long mode have no group yet: they end up here.
+#[must_use]
+pub fn lower<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
+    let groups: &[Group<B>] = &[
+        arithmetic::handler,
+        bits::handler,
+        branch::handler,
+        decimal::handler,
+        far::handler,
+        flag_bits::handler,
+        flag_image::handler,
+        interrupts::handler,
+        io::handler,
+        logic::handler,
+        model_specific::handler,
+        moves::handler,
+        multiply::handler,
+        segments::handler,
+        shift::handler,
+        stack::handler,
+        strings::handler,
+        system::handler,
+    ];
+    groups.iter().find_map(|group| group(instruction))
+}

@@ -1,0 +1,104 @@
+//! The processor: architectural state, decoding to ops, execution, exceptions, paging.
+//!
+//! It never sees a device, a clock or a file: everything outside it is a [`Bus`].
+
+#![forbid(unsafe_code)]
+
+mod access;
+mod bus;
+mod cache;
+mod cpu;
+mod decode;
+mod descriptor;
+mod exceptions;
+pub mod exec;
+pub mod flags;
+mod memory;
+pub mod models;
+pub mod op;
+mod smm;
+pub mod state;
+mod task;
+#[doc(hidden)]
+pub mod testing;
+mod tlb;
+pub mod width;
+
+pub use access::{Core, Place};
+pub use bus::{Bus, Cycle, Frame, Page};
+pub use cpu::{Breakpoint, Cpu, Run};
+pub use models::Model;
+pub use op::{Handler, Lowered, Op, Operand};
+pub use state::State;
+
+/// What a handler returns: done, or an exception that left no trace.
+pub type Exec = Result<(), Exception>;
+
+/// An exception to deliver (Intel SDM vol. 3A, chapter 6).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Exception {
+    /// Vector 0-31.
+    pub vector: u8,
+    /// Error code, for the vectors that have one.
+    pub error: Option<u32>,
+    /// Linear address for CR2, for page faults.
+    pub address: u64,
+}
+
+impl Exception {
+    /// #DE.
+    pub const DIVIDE: Exception = Exception { vector: 0, error: None, address: 0 };
+    /// #BR.
+    pub const BOUND: Exception = Exception { vector: 5, error: None, address: 0 };
+    /// #UD.
+    pub const INVALID_OPCODE: Exception = Exception { vector: 6, error: None, address: 0 };
+    /// #GP(error).
+    #[must_use]
+    pub const fn general_protection(error: u32) -> Exception {
+        Exception { vector: 13, error: Some(error), address: 0 }
+    }
+    /// #DB; its cause is already in DR6.
+    pub const DEBUG: Exception = Exception { vector: 1, error: None, address: 0 };
+    /// #NM.
+    pub const DEVICE_NOT_AVAILABLE: Exception = Exception { vector: 7, error: None, address: 0 };
+    /// #TS(error).
+    #[must_use]
+    pub const fn invalid_tss(error: u32) -> Exception {
+        Exception { vector: 10, error: Some(error), address: 0 }
+    }
+    /// #NP(error).
+    #[must_use]
+    pub const fn not_present(error: u32) -> Exception {
+        Exception { vector: 11, error: Some(error), address: 0 }
+    }
+    /// #SS(error).
+    #[must_use]
+    pub const fn stack(error: u32) -> Exception {
+        Exception { vector: 12, error: Some(error), address: 0 }
+    }
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// The budget of instructions is used up.
+    Budget,
+    /// The last instruction touched a port, a device, the clock or the APIC base.
+    Device,
+    /// HLT was executed, or the CPU is halted and nothing woke it.
+    Halt,
+    /// Shutdown after a triple fault: the CPU executes nothing until reset or INIT.
+    Shutdown,
+    /// An address breakpoint given by the machine was reached (before executing it).
+    Address,
+}
+
+/// How ops are executed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Path {
+    /// Decoded blocks, TLB.
+    #[default]
+    Cached,
+    /// One instruction at a time, decoded and translated afresh each time: the check on the other.
+    Plain,
+}

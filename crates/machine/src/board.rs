@@ -1,0 +1,520 @@
+//! The board: memory, chips and clock, wired together; the processor's bus.
+//!
+//! A chip's access is made here and its effects are applied here, in one visible place
+//! ([`Board::apply`]); which pin leads where is in `wiring.rs`, what answers an address in `map.rs`.
+
+use serde::{Deserialize, Serialize};
+use warmboot_chipset::{Effects, GuestMemory, Moment, Power, ResetRequest};
+use warmboot_cpu::{Bus, Cycle, Frame, Page};
+use warmboot_memory::{BlockId, FlatView, Memory, Target};
+
+use crate::{
+    clock::{Clock, cost},
+    devices::{Device, Slot},
+    generations::Generation,
+    map::{self, Views},
+    tables::Era,
+};
+
+/// What the processor must be told after a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Signal {
+    Nmi,
+    Smi,
+    Init,
+    StartUp(u8),
+}
+
+/// Whether the machine has power.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum PowerState {
+    /// Running.
+    #[default]
+    On,
+    /// Soft off.
+    Off,
+    /// Suspended to RAM.
+    Suspended,
+}
+
+/// State of the wires between chips, as a snapshot carries it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Wires {
+    /// For each ISA/GSI interrupt line, which slots drive it (bit = slot index).
+    pub interrupts: [u64; 24],
+    /// The PIC's INTR output.
+    pub pic_interrupt: bool,
+    /// Address line 20 is not masked.
+    pub a20: bool,
+    /// Power.
+    pub power: PowerState,
+}
+
+/// Logs and taps for the host; never part of a digest.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Attachments {
+    pub debug_log: Vec<u8>,
+    pub serial_log: Vec<u8>,
+    pub notes: Vec<String>,
+    pub notes_dropped: u64,
+    /// Ports a condition waits for, and the last write that matched: index of the condition.
+    pub port_watch: Vec<(u16, Option<u32>)>,
+    pub port_hit: Option<usize>,
+}
+
+/// At most this many notes are kept; the rest are counted.
+const NOTES_KEPT: usize = 256;
+
+/// Everything of a machine but its processor.
+pub struct Board {
+    pub(crate) generation: &'static Generation,
+    pub(crate) era: Era,
+    pub(crate) memory: Memory,
+    pub(crate) blocks: map::Blocks,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) views: Views,
+    pub(crate) clock: Clock,
+    pub(crate) wires: Wires,
+    pub(crate) attachments: Attachments,
+    // Requests collected during an access, taken by the machine before the next instruction.
+    pub(crate) signals: Vec<Signal>,
+    pub(crate) reset_request: Option<ResetRequest>,
+    pub(crate) debug_exit: Option<u32>,
+    pub(crate) redraw: bool,
+    pub(crate) a20_changed: bool,
+    /// Frames a bus master wrote, for the processor's decoded code.
+    pub(crate) written: Vec<(Frame, u16, u16)>,
+}
+
+/// PCI configuration mechanism 1's data window belongs to no chip: the tag of its I/O range.
+pub(crate) const CONFIG_DATA_TAG: u32 = u32::MAX;
+
+impl Board {
+    /// A copy that shares memory pages until one of the two writes them.
+    pub(crate) fn fork(&mut self) -> Board {
+        Board {
+            generation: self.generation,
+            era: self.era,
+            memory: self.memory.fork(),
+            blocks: self.blocks,
+            slots: self.slots.clone(),
+            views: self.views.clone(),
+            clock: self.clock.clone(),
+            wires: self.wires.clone(),
+            attachments: self.attachments.clone(),
+            signals: self.signals.clone(),
+            reset_request: self.reset_request,
+            debug_exit: self.debug_exit,
+            redraw: self.redraw,
+            a20_changed: self.a20_changed,
+            written: self.written.clone(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    /// Calls a chip and applies what comes out. `at` is the moment of the access.
+    fn with_chip<R>(
+        &mut self,
+        slot: usize,
+        at: Moment,
+        call: impl FnOnce(&mut dyn warmboot_chipset::Chip, &mut Effects) -> R,
+    ) -> Option<R> {
+        let mut effects = Effects::at(at);
+        let result = call(self.slots.get_mut(slot)?.device.chip_mut(), &mut effects);
+        self.apply(slot, effects);
+        Some(result)
+    }
+
+    /// Applies a chip's effects: the one place where chips reach each other.
+    pub(crate) fn apply(&mut self, slot: usize, mut effects: Effects) {
+        let at = effects.now();
+        for (channel, byte) in effects.output.drain(..) {
+            self.host_output(slot, channel, byte);
+        }
+        for note in effects.notes.drain(..) {
+            let name = self.slots.get(slot).map_or("?", |slot| slot.name);
+            self.note(|| format!("{name}: {} at {:#x}, value {:#x}", note.what, note.at, note.value));
+        }
+        if let Some(on) = effects.a20
+            && self.wires.a20 != on
+        {
+            self.wires.a20 = on;
+            self.a20_changed = true;
+        }
+        self.redraw |= effects.remap;
+        for (pin, level) in effects.lines.drain(..) {
+            self.route(slot, pin, level, at);
+        }
+        for message in effects.messages.drain(..) {
+            self.deliver(message);
+        }
+        for vector in effects.end_of_interrupt.drain(..) {
+            self.end_of_interrupt(vector, at);
+        }
+        if effects.smi {
+            self.signals.push(Signal::Smi);
+        }
+        if effects.init {
+            self.signals.push(Signal::Init);
+        }
+        if let Some(request) = effects.reset {
+            self.reset_request = Some(request);
+        }
+        match effects.power {
+            Some(Power::Off) => self.wires.power = PowerState::Off,
+            Some(Power::Suspend) => self.wires.power = PowerState::Suspended,
+            Some(Power::DebugExit(status)) => self.debug_exit = Some(status),
+            None => {}
+        }
+        if effects.service {
+            self.service(slot, at);
+        }
+    }
+
+    fn host_output(&mut self, slot: usize, _channel: u8, byte: u8) {
+        match self.slots.get(slot).map(|slot| &slot.device) {
+            Some(Device::DebugPort(_)) => self.attachments.debug_log.push(byte),
+            Some(Device::Uart(_)) => self.attachments.serial_log.push(byte),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn note(&mut self, text: impl FnOnce() -> String) {
+        if self.attachments.notes.len() < NOTES_KEPT {
+            self.attachments.notes.push(text());
+        } else {
+            self.attachments.notes_dropped += 1;
+        }
+    }
+
+    /// Lends guest memory to a bus master.
+    fn service(&mut self, slot: usize, at: Moment) {
+        let mut effects = Effects::at(at);
+        // Each PCI chip checks the bus-master bit of its own COMMAND register.
+        let Board { slots, memory, views, written, .. } = self;
+        let Some(slot_ref) = slots.get_mut(slot) else { return };
+        let mut lent = Lent { memory, view: &views.memory, written };
+        slot_ref.device.chip_mut().service(&mut lent, &mut effects);
+        // One request, one call: a chip that wants more sets a deadline.
+        effects.service = false;
+        self.apply(slot, effects);
+    }
+
+    /// Runs the deadlines that have come, earliest first, ties by slot.
+    pub(crate) fn run_events(&mut self) {
+        let now = self.now();
+        // A chip must move its deadline forward; the bound keeps a broken one from hanging us.
+        for _ in 0..100_000 {
+            let Some((deadline, slot)) = self.next_event() else { return };
+            if deadline > now {
+                return;
+            }
+            self.with_chip(slot, now, |chip, fx| chip.on_deadline(fx));
+            self.run_floppy_dma(now);
+        }
+    }
+
+    /// The earliest deadline and its slot.
+    pub(crate) fn next_event(&self) -> Option<(Moment, usize)> {
+        let deadlines = self.slots.iter().enumerate();
+        deadlines.filter_map(|(index, slot)| Some((slot.device.chip().deadline()?, index))).min()
+    }
+
+    /// Resets every chip, in slot order.
+    pub(crate) fn reset_chips(&mut self, kind: warmboot_chipset::ResetKind) {
+        let now = self.now();
+        for slot in 0..self.slots.len() {
+            self.with_chip(slot, now, |chip, fx| chip.reset(kind, fx));
+        }
+        self.redraw = true;
+    }
+
+    /// Lets the host touch a chip (a key, a serial byte) with effects applied.
+    pub(crate) fn host_access<R>(
+        &mut self,
+        select: impl Fn(&Device) -> bool,
+        call: impl FnOnce(&mut Device, &mut Effects) -> R,
+    ) -> Option<R> {
+        let slot = self.slots.iter().position(|slot| select(&slot.device))?;
+        let mut effects = Effects::at(self.now());
+        let result = call(&mut self.slots[slot].device, &mut effects);
+        self.apply(slot, effects);
+        Some(result)
+    }
+
+    fn chip_read(&mut self, tag: u32, offset: u64, size: u8, at: Moment) -> u64 {
+        let (slot, index) = ((tag >> 8) as usize, tag as u8);
+        let widest = self.views.widest(tag).min(size);
+        let mut value = 0;
+        let mut done = 0;
+        while done < size {
+            let part = widest.min(size - done);
+            let at_offset = offset + u64::from(done);
+            let bits = self.with_chip(slot, at, |chip, fx| chip.read(index, at_offset, part, fx));
+            let bits = bits.unwrap_or(u64::MAX) & ones(part);
+            value |= bits << (8 * done);
+            done += part;
+        }
+        value
+    }
+
+    fn chip_write(&mut self, tag: u32, offset: u64, size: u8, value: u64, at: Moment) {
+        let (slot, index) = ((tag >> 8) as usize, tag as u8);
+        let widest = self.views.widest(tag).min(size);
+        let mut done = 0;
+        while done < size {
+            let part = widest.min(size - done);
+            let bits = (value >> (8 * done)) & ones(part);
+            let at_offset = offset + u64::from(done);
+            self.with_chip(slot, at, |chip, fx| chip.write(index, at_offset, part, bits, fx));
+            done += part;
+        }
+    }
+
+    /// The function that PCI configuration address `address` selects, and the register.
+    fn config_target(&self, offset: u64) -> Option<(usize, u8)> {
+        let selected = self.host_bridge()?.selected(offset as u8)?;
+        let devfn = selected.device << 3 | selected.function;
+        let slot = self.slots.iter().position(|slot| slot.devfn == Some(devfn))?;
+        (selected.bus == 0).then_some((slot, selected.register))
+    }
+
+    /// An I/O read of one range; `port` has been looked up already.
+    fn io_read(&mut self, port: u16, size: u8, at: Moment) -> u64 {
+        match self.views.io.lookup(u64::from(port)).map(|range| (range.read, range.start)) {
+            Some((Target::Device { tag: CONFIG_DATA_TAG, offset }, start)) => {
+                let offset = offset + u64::from(port) - start;
+                let Some((slot, register)) = self.config_target(offset) else { return u64::MAX & ones(size) };
+                let value = self.with_chip(slot, at, |chip, fx| chip.config_read(register, size, fx));
+                u64::from(value.unwrap_or(u32::MAX)) & ones(size)
+            }
+            Some((Target::Device { tag, offset }, start)) => {
+                self.chip_read(tag, offset + u64::from(port) - start, size, at)
+            }
+            _ => {
+                self.note(|| format!("read of port {port:#x}, where nothing answers"));
+                ones(size)
+            }
+        }
+    }
+
+    fn io_write(&mut self, port: u16, size: u8, value: u64, at: Moment) {
+        match self.views.io.lookup(u64::from(port)).map(|range| (range.write, range.start)) {
+            Some((Target::Device { tag: CONFIG_DATA_TAG, offset }, start)) => {
+                let offset = offset + u64::from(port) - start;
+                if let Some((slot, register)) = self.config_target(offset) {
+                    self.with_chip(slot, at, |chip, fx| chip.config_write(register, size, value as u32, fx));
+                }
+            }
+            Some((Target::Device { tag, offset }, start)) => {
+                self.chip_write(tag, offset + u64::from(port) - start, size, value, at);
+            }
+            _ => self.note(|| format!("write of {value:#x} to port {port:#x}, where nothing answers")),
+        }
+    }
+
+    /// Reads memory as a bus master sees it, without side effects: device ranges read all ones.
+    pub(crate) fn peek(&self, address: u64, bytes: &mut [u8]) {
+        peek(&self.memory, &self.views.memory, address, bytes);
+    }
+
+    /// The block a block id names, for reports.
+    pub(crate) fn block_name(&self, block: BlockId) -> &str {
+        self.memory.blocks().find(|info| info.id == block).map_or("?", |info| info.name)
+    }
+}
+
+impl Board {
+    /// Guest memory as a bus master has it.
+    pub(crate) fn lend(&mut self) -> impl GuestMemory + '_ {
+        Lent { memory: &mut self.memory, view: &self.views.memory, written: &mut self.written }
+    }
+}
+
+/// All ones in `size` bytes.
+fn ones(size: u8) -> u64 {
+    if size >= 8 { u64::MAX } else { (1 << (8 * u32::from(size))) - 1 }
+}
+
+fn peek(memory: &Memory, view: &FlatView, address: u64, bytes: &mut [u8]) {
+    let mut done = 0;
+    while done < bytes.len() {
+        let here = address.wrapping_add(done as u64);
+        let rest = bytes.len() - done;
+        let step = match view.lookup(here) {
+            Some(range) => {
+                let available = (range.end - here).saturating_add(1).min(rest as u64) as usize;
+                let part = &mut bytes[done..done + available];
+                match range.read {
+                    Target::Block { block, offset } => {
+                        if memory.read_block(block, offset + (here - range.start), part).is_err() {
+                            part.fill(0xff);
+                        }
+                    }
+                    _ => part.fill(0xff),
+                }
+                available
+            }
+            None => {
+                bytes[done] = 0xff;
+                1
+            }
+        };
+        done += step;
+    }
+}
+
+/// Guest memory as a bus master has it for one service call.
+struct Lent<'a> {
+    memory: &'a mut Memory,
+    view: &'a FlatView,
+    written: &'a mut Vec<(Frame, u16, u16)>,
+}
+
+impl GuestMemory for Lent<'_> {
+    fn read(&mut self, address: u64, bytes: &mut [u8]) {
+        peek(self.memory, self.view, address, bytes);
+    }
+
+    fn write(&mut self, address: u64, bytes: &[u8]) {
+        let mut done = 0;
+        while done < bytes.len() {
+            let here = address.wrapping_add(done as u64);
+            let Some(range) = self.view.lookup(here) else {
+                done += 1;
+                continue;
+            };
+            // Page by page, so that the processor's decoded code can be told.
+            let in_page = 4096 - (here & 0xfff);
+            let available = (range.end - here).saturating_add(1).min(in_page).min((bytes.len() - done) as u64) as usize;
+            if let Target::Block { block, offset } = range.write {
+                let offset = offset + (here - range.start);
+                if self.memory.write_block(block, offset, &bytes[done..done + available]).is_ok() {
+                    let frame = self.memory.frame_of(block, offset >> 12);
+                    let entry = frame.map(|frame| (Frame(frame.0), (offset & 0xfff) as u16, available as u16));
+                    self.written.extend(entry);
+                }
+            }
+            done += available;
+        }
+    }
+}
+
+impl Bus for Board {
+    fn page(&mut self, physical: u64, smm: bool) -> Page {
+        let view = if smm { &self.views.smm } else { &self.views.memory };
+        let (read, write) = view.page(&self.memory, physical);
+        Page { read: read.map(|frame| Frame(frame.0)), write: write.map(|frame| Frame(frame.0)) }
+    }
+
+    #[inline]
+    fn frame(&self, frame: Frame) -> &[u8; 4096] {
+        self.memory.frame(warmboot_memory::Frame(frame.0))
+    }
+
+    #[inline]
+    fn frame_mut(&mut self, frame: Frame) -> &mut [u8; 4096] {
+        self.memory.frame_mut(warmboot_memory::Frame(frame.0))
+    }
+
+    fn read(&mut self, cycle: Cycle, physical: u64, size: u8) -> u64 {
+        let at = self.clock.at(cycle.retired);
+        let mut value = 0;
+        let mut done = 0;
+        while done < size {
+            let here = physical + u64::from(done);
+            let view = if cycle.smm { &self.views.smm } else { &self.views.memory };
+            let Some(range) = view.lookup(here) else {
+                value |= 0xff << (8 * done);
+                done += 1;
+                continue;
+            };
+            let part = (range.end - here).saturating_add(1).min(u64::from(size - done)) as u8;
+            let offset_in = here - range.start;
+            let bits = match range.read {
+                Target::Device { tag, offset } => self.chip_read(tag, offset + offset_in, part, at),
+                Target::Block { block, offset } => {
+                    let mut bytes = [0xff; 8];
+                    let taken = bytes.get_mut(..usize::from(part)).unwrap_or_default();
+                    // A block range lies within its block, so this cannot fail; ones if it did.
+                    let _ = self.memory.read_block(block, offset + offset_in, taken);
+                    u64::from_le_bytes(bytes) & ones(part)
+                }
+                Target::Nothing => ones(part),
+            };
+            value |= bits << (8 * done);
+            done += part;
+        }
+        value
+    }
+
+    fn write(&mut self, cycle: Cycle, physical: u64, size: u8, value: u64) {
+        let at = self.clock.at(cycle.retired);
+        let mut done = 0;
+        while done < size {
+            let here = physical + u64::from(done);
+            let view = if cycle.smm { &self.views.smm } else { &self.views.memory };
+            let Some(range) = view.lookup(here) else {
+                done += 1;
+                continue;
+            };
+            let part = (range.end - here).saturating_add(1).min(u64::from(size - done)) as u8;
+            let offset_in = here - range.start;
+            let bits = (value >> (8 * done)) & ones(part);
+            match range.write {
+                Target::Device { tag, offset } => self.chip_write(tag, offset + offset_in, part, bits, at),
+                Target::Block { block, offset } => {
+                    let offset = offset + offset_in;
+                    let bytes = bits.to_le_bytes();
+                    let taken = bytes.get(..usize::from(part)).unwrap_or_default();
+                    if self.memory.write_block(block, offset, taken).is_ok() {
+                        let frame = self.memory.frame_of(block, offset >> 12);
+                        let entry = frame.map(|frame| (Frame(frame.0), (offset & 0xfff) as u16, u16::from(part)));
+                        self.written.extend(entry);
+                    }
+                }
+                Target::Nothing => {}
+            }
+            done += part;
+        }
+    }
+
+    fn port_read(&mut self, cycle: Cycle, port: u16, size: u8) -> u32 {
+        let at = self.clock.at(cycle.retired);
+        self.clock.extra += cost::PORT;
+        self.io_read(port, size, at) as u32
+    }
+
+    fn port_write(&mut self, cycle: Cycle, port: u16, size: u8, value: u32) {
+        let at = self.clock.at(cycle.retired);
+        self.clock.extra += cost::PORT;
+        self.io_write(port, size, u64::from(value), at);
+        let watch = &self.attachments.port_watch;
+        let hit = watch.iter().position(|(watched, wanted)| *watched == port && wanted.is_none_or(|wanted| wanted == value));
+        if hit.is_some() {
+            self.attachments.port_hit = hit;
+        }
+        self.run_floppy_dma(at);
+    }
+
+    fn time(&mut self, cycle: Cycle) -> u64 {
+        self.clock.at(cycle.retired).0
+    }
+
+    fn pause(&mut self, _cycle: Cycle) {
+        self.clock.extra += cost::PAUSE;
+    }
+
+    fn acknowledge_interrupt(&mut self, cycle: Cycle) -> Option<u8> {
+        let at = self.clock.at(cycle.retired);
+        self.acknowledge(at)
+    }
+
+    fn apic_base_written(&mut self, cycle: Cycle, value: u64) {
+        let at = self.clock.at(cycle.retired);
+        self.set_apic_base(value, at);
+    }
+}

@@ -1,0 +1,207 @@
+//! What a machine is made of, as the command line or a scenario chooses it.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use warmboot_chipset::disk::BlockSource;
+use warmboot_cpu::Path;
+
+use crate::{ConfigError, generations, machine_types};
+
+/// The largest amount of memory a machine can have.
+pub const MEMORY_MAXIMUM: u64 = 64 << 30;
+/// The smallest.
+pub const MEMORY_MINIMUM: u64 = 1 << 20;
+
+/// A firmware image or option ROM with the name messages use for it.
+#[derive(Clone, Debug, Default)]
+pub struct Firmware {
+    /// Name or path.
+    pub name: String,
+    /// The image.
+    pub bytes: Vec<u8>,
+}
+
+/// What a drive is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DriveKind {
+    /// An ATA hard disk.
+    HardDisk,
+    /// An ATAPI CD-ROM.
+    Cdrom,
+    /// A floppy disk.
+    Floppy,
+}
+
+/// Where a drive is attached.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Slot {
+    /// IDE channel and unit, both 0 or 1.
+    Ide {
+        /// 0 primary, 1 secondary.
+        channel: u8,
+        /// 0 master, 1 slave.
+        unit: u8,
+    },
+    /// Floppy drive 0 or 1.
+    Floppy(u8),
+}
+
+impl FromStr for Slot {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Slot, ConfigError> {
+        match text {
+            "ide0-0" => Ok(Slot::Ide { channel: 0, unit: 0 }),
+            "ide0-1" => Ok(Slot::Ide { channel: 0, unit: 1 }),
+            "ide1-0" => Ok(Slot::Ide { channel: 1, unit: 0 }),
+            "ide1-1" => Ok(Slot::Ide { channel: 1, unit: 1 }),
+            "floppy0" => Ok(Slot::Floppy(0)),
+            "floppy1" => Ok(Slot::Floppy(1)),
+            _ => Err(ConfigError::new(format!(
+                "unknown drive slot `{text}`; there are ide0-0, ide0-1, ide1-0, ide1-1, floppy0, floppy1"
+            ))),
+        }
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Slot::Ide { channel, unit } => write!(f, "ide{channel}-{unit}"),
+            Slot::Floppy(unit) => write!(f, "floppy{unit}"),
+        }
+    }
+}
+
+/// One drive with its medium.
+#[derive(Clone)]
+pub struct Drive {
+    /// Where.
+    pub at: Slot,
+    /// What.
+    pub kind: DriveKind,
+    /// The medium; never changed: writes go to a copy-on-write layer.
+    pub source: Arc<dyn BlockSource>,
+    /// The image's name, for messages.
+    pub name: String,
+    /// The guest cannot write.
+    pub read_only: bool,
+    /// Nanoseconds from a command to its data.
+    pub latency: u64,
+}
+
+impl fmt::Debug for Drive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.at, self.name)
+    }
+}
+
+/// Everything a machine is built from.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Machine type.
+    pub machine: String,
+    /// Emulator generation.
+    pub emulator: String,
+    /// CPU model; the machine type's own when absent.
+    pub cpu: Option<String>,
+    /// Number of processors.
+    pub cpus: u32,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// The BIOS image.
+    pub firmware: Firmware,
+    /// Images for the option-ROM area, as fw_cfg `genroms/` files.
+    pub option_roms: Vec<Firmware>,
+    /// Drives.
+    pub drives: Vec<Drive>,
+    /// Boot order: letters of `a` (floppy), `c` (disk), `d` (CD), `n` (network).
+    pub boot: String,
+    /// COM1 exists.
+    pub serial: bool,
+    /// The debug-exit port, when there is one.
+    pub debug_exit: Option<u16>,
+    /// Which execution path runs.
+    pub path: Path,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            machine: machine_types::DEFAULT.into(),
+            emulator: "qemu".into(),
+            cpu: None,
+            cpus: 1,
+            memory: 128 << 20,
+            firmware: Firmware::default(),
+            option_roms: Vec::new(),
+            drives: Vec::new(),
+            boot: "cad".into(),
+            serial: false,
+            debug_exit: None,
+            path: Path::Cached,
+        }
+    }
+}
+
+impl Config {
+    /// Checks everything that can be wrong before anything is built.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let fail = |message: String| Err(ConfigError::new(message));
+        if machine_types::find(&self.machine).is_none() {
+            let names: Vec<&str> = machine_types::ALL.iter().map(|machine| machine.name).collect();
+            return fail(format!("unknown machine `{}`; there are {}", self.machine, names.join(", ")));
+        }
+        if generations::find(&self.emulator).is_none() {
+            let names: Vec<&str> = generations::ALL.iter().map(|generation| generation.name).collect();
+            return fail(format!("unknown emulator `{}`; there are {}", self.emulator, names.join(", ")));
+        }
+        if self.cpus != 1 {
+            return fail(format!("{} processors were asked for; machines have exactly 1 so far", self.cpus));
+        }
+        if !(MEMORY_MINIMUM..=MEMORY_MAXIMUM).contains(&self.memory) || !self.memory.is_multiple_of(4096) {
+            return fail(format!(
+                "memory of {} bytes; expected 1 MiB to 64 GiB in whole pages of 4 KiB",
+                self.memory
+            ));
+        }
+        check_firmware(&self.firmware)?;
+        for rom in &self.option_roms {
+            if rom.bytes.is_empty() || rom.bytes.len() > 128 << 10 {
+                return fail(format!("option ROM `{}` has {} bytes; expected 1 to 131072", rom.name, rom.bytes.len()));
+            }
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        for letter in self.boot.chars() {
+            if !"acdn".contains(letter) || !seen.insert(letter) {
+                return fail(format!(
+                    "boot order `{}`; expected different letters of a (floppy), c (disk), d (CD), n (network)",
+                    self.boot
+                ));
+            }
+        }
+        let mut slots = std::collections::BTreeSet::new();
+        for drive in &self.drives {
+            if !slots.insert(drive.at) {
+                return fail(format!("two drives at {}", drive.at));
+            }
+            let floppy_slot = matches!(drive.at, Slot::Floppy(_));
+            if floppy_slot != (drive.kind == DriveKind::Floppy) {
+                return fail(format!("drive {}: that slot does not take a {:?}", drive.at, drive.kind));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks that `firmware` can be mapped below 4 GiB and at E0000.
+fn check_firmware(firmware: &Firmware) -> Result<(), ConfigError> {
+    let size = firmware.bytes.len();
+    if size == 0 || !size.is_multiple_of(64 << 10) || size > 16 << 20 {
+        return Err(ConfigError::new(format!(
+            "firmware `{}` has {size} bytes; expected a multiple of 64 KiB up to 16 MiB",
+            firmware.name
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! The chips a board can carry, as one list: adding a chip to machines is one line here.
+
+use serde_json::Value;
+use warmboot_chipset as chipset;
+use warmboot_chipset::Chip;
+
+macro_rules! devices {
+    ($($variant:ident($chip:ty), $find:ident, $find_mut:ident;)*) => {
+        /// A chip on the board.
+        #[derive(Clone)]
+        #[allow(missing_docs, clippy::large_enum_variant)]
+        pub enum Device { $($variant($chip)),* }
+
+        impl Device {
+            /// The chip behind its common face.
+            #[must_use]
+            pub fn chip(&self) -> &dyn Chip {
+                match self { $(Device::$variant(chip) => chip),* }
+            }
+
+            /// The chip, to be accessed.
+            pub fn chip_mut(&mut self) -> &mut dyn Chip {
+                match self { $(Device::$variant(chip) => chip),* }
+            }
+
+            /// The chip's saved state as a value with named registers.
+            pub fn state(&self) -> serde_json::Result<Value> {
+                match self { $(Device::$variant(chip) => serde_json::to_value(chip.state())),* }
+            }
+        }
+
+        impl crate::Board {
+            $(
+                /// The first such chip on the board.
+                #[allow(dead_code)]
+                pub(crate) fn $find(&self) -> Option<&$chip> {
+                    self.slots.iter().find_map(|slot| match &slot.device {
+                        Device::$variant(chip) => Some(chip),
+                        _ => None,
+                    })
+                }
+
+                /// The first such chip on the board, to be changed.
+                #[allow(dead_code)]
+                pub(crate) fn $find_mut(&mut self) -> Option<&mut $chip> {
+                    self.slots.iter_mut().find_map(|slot| match &mut slot.device {
+                        Device::$variant(chip) => Some(chip),
+                        _ => None,
+                    })
+                }
+            )*
+        }
+    };
+}
+
+devices! {
+    DebugExit(chipset::debug_exit::DebugExit), debug_exit, debug_exit_mut;
+    DebugPort(chipset::debug_port::DebugPort), debug_port, debug_port_mut;
+    Dma(chipset::dma::Dma), dma, dma_mut;
+    Floppy(chipset::floppy::Floppy), floppy, floppy_mut;
+    FwCfg(chipset::fw_cfg::FwCfg), fw_cfg, fw_cfg_mut;
+    HostBridge(chipset::host_bridge::HostBridge), host_bridge, host_bridge_mut;
+    Hpet(chipset::hpet::Hpet), hpet, hpet_mut;
+    I8042(chipset::i8042::I8042), i8042, i8042_mut;
+    Ide(chipset::ide::IdeController), ide, ide_mut;
+    IoApic(chipset::io_apic::IoApic), io_apic, io_apic_mut;
+    LocalApic(chipset::local_apic::LocalApic), local_apic, local_apic_mut;
+    Pic(chipset::pic::Pic), pic, pic_mut;
+    Piix3(chipset::piix3::Piix3), piix3, piix3_mut;
+    Piix4Pm(chipset::piix4_pm::Piix4Pm), piix4_pm, piix4_pm_mut;
+    Pit(chipset::pit::Pit), pit, pit_mut;
+    PostCode(chipset::post_code::PostCode), post_code, post_code_mut;
+    Port92(chipset::port92::Port92), port92, port92_mut;
+    Rtc(chipset::rtc::Rtc), rtc, rtc_mut;
+    Uart(chipset::uart16550::Uart16550), uart, uart_mut;
+}
+
+/// A chip in its place.
+#[derive(Clone)]
+pub struct Slot {
+    /// Name in snapshots, diffs and the memory map.
+    pub name: &'static str,
+    /// PCI device and function number, for PCI functions.
+    pub devfn: Option<u8>,
+    /// The chip.
+    pub device: Device,
+}

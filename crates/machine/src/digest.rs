@@ -1,0 +1,75 @@
+//! The two digests of a machine: everything, and everything but absolute time and count.
+
+use serde::Serialize;
+
+use warmboot_chipset::{Chip as _, Effects};
+
+use crate::{
+    Machine,
+    clock::Clock,
+    devices::{Device, Slot},
+};
+
+/// Changes when what is hashed changes, so that digests of different versions never meet.
+const VERSION: &[u8] = b"warmboot digest 1";
+
+impl Machine {
+    /// A digest of everything that decides how the machine goes on, time and count included, in
+    /// lower-case hex.
+    pub fn digest(&mut self) -> String {
+        let clock = self.board.clock.clone();
+        let slots = std::mem::take(&mut self.board.slots);
+        let digest = self.hash(Some(&clock), &slots);
+        self.board.slots = slots;
+        digest
+    }
+
+    /// As [`Machine::digest`] but without absolute time and count, so that two runs that were
+    /// reset at different moments can become equal.
+    pub fn state_digest(&mut self) -> String {
+        let now = self.board.now();
+        let delta = (now.0 as i64).wrapping_neg();
+        let mut slots = self.board.slots.clone();
+        for slot in &mut slots {
+            // The clock works out its registers when somebody looks.
+            if let Device::Rtc(rtc) = &mut slot.device {
+                rtc.on_deadline(&mut Effects::at(now));
+            }
+            slot.device.chip_mut().shift_time(delta);
+        }
+        self.hash(None, &slots)
+    }
+
+    fn hash(&mut self, clock: Option<&Clock>, slots: &[Slot]) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(VERSION);
+        put(&mut hasher, "machine", &(self.machine_type.name, self.board.generation.name, self.cpu.model().name));
+        if let Some(clock) = clock {
+            put(&mut hasher, "clock", clock);
+        }
+        put(&mut hasher, "cpu", self.cpu.state());
+        put(&mut hasher, "wires", &self.board.wires);
+        for slot in slots {
+            hasher.update(slot.name.as_bytes());
+            match slot.device.state() {
+                Ok(value) => put(&mut hasher, "state", &value),
+                // A state is plain data, so this does not happen; were it to, digests must differ
+                // from any good one.
+                Err(error) => put(&mut hasher, "error", &error.to_string()),
+            }
+        }
+        for (slot, name) in &self.disks {
+            put(&mut hasher, "disk", &(slot.to_string(), name));
+        }
+        hasher.update(&self.board.memory.digest());
+        hasher.finalize().to_hex().to_string()
+    }
+}
+
+/// Adds a named value, framed by its length.
+fn put(hasher: &mut blake3::Hasher, name: &str, value: &impl Serialize) {
+    let bytes = serde_json::to_vec(value).unwrap_or_else(|error| error.to_string().into_bytes());
+    hasher.update(name.as_bytes());
+    hasher.update(&(bytes.len() as u64).to_le_bytes());
+    hasher.update(&bytes);
+}

@@ -1,0 +1,36 @@
+//! A whole machine: wiring, virtual clock and events, emulator generations, machine types, resets.
+//!
+//! A [`Machine`] is a plain value built from a [`Config`]; nothing here does host I/O, reads the
+//! host clock or uses threads.
+
+#![forbid(unsafe_code)]
+
+mod board;
+mod build;
+mod clock;
+mod condition;
+mod config;
+mod devices;
+mod digest;
+mod error;
+pub mod generations;
+mod machine;
+pub mod machine_types;
+mod map;
+mod registers;
+mod reset;
+pub mod tables;
+mod wiring;
+
+pub use board::{Board, PowerState};
+pub use clock::cost;
+pub use condition::{Address, Condition, DEFAULT_LIMIT_TIME, Ended, Limits, count, memory, time};
+pub use config::{Config, Drive, DriveKind, Firmware, MEMORY_MAXIMUM, MEMORY_MINIMUM, Slot};
+pub use error::ConfigError;
+pub use generations::Generation;
+pub use machine::Machine;
+pub use machine_types::MachineType;
+pub use reset::{Processor, ResetPath, ResetTable};
+pub use warmboot_chipset::disk::{BlockSource, Disk, DiskError, MemorySource, ZeroSource};
+pub use warmboot_chipset::keys::parse as parse_keys;
+pub use warmboot_cpu::{Path, models as cpu_models};

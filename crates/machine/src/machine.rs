@@ -1,0 +1,465 @@
+//! A machine: one processor on one board, run from event to event.
+
+use warmboot_chipset::{ResetKind, i8042, keys};
+use warmboot_cpu::{Breakpoint, Cpu, Path, Stop};
+
+use crate::{
+    Board, Condition, Config, ConfigError, Ended, Limits,
+    board::{PowerState, Signal},
+    condition::Address,
+    config,
+    devices::Device,
+    generations::Generation,
+    machine_types::MachineType,
+    reset::{Processor, ResetPath},
+};
+
+/// A deterministic PC. A plain value: it can be forked, sent to another thread, and dropped.
+pub struct Machine {
+    pub(crate) machine_type: &'static MachineType,
+    pub(crate) board: Board,
+    pub(crate) cpu: Cpu<Board>,
+    pub(crate) path: Path,
+    /// Drives with what names their media in a digest.
+    pub(crate) disks: Vec<(config::Slot, String)>,
+    /// Resets so far, for the `reset` condition.
+    resets: u64,
+}
+
+impl Machine {
+    pub(crate) fn assemble(
+        machine_type: &'static MachineType,
+        board: Board,
+        cpu: Cpu<Board>,
+        path: Path,
+        disks: Vec<(config::Slot, String)>,
+    ) -> Machine {
+        let mut machine = Machine {
+            machine_type,
+            board,
+            cpu,
+            path,
+            disks,
+            resets: 0,
+        };
+        machine.board.reset_chips(ResetKind::PowerOn);
+        machine.board.draw();
+        machine.cpu.reset();
+        machine.cpu.map_changed();
+        machine.settle();
+        machine
+    }
+
+    /// Builds a machine and switches it on; it stands at its reset vector.
+    ///
+    /// # Errors
+    /// One sentence about what in `config` cannot be had.
+    pub fn new(config: &Config) -> Result<Machine, ConfigError> {
+        crate::build::build(config)
+    }
+
+    /// A copy that shares memory pages until one of the two writes them.
+    #[must_use]
+    pub fn fork(&mut self) -> Machine {
+        Machine {
+            machine_type: self.machine_type,
+            board: self.board.fork(),
+            cpu: self.cpu.clone(),
+            path: self.path,
+            disks: self.disks.clone(),
+            resets: self.resets,
+        }
+    }
+
+    /// Runs until one of `until` is met, the machine stops, or a limit is reached.
+    ///
+    /// # Errors
+    /// When a condition cannot come true on this machine, such as text on a screen it does not have.
+    pub fn run(&mut self, until: &[Condition], limits: Limits) -> Result<Ended, ConfigError> {
+        let mut watch = Watch::new(self, until)?;
+        let slice_end = limits.slice.map(|slice| self.board.clock.instructions.saturating_add(slice));
+        self.cpu.set_address_breakpoints(watch.addresses.iter().map(|(_, breakpoint)| *breakpoint).collect());
+        loop {
+            if let Some(ended) = self.after_run(&mut watch) {
+                return Ok(ended);
+            }
+            self.run_due();
+            if let Some(ended) = self.after_run(&mut watch) {
+                return Ok(ended);
+            }
+            if let Some(condition) = watch.met(self) {
+                return Ok(Ended::Condition(condition));
+            }
+            let count = self.board.clock.instructions;
+            let now = self.board.now().0;
+            if limits.instructions.is_some_and(|limit| count >= limit) {
+                return Ok(Ended::Limit);
+            }
+            if limits.time.is_some_and(|limit| now >= limit) {
+                return Ok(Ended::LimitTime);
+            }
+            if slice_end.is_some_and(|end| count >= end) {
+                return Ok(Ended::Slice);
+            }
+
+            let mut budget = u64::MAX;
+            let horizons = [limits.time, watch.time, self.board.next_event().map(|(moment, _)| moment.0)];
+            for horizon in horizons.into_iter().flatten() {
+                budget = budget.min(horizon.saturating_sub(now));
+            }
+            for horizon in [limits.instructions, watch.instructions, slice_end].into_iter().flatten() {
+                budget = budget.min(horizon.saturating_sub(count));
+            }
+            self.cpu.set_interrupt_line(self.board.interrupt_pending());
+            let run = self.cpu.run(&mut self.board, budget.max(1), self.path);
+            self.board.clock.advance(run.retired);
+            match run.stop {
+                Stop::Budget | Stop::Device => {}
+                Stop::Shutdown => {
+                    // An INIT that came with the last access wins over the shutdown cycle.
+                    self.tell_processor();
+                    if !self.cpu.can_run() {
+                        self.reset(ResetPath::TripleFault);
+                    }
+                }
+                Stop::Address => {
+                    if let Some(condition) = watch.address_met(self.cpu.state()) {
+                        return Ok(Ended::Condition(condition));
+                    }
+                }
+                Stop::Halt => {
+                    self.settle();
+                    self.cpu.set_interrupt_line(self.board.interrupt_pending());
+                    if self.cpu.can_run() || self.board.reset_request.is_some() {
+                        continue;
+                    }
+                    let wakes = self.cpu.state().flags.interrupt() && self.board.can_wake();
+                    if !wakes {
+                        if let Some(ended) = self.after_run(&mut watch) {
+                            return Ok(ended);
+                        }
+                        return Ok(Ended::Halt);
+                    }
+                    // Halted: time jumps to whatever comes first.
+                    let horizons = [limits.time, watch.time, self.board.next_event().map(|(moment, _)| moment.0)];
+                    if let Some(next) = horizons.into_iter().flatten().min() {
+                        self.board.clock.nanoseconds = self.board.clock.nanoseconds.max(next);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs chips' deadlines that have come.
+    fn run_due(&mut self) {
+        self.board.run_events();
+        self.settle();
+    }
+
+    /// Brings what the board asks for to the processor: map, A20, code written by bus masters,
+    /// signals.
+    fn settle(&mut self) {
+        if self.board.redraw {
+            self.board.draw();
+            self.cpu.map_changed();
+        }
+        if self.board.a20_changed {
+            self.board.a20_changed = false;
+            self.cpu.set_a20(self.board.wires.a20);
+        }
+        for (frame, offset, length) in self.board.written.drain(..) {
+            self.cpu.code_written(frame, offset, length);
+        }
+        self.tell_processor();
+    }
+
+    fn tell_processor(&mut self) {
+        for signal in self.board.signals.drain(..) {
+            match signal {
+                Signal::Nmi => self.cpu.signal_nmi(),
+                Signal::Smi => self.cpu.signal_smi(),
+                Signal::Init => self.cpu.signal_init(),
+                Signal::StartUp(vector) => self.cpu.signal_sipi(vector),
+            }
+        }
+    }
+
+    /// Applies what the last instruction asked of the whole machine.
+    fn after_run(&mut self, watch: &mut Watch) -> Option<Ended> {
+        self.settle();
+        if let Some(status) = self.board.debug_exit.take() {
+            return Some(Ended::DebugExit(status));
+        }
+        match self.board.wires.power {
+            PowerState::On => {}
+            PowerState::Off => return Some(watch.shutdown().unwrap_or(Ended::PowerOff)),
+            PowerState::Suspended => return Some(Ended::Suspended),
+        }
+        if let Some(request) = self.board.reset_request.take() {
+            self.reset(Generation::path_of(request));
+        }
+        None
+    }
+
+    /// Resets the machine by `path`, as its generation's table says.
+    pub fn reset(&mut self, path: ResetPath) {
+        self.board.reset_request = None;
+        self.board.signals.clear();
+        let Some(table) = self.board.generation.reset(path) else { return };
+        if table.chips {
+            self.board.reset_chips(ResetKind::System);
+        }
+        // Signals raised while chips were being reset belong to the machine before it.
+        self.board.signals.clear();
+        self.board.reset_request = None;
+        match table.processor {
+            Processor::Reset => {
+                self.cpu.reset();
+                let base = self.cpu.state().msrs.apic_base;
+                let now = self.board.now();
+                self.board.set_apic_base(base, now);
+            }
+            Processor::Init => self.cpu.signal_init(),
+        }
+        if table.a20_on {
+            self.board.wires.a20 = true;
+            self.board.a20_changed = true;
+        }
+        if table.chips {
+            self.board.wires.power = PowerState::On;
+            self.resets += 1;
+        }
+        self.board.redraw = true;
+        self.settle();
+    }
+
+    /// Presses and releases keys on the PS/2 keyboard, as real scan codes: `ctrl-alt-delete`, `a`.
+    ///
+    /// # Errors
+    /// Names the key that is not known.
+    pub fn press(&mut self, keys: &str) -> Result<(), ConfigError> {
+        let keys = keys::parse(keys).map_err(|error| ConfigError::new(error.to_string()))?;
+        let taken = self.board.host_access(
+            |device| matches!(device, Device::I8042(_)),
+            |device, fx| match device {
+                Device::I8042(controller) => controller.press(&keys, i8042::HOLD_NS, fx),
+                _ => false,
+            },
+        );
+        self.settle();
+        match taken {
+            Some(true) => Ok(()),
+            Some(false) => Err(ConfigError::new("the keyboard's buffer is full: the guest does not read it")),
+            None => Err(ConfigError::new("this machine has no keyboard")),
+        }
+    }
+
+    /// Instructions retired since power-on.
+    #[must_use]
+    pub fn instructions(&self) -> u64 {
+        self.board.clock.instructions
+    }
+
+    /// Nanoseconds of virtual time since power-on.
+    #[must_use]
+    pub fn virtual_time(&self) -> u64 {
+        self.board.clock.nanoseconds
+    }
+
+    /// Everything written to the debug port.
+    #[must_use]
+    pub fn debug_log(&self) -> &[u8] {
+        &self.board.attachments.debug_log
+    }
+
+    /// Everything sent by COM1.
+    #[must_use]
+    pub fn serial_log(&self) -> &[u8] {
+        &self.board.attachments.serial_log
+    }
+
+    /// The text on the screen; `None` without a VGA.
+    #[must_use]
+    pub fn screen_text(&self) -> Option<String> {
+        None
+    }
+
+    /// Accesses to what is not there: the first ones, and how many more there were.
+    #[must_use]
+    pub fn notes(&self) -> (&[String], u64) {
+        (&self.board.attachments.notes, self.board.attachments.notes_dropped)
+    }
+
+    /// Whether the machine has power.
+    #[must_use]
+    pub fn power(&self) -> PowerState {
+        self.board.wires.power
+    }
+
+    /// Guest resets and host resets so far.
+    #[must_use]
+    pub fn resets(&self) -> u64 {
+        self.resets
+    }
+
+    /// Reads physical memory without side effects; where no RAM or ROM answers, FFh.
+    pub fn read_memory(&self, physical: u64, bytes: &mut [u8]) {
+        self.board.peek(physical, bytes);
+    }
+
+    /// A processor register by its name, in lower case.
+    #[must_use]
+    pub fn register(&self, name: &str) -> Option<u64> {
+        crate::registers::read(self.cpu.state(), name)
+    }
+
+    /// A chip's register by name: a path of names and indices into its state, joined by `.`.
+    #[must_use]
+    pub fn chip_register(&self, chip: &str, register: &str) -> Option<serde_json::Value> {
+        let slot = self.board.slots.iter().find(|slot| slot.name == chip)?;
+        let state = slot.device.state().ok()?;
+        register.split('.').try_fold(&state, |value, name| match value {
+            serde_json::Value::Array(items) => items.get(name.parse::<usize>().ok()?),
+            other => other.get(name),
+        }).cloned()
+    }
+
+    /// The names of the machine's chips.
+    pub fn chips(&self) -> impl Iterator<Item = &'static str> {
+        self.board.slots.iter().map(|slot| slot.name)
+    }
+
+    /// The 256 bytes of PCI configuration space of each function, by device and function.
+    pub fn pci_config(&self) -> impl Iterator<Item = ((u8, u8), &[u8])> {
+        self.board.slots.iter().filter_map(|slot| {
+            let devfn = slot.devfn?;
+            let config = slot.device.chip().pci_config()?;
+            Some(((devfn >> 3, devfn & 7), config.bytes()))
+        })
+    }
+
+    /// The flat views as text, as `info mtree -f` of QEMU prints them.
+    #[must_use]
+    pub fn memory_map(&self) -> String {
+        self.board.memory_map()
+    }
+
+    /// Sectors of a drive the guest has written: offset and bytes.
+    #[must_use]
+    pub fn disk_writes(&self, at: config::Slot) -> Vec<(u64, Vec<u8>)> {
+        let overlay = match at {
+            config::Slot::Ide { channel, unit } => self.board.ide().and_then(|ide| ide.overlay(channel, unit)),
+            config::Slot::Floppy(unit) => self.board.floppy().and_then(|floppy| floppy.overlay(unit)),
+        };
+        let written = overlay.into_iter().flat_map(warmboot_chipset::disk::Overlay::written);
+        written.map(|(offset, bytes)| (offset, bytes.to_vec())).collect()
+    }
+
+    /// Selects the execution path from here on.
+    pub fn set_path(&mut self, path: Path) {
+        self.path = path;
+    }
+}
+
+/// What a run waits for, and how far it has looked.
+struct Watch {
+    conditions: Vec<Condition>,
+    debug_from: usize,
+    serial_from: usize,
+    resets: u64,
+    time: Option<u64>,
+    instructions: Option<u64>,
+    addresses: Vec<(usize, Breakpoint)>,
+}
+
+impl Watch {
+    fn new(machine: &mut Machine, until: &[Condition]) -> Result<Watch, ConfigError> {
+        let mut ports = Vec::new();
+        for condition in until {
+            match condition {
+                Condition::Screen(_) if machine.screen_text().is_none() => {
+                    return Err(ConfigError::new(format!(
+                        "condition `{condition}`: this machine has no display adapter, so no screen"
+                    )));
+                }
+                Condition::Serial(_) if machine.board.uart().is_none() => {
+                    return Err(ConfigError::new(format!(
+                        "condition `{condition}`: this machine has no serial port; ask for one"
+                    )));
+                }
+                Condition::Port { port, value } => ports.push((*port, *value)),
+                _ => {}
+            }
+        }
+        machine.board.attachments.port_watch = ports;
+        machine.board.attachments.port_hit = None;
+        let least = |pick: fn(&Condition) -> Option<u64>| until.iter().filter_map(pick).min();
+        Ok(Watch {
+            conditions: until.to_vec(),
+            debug_from: machine.debug_log().len(),
+            serial_from: machine.serial_log().len(),
+            resets: machine.resets,
+            time: least(|condition| match condition {
+                Condition::Time(at) => Some(*at),
+                _ => None,
+            }),
+            instructions: least(|condition| match condition {
+                Condition::Instructions(at) => Some(*at),
+                _ => None,
+            }),
+            addresses: until
+                .iter()
+                .enumerate()
+                .filter_map(|(index, condition)| match condition {
+                    Condition::Address(address) => Some((index, breakpoint(*address))),
+                    _ => None,
+                })
+                .collect(),
+        })
+    }
+
+    /// The first condition, in the order given, that holds now.
+    fn met(&mut self, machine: &mut Machine) -> Option<Condition> {
+        let port_hit = machine.board.attachments.port_hit.take();
+        let hit_port = port_hit.and_then(|index| machine.board.attachments.port_watch.get(index).copied());
+        let (debug, serial) = (machine.debug_log(), machine.serial_log());
+        let found = self.conditions.iter().find(|condition| match condition {
+            Condition::Debug(text) => completed(debug, self.debug_from, text),
+            Condition::Serial(text) => completed(serial, self.serial_from, text),
+            Condition::Port { port, value } => hit_port == Some((*port, *value)),
+            Condition::Instructions(at) => machine.instructions() >= *at,
+            Condition::Time(at) => machine.virtual_time() >= *at,
+            Condition::Reset => machine.resets > self.resets,
+            Condition::Screen(_) | Condition::Address(_) | Condition::Halt | Condition::Shutdown => false,
+        });
+        let found = found.cloned();
+        self.debug_from = debug.len();
+        self.serial_from = serial.len();
+        found
+    }
+
+    fn address_met(&self, state: &warmboot_cpu::State) -> Option<Condition> {
+        let (index, _) = self.addresses.iter().find(|(_, breakpoint)| breakpoint.matches(state))?;
+        self.conditions.get(*index).cloned()
+    }
+
+    fn shutdown(&self) -> Option<Ended> {
+        self.conditions.contains(&Condition::Shutdown).then_some(Ended::Condition(Condition::Shutdown))
+    }
+}
+
+fn breakpoint(address: Address) -> Breakpoint {
+    match address {
+        Address::Linear(linear) => Breakpoint::Linear(linear),
+        Address::Segmented(selector, offset) => Breakpoint::Far { selector, offset },
+    }
+}
+
+/// Whether `text` ends in `log` at or after byte `from`: text may begin before it.
+fn completed(log: &[u8], from: usize, text: &str) -> bool {
+    if text.is_empty() || log.len() <= from {
+        return false;
+    }
+    let start = (from + 1).saturating_sub(text.len());
+    log.get(start..).is_some_and(|window| window.windows(text.len()).any(|part| part == text.as_bytes()))
+}

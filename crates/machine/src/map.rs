@@ -1,0 +1,193 @@
+//! What answers each address: the region tree of an i440FX machine, drawn from PAM, SMRAM and the
+//! chips' own regions, and the flat views derived from it.
+//!
+//! The tree is drawn afresh whenever a chip asks for a remap; nothing of it is saved.
+
+use warmboot_chipset::{Space, host_bridge::Shadow};
+use warmboot_memory::{BlockId, FlatView, Memory, RegionId, Regions};
+
+use crate::{Board, ConfigError, board::CONFIG_DATA_TAG, generations::PamModes, tables};
+
+/// The RAM blocks of a PC.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Blocks {
+    pub ram: BlockId,
+    pub bios: BlockId,
+    pub rom: BlockId,
+    pub ram_size: u64,
+    pub bios_size: u64,
+}
+
+/// Size of the option-ROM block at C0000.
+const OPTION_ROM_SIZE: u64 = 0x2_0000;
+/// 4 GiB, where the BIOS ends.
+const FOUR_GIB: u64 = 1 << 32;
+/// The whole of a 64-bit address space.
+const WHOLE: u128 = 1 << 64;
+/// The I/O address space.
+const IO_SIZE: u128 = 1 << 16;
+
+/// One flat view per address space. A bus master sees what a processor outside SMM sees.
+#[derive(Clone)]
+pub(crate) struct Views {
+    pub memory: FlatView,
+    pub smm: FlatView,
+    pub io: FlatView,
+    /// Widest access of each chip region, sorted by tag.
+    widths: Vec<(u32, u8)>,
+}
+
+impl Views {
+    /// Views of nothing, before the first drawing.
+    pub fn empty() -> Views {
+        let mut regions = Regions::new();
+        let root = regions.container("empty", WHOLE);
+        let view = FlatView::new(&regions, root);
+        Views { memory: view.clone(), smm: view.clone(), io: view, widths: Vec::new() }
+    }
+
+    /// The widest access in bytes the chip region `tag` takes.
+    pub fn widest(&self, tag: u32) -> u8 {
+        let found = self.widths.binary_search_by_key(&tag, |(tag, _)| *tag);
+        found.ok().and_then(|index| self.widths.get(index)).map_or(1, |(_, width)| (*width).max(1))
+    }
+}
+
+/// Makes the blocks of a PC with `ram` bytes and a BIOS image.
+pub(crate) fn blocks(memory: &mut Memory, ram: u64, bios: &[u8]) -> Result<Blocks, ConfigError> {
+    let failed = |error: warmboot_memory::MemoryError| ConfigError::new(error.to_string());
+    let bios_size = bios.len() as u64;
+    let blocks = Blocks {
+        ram: memory.add_block("pc.ram", ram).map_err(failed)?,
+        bios: memory.add_block("pc.bios", bios_size).map_err(failed)?,
+        rom: memory.add_block("pc.rom", OPTION_ROM_SIZE).map_err(failed)?,
+        ram_size: ram,
+        bios_size,
+    };
+    memory.write_block(blocks.bios, 0, bios).map_err(failed)?;
+    Ok(blocks)
+}
+
+impl Board {
+    /// Draws the region tree from the chips' state and derives the flat views.
+    pub(crate) fn draw(&mut self) {
+        self.redraw = false;
+        let mut regions = Regions::new();
+        let mut widths = vec![(CONFIG_DATA_TAG, 4)];
+        let io = regions.container("io", IO_SIZE);
+        let system = regions.container("system", WHOLE);
+        let smm = regions.container("memory-smm", WHOLE);
+        // Every mapping below lies inside its parent, so the tree cannot refuse it; were a chip to
+        // report nonsense, its region stays unmapped and reads as the bus does.
+        let _ = self.draw_into(&mut regions, &mut widths, [system, smm, io]);
+        widths.sort_unstable();
+        self.views = Views {
+            memory: FlatView::new(&regions, system),
+            smm: FlatView::new(&regions, smm),
+            io: FlatView::new(&regions, io),
+            widths,
+        };
+    }
+
+    fn draw_into(
+        &self,
+        regions: &mut Regions,
+        widths: &mut Vec<(u32, u8)>,
+        [system, smm, io]: [RegionId; 3],
+    ) -> Result<(), warmboot_memory::RegionError> {
+        let Blocks { ram, bios, rom, ram_size, bios_size } = self.blocks;
+        let (below, above) = tables::ram_layout(self.era, ram_size);
+        let pc_ram = regions.ram("pc.ram", ram, 0, u128::from(ram_size), false);
+        let low = regions.alias("ram-below-4g", pc_ram, 0, u128::from(below));
+        regions.map(system, low, 0, 0)?;
+        if above > 0 {
+            let high = regions.alias("ram-above-4g", pc_ram, below, u128::from(above));
+            regions.map(system, high, FOUR_GIB, 0)?;
+        }
+
+        let pci = regions.container("pci", WHOLE);
+        regions.map(system, pci, 0, -1)?;
+        let pc_bios = regions.ram("pc.bios", bios, 0, u128::from(bios_size), !self.generation.bios_writable);
+        regions.map(pci, pc_bios, FOUR_GIB - bios_size, 0)?;
+        let isa_size = bios_size.min(0x2_0000);
+        let isa_bios = regions.alias("isa-bios", pc_bios, bios_size - isa_size, u128::from(isa_size));
+        regions.set_read_only(isa_bios, !self.generation.bios_writable);
+        regions.map(pci, isa_bios, 0x10_0000 - isa_size, 1)?;
+        let pc_rom = regions.ram("pc.rom", rom, 0, u128::from(OPTION_ROM_SIZE), !self.generation.option_roms_writable);
+        regions.map(pci, pc_rom, 0xc_0000, 1)?;
+
+        self.draw_shadows(regions, system, pc_ram, pci)?;
+
+        // What a processor in SMM sees: the same, with SMRAM over A0000.
+        let all = regions.alias("memory", system, 0, WHOLE);
+        regions.map(smm, all, 0, 0)?;
+        let smram_low = regions.alias("smram-low", pc_ram, 0xa_0000, 0x2_0000);
+        regions.map(smm, smram_low, 0xa_0000, 1)?;
+        let shown = self.host_bridge().is_some_and(|bridge| bridge.smram().enabled);
+        regions.set_enabled(smram_low, shown);
+
+        let config_data = regions.mmio("pci-conf-data", 4, CONFIG_DATA_TAG);
+        regions.map(io, config_data, 0xcfc, 0)?;
+        for (slot, device) in self.slots.iter().enumerate() {
+            for region in device.device.chip().regions() {
+                let tag = (slot as u32) << 8 | u32::from(region.index);
+                widths.push((tag, region.widest));
+                let mapped = regions.mmio(region.name, u128::from(region.length), tag);
+                // The local APIC's page wins over everything (QEMU's priority 4096).
+                let (parent, priority) = match region.space {
+                    Space::Io => (io, i32::from(region.length == 1)),
+                    Space::Memory if region.name == "apic-msi" => (system, 4096),
+                    Space::Memory => (system, 0),
+                };
+                regions.map(parent, mapped, region.base, priority)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// PAM and SMRAM: 13 windows over C0000-FFFFF and one over A0000.
+    fn draw_shadows(
+        &self,
+        regions: &mut Regions,
+        system: RegionId,
+        pc_ram: RegionId,
+        pci: RegionId,
+    ) -> Result<(), warmboot_memory::RegionError> {
+        let Some(bridge) = self.host_bridge() else { return Ok(()) };
+        let smram = regions.alias("smram-region", pci, 0xa_0000, 0x2_0000);
+        regions.map(system, smram, 0xa_0000, 1)?;
+        regions.set_enabled(smram, !bridge.smram().open);
+        for (segment, shadow) in bridge.shadows() {
+            let (start, size) = (u64::from(segment.first), u128::from(segment.last - segment.first) + 1);
+            let PamModes::WriteOnlyIsRam = self.generation.pam;
+            let (name, target, read_only) = match shadow {
+                Shadow::Pci => ("pam-pci", pci, false),
+                Shadow::ReadRam => ("pam-rom", pc_ram, true),
+                Shadow::WriteRam | Shadow::Ram => ("pam-ram", pc_ram, false),
+            };
+            let window = regions.alias(name, target, start, size);
+            regions.set_read_only(window, read_only);
+            regions.map(system, window, start, 1)?;
+        }
+        Ok(())
+    }
+
+    /// The flat views as text, as `info mtree -f` of QEMU prints them.
+    pub(crate) fn memory_map(&self) -> String {
+        let views = &self.views;
+        let spaces = [
+            (&["memory", "bus masters"][..], "system", &views.memory),
+            (&["cpu-smm-0"][..], "memory-smm", &views.smm),
+            (&["I/O"][..], "io", &views.io),
+        ];
+        let mut text = String::new();
+        for (number, (names, root, view)) in spaces.into_iter().enumerate() {
+            text += &format!("FlatView #{number}\n");
+            for name in names {
+                text += &format!(" AS \"{name}\", root: {root}\n");
+            }
+            text += &format!(" Root memory region: {root}\n{view}\n");
+        }
+        text
+    }
+}

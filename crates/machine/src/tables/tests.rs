@@ -1,0 +1,201 @@
+use std::sync::Arc;
+
+use rstest::rstest;
+
+use super::*;
+use warmboot_chipset::disk::{Disk, ZeroSource};
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+fn file(name: &str) -> Key {
+    Key::File(name.to_owned())
+}
+
+fn find(items: &[Item], key: Key) -> Vec<u8> {
+    items
+        .iter()
+        .find(|item| item.key == key)
+        .expect("an item")
+        .bytes
+        .clone()
+}
+
+#[rstest]
+#[case::small(Era::V7_2, 128 * MIB, (128 * MIB, 0))]
+#[case::last_below(Era::V7_2, 3583 * MIB, (3583 * MIB, 0))]
+#[case::split(Era::V7_2, 3584 * MIB, (3 * GIB, 512 * MIB))]
+#[case::old_split(Era::V1_4, 4 * GIB, (3584 * MIB, 512 * MIB))]
+fn memory_below_and_above(#[case] era: Era, #[case] memory: u64, #[case] expect: (u64, u64)) {
+    assert_eq!(ram_layout(era, memory), expect);
+}
+
+/// Bytes of CMOS as measured, by index.
+#[rstest]
+#[case::plain(Description::new(Era::V7_2, 128 * MIB), &[
+    (0x10, 0), (0x12, 0), (0x14, 0x06), (0x15, 0x80), (0x16, 0x02), (0x17, 0xff), (0x18, 0xff),
+    (0x30, 0xff), (0x34, 0), (0x35, 7), (0x38, 0x30), (0x3d, 0x12), (0x5b, 0), (0x5f, 0),
+])]
+#[case::one_mib(Description::new(Era::V7_2, MIB), &[(0x17, 0), (0x30, 0), (0x34, 0)])]
+#[case::sixteen(Description::new(Era::V7_2, 16 * MIB), &[(0x17, 0), (0x18, 0x3c), (0x35, 0)])]
+#[case::four_gib(Description::new(Era::V7_2, 4 * GIB), &[(0x35, 0xbf), (0x5c, 0x40)])]
+#[case::old_four_gib(Description::new(Era::V1_4, 4 * GIB), &[(0x35, 0xdf), (0x5c, 0x20)])]
+#[case::order(Description { boot: "dcn".into(), ..Description::new(Era::V7_2, MIB) },
+    &[(0x38, 0x40), (0x3d, 0x23)])]
+#[case::network(Description { boot: "n".into(), cpus: 2, ..Description::new(Era::V7_2, MIB) },
+    &[(0x38, 0x00), (0x3d, 0x04), (0x5f, 1)])]
+#[case::drives(with_drives(), &[
+    (0x10, 0x40), (0x12, 0xff), (0x14, 0x07), (0x19, 0x2f), (0x1a, 0x2f), (0x1b, 0x10),
+    (0x1c, 0), (0x1d, 0x10), (0x1e, 0xff), (0x1f, 0xff), (0x20, 0xc8), (0x21, 0x10), (0x22, 0),
+    (0x23, 0x3f), (0x24, 0x82), (0x29, 0xc8), (0x2c, 0x3f), (0x39, 0),
+])]
+fn cmos_bytes(#[case] description: Description, #[case] expect: &[(usize, u8)]) {
+    let bytes = cmos::cmos(&description);
+    for &(index, value) in expect {
+        assert_eq!(bytes[index], value, "byte {index:02x}");
+    }
+    assert_eq!(bytes[..0x0e], [0; 0x0e], "the clock's bytes");
+}
+
+fn with_drives() -> Description {
+    let disk = |bytes: u64| {
+        Some(Geometry::guess(&Disk::new(Arc::new(ZeroSource {
+            size: bytes,
+        }))))
+    };
+    Description {
+        floppies: [Some(FloppyKind::Mb144), None],
+        disks: [disk(8 * MIB), disk(64 * MIB), None, None],
+        ..Description::new(Era::V7_2, 128 * MIB)
+    }
+}
+
+#[rstest]
+#[case::old(Era::V1_4, &[
+    ("etc/boot-fail-wait", 4), ("etc/e820", 20), ("etc/system-states", 6), ("bootorder", 0),
+])]
+#[case::new(Era::V7_2, &[
+    ("bios-geometry", 0), ("bootorder", 0), ("etc/acpi/rsdp", 20), ("etc/acpi/tables", 0x20000),
+    ("etc/boot-fail-wait", 4), ("etc/e820", 40), ("etc/smbios/smbios-anchor", 31),
+    ("etc/smbios/smbios-tables", 321), ("etc/system-states", 6), ("etc/table-loader", 4096),
+    ("etc/tpm/log", 0),
+])]
+fn directory(#[case] era: Era, #[case] expect: &[(&str, usize)]) {
+    let items = fw_cfg(&Description::new(era, 128 * MIB));
+    let files: Vec<(&str, usize)> = items
+        .iter()
+        .filter_map(|item| match &item.key {
+            Key::File(name) => Some((name.as_str(), item.bytes.len())),
+            Key::Number(_) => None,
+        })
+        .collect();
+    assert_eq!(files, expect);
+    assert_eq!(find(&items, Key::Number(0x8004)).len(), 121);
+    assert_eq!(find(&items, Key::Number(0x000d)).len(), 16);
+}
+
+#[rstest]
+#[case::amd(Era::V7_2, 128 * MIB, true, 2)]
+#[case::intel(Era::V7_2, 128 * MIB, false, 1)]
+#[case::two_parts(Era::V7_2, 4 * GIB, true, 3)]
+#[case::old(Era::V1_4, 128 * MIB, true, 1)]
+fn memory_map(#[case] era: Era, #[case] memory: u64, #[case] amd: bool, #[case] entries: usize) {
+    let items = fw_cfg(&Description {
+        amd,
+        ..Description::new(era, memory)
+    });
+    assert_eq!(find(&items, file("etc/e820")).len(), 20 * entries);
+}
+
+/// Lengths that were measured on the emulator whose tables these stand in for. They stand for
+/// meaning only because every table but the DSDT has one form.
+#[rstest]
+#[case::plain(Description::new(Era::V7_2, 128 * MIB), 321, 6333, 0x1a49)]
+#[case::floppy(with_drives(), 321, 6384, 0x1a7c)]
+#[case::two_cpus(Description { cpus: 2, ..Description::new(Era::V7_2, 4 * GIB) }, 354, 6416, 0x1aa4)]
+fn table_lengths(
+    #[case] description: Description,
+    #[case] smbios: usize,
+    #[case] dsdt: u32,
+    #[case] rsdt: u32,
+) {
+    let items = fw_cfg(&description);
+    assert_eq!(find(&items, file("etc/smbios/smbios-tables")).len(), smbios);
+    let tables = find(&items, file("etc/acpi/tables"));
+    let length = u32::from_le_bytes(tables[0x44..0x48].try_into().expect("four bytes"));
+    assert_eq!((&tables[0x40..0x44], length), (&b"DSDT"[..], dsdt));
+    let rsdp = find(&items, file("etc/acpi/rsdp"));
+    assert_eq!(rsdp[16..], rsdt.to_le_bytes());
+}
+
+#[test]
+fn largest_machine() {
+    let description = Description {
+        cpus: u16::MAX,
+        memory: 1 << 50,
+        ..Description::new(Era::V7_2, 0)
+    };
+    assert!(!fw_cfg(&description).is_empty());
+    assert_eq!(cmos::cmos(&description)[0x5f], 0xff);
+}
+
+/// Runs the loader's script as firmware does, at made-up addresses; every table must then sum to
+/// zero and the RSDT must lead to each.
+#[test]
+fn loader_script() {
+    let items = fw_cfg(&Description::new(Era::V7_2, 128 * MIB));
+    let mut tables = find(&items, file("etc/acpi/tables"));
+    let mut rsdp = find(&items, file("etc/acpi/rsdp"));
+    let (tables_at, name) = (0x7fe_0000u32, |bytes: &[u8]| {
+        String::from_utf8_lossy(bytes)
+            .trim_end_matches('\0')
+            .to_owned()
+    });
+    let word = |entry: &[u8], at: usize| {
+        u32::from_le_bytes(entry[at..at + 4].try_into().expect("four bytes"))
+    };
+    for entry in find(&items, file("etc/table-loader")).chunks_exact(128) {
+        let file = if name(&entry[4..60]) == "etc/acpi/rsdp" {
+            &mut rsdp
+        } else {
+            &mut tables
+        };
+        match word(entry, 0) {
+            2 => {
+                let at = word(entry, 116) as usize;
+                let value = word(file, at) + tables_at;
+                file[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            }
+            3 => {
+                let [at, start, length] = [60, 64, 68].map(|at| word(entry, at) as usize);
+                let sum = file[start..start + length]
+                    .iter()
+                    .fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+                file[at] = sum.wrapping_neg();
+            }
+            _ => {}
+        }
+    }
+    let sums_to_zero =
+        |bytes: &[u8]| bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)) == 0;
+    assert!(sums_to_zero(&rsdp));
+    let table_at = |address: u32| {
+        let at = (address - tables_at) as usize;
+        let length = word(&tables, at + 4) as usize;
+        &tables[at..at + length]
+    };
+    let rsdt = table_at(word(&rsdp, 16));
+    assert!(sums_to_zero(rsdt));
+    let mut signatures = Vec::new();
+    for entry in rsdt[36..].chunks_exact(4) {
+        let table = table_at(word(entry, 0));
+        assert!(sums_to_zero(table));
+        signatures.push(name(&table[..4]));
+        if table.starts_with(b"FACP") {
+            assert_eq!(table_at(word(table, 36))[..4], *b"FACS");
+            assert!(sums_to_zero(table_at(word(table, 40))));
+            assert_eq!(word(table, 56), 0x600);
+        }
+    }
+    assert_eq!(signatures, ["FACP", "APIC", "HPET", "WAET"]);
+}

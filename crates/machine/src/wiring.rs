@@ -1,0 +1,257 @@
+//! Which pin leads where: interrupt lines, interrupt messages, floppy DMA.
+
+use warmboot_chipset::{ApicMessage, Effects, Moment, dma, floppy::DMA_CHANNEL, io_apic, local_apic::Delivery};
+
+use warmboot_chipset::GuestMemory as _;
+
+use crate::{
+    board::{Board, Signal},
+    devices::Device,
+};
+
+/// ISA interrupt lines, as the PC/AT has them.
+mod line {
+    pub const TIMER: u8 = 0;
+    pub const SERIAL_1: u8 = 4;
+    pub const KEYBOARD: u8 = 1;
+    pub const FLOPPY: u8 = 6;
+    pub const RTC: u8 = 8;
+    pub const SCI: u8 = 9;
+    pub const MOUSE: u8 = 12;
+    pub const IDE_PRIMARY: u8 = 14;
+    pub const IDE_SECONDARY: u8 = 15;
+}
+
+impl Board {
+    /// Output pin `pin` of the chip in `slot` was driven to `level`.
+    pub(crate) fn route(&mut self, slot: usize, pin: u8, level: bool, at: Moment) {
+        use warmboot_chipset::{self as chipset, hpet};
+        let is_hpet = |device: &Device| matches!(device, Device::Hpet(_));
+        let Some(device) = self.slots.get(slot).map(|slot| &slot.device) else { return };
+        match device {
+            Device::Pic(_) => self.wires.pic_interrupt = level,
+            // The HPET stands between the two old timers and their lines.
+            Device::Pit(_) if self.hpet().is_some() => self.drive(is_hpet, hpet::PIT_IRQ0, level, at),
+            Device::Rtc(_) if self.hpet().is_some() => self.drive(is_hpet, hpet::RTC_IRQ8, level, at),
+            Device::Pit(_) => self.interrupt(slot, line::TIMER, level, at),
+            Device::Rtc(_) => self.interrupt(slot, line::RTC, level, at),
+            Device::Hpet(_) if pin == hpet::LEGACY => {
+                let is_pit = |device: &Device| matches!(device, Device::Pit(_));
+                self.drive(is_pit, chipset::pit::LEGACY_REPLACED, level, at);
+            }
+            Device::I8042(_) => {
+                let irq = if pin == chipset::i8042::MOUSE_INTERRUPT { line::MOUSE } else { line::KEYBOARD };
+                self.interrupt(slot, irq, level, at);
+            }
+            Device::Uart(_) => self.interrupt(slot, line::SERIAL_1, level, at),
+            Device::Ide(_) => {
+                let irq = if pin == chipset::ide::IRQ15 { line::IDE_SECONDARY } else { line::IDE_PRIMARY };
+                self.interrupt(slot, irq, level, at);
+            }
+            Device::Floppy(_) if pin == chipset::floppy::DREQ2 => {
+                self.drive(|device| matches!(device, Device::Dma(_)), DMA_CHANNEL, level, at);
+            }
+            Device::Floppy(_) => self.interrupt(slot, line::FLOPPY, level, at),
+            Device::Piix4Pm(_) => self.interrupt(slot, line::SCI, level, at),
+            // Outputs of the PIRQ router and of the HPET are numbered by interrupt line.
+            Device::Piix3(_) | Device::Hpet(_) => self.interrupt(slot, pin, level, at),
+            _ => {}
+        }
+    }
+
+    /// Interrupt lines the chip in `slot` can raise by itself, for deciding whether a halted
+    /// processor could wake.
+    fn lines_of(&self, slot: usize) -> &'static [u8] {
+        match self.slots.get(slot).map(|slot| &slot.device) {
+            Some(Device::Pit(_)) => &[line::TIMER],
+            Some(Device::Rtc(_)) => &[line::RTC],
+            Some(Device::I8042(_)) => &[line::KEYBOARD, line::MOUSE],
+            Some(Device::Uart(_)) => &[line::SERIAL_1],
+            Some(Device::Ide(_)) => &[line::IDE_PRIMARY, line::IDE_SECONDARY],
+            Some(Device::Floppy(_)) => &[line::FLOPPY],
+            Some(Device::Piix4Pm(_)) => &[line::SCI],
+            Some(Device::Hpet(_)) => &[0, 2, 8, 16, 17, 18, 19, 20, 21, 22, 23],
+            _ => &[],
+        }
+    }
+
+    /// Drives interrupt line `number` on behalf of `slot`; several chips can share a line.
+    fn interrupt(&mut self, slot: usize, number: u8, level: bool, at: Moment) {
+        let Some(sources) = self.wires.interrupts.get_mut(usize::from(number)) else { return };
+        let bit = 1u64 << (slot & 63);
+        let before = *sources != 0;
+        if level {
+            *sources |= bit;
+        } else {
+            *sources &= !bit;
+        }
+        let after = *sources != 0;
+        if before == after {
+            return;
+        }
+        if number < 16 {
+            self.drive_pic(number, after, at);
+        }
+        let pin = if number < 16 { io_apic::pin_of_isa(number) } else { number };
+        self.drive(|device| matches!(device, Device::IoApic(_)), pin, after, at);
+    }
+
+    fn drive_pic(&mut self, number: u8, level: bool, at: Moment) {
+        self.drive(|device| matches!(device, Device::Pic(_)), number, level, at);
+    }
+
+    /// Drives an input pin of the first chip that `select` picks.
+    fn drive(&mut self, select: impl Fn(&Device) -> bool, pin: u8, level: bool, at: Moment) {
+        let Some(slot) = self.slots.iter().position(|slot| select(&slot.device)) else { return };
+        let mut effects = Effects::at(at);
+        self.slots[slot].device.chip_mut().input(pin, level, &mut effects);
+        self.apply(slot, effects);
+    }
+
+    /// Delivers an interrupt message to the local APICs.
+    pub(crate) fn deliver(&mut self, message: ApicMessage) {
+        for slot in 0..self.slots.len() {
+            let Device::LocalApic(apic) = &mut self.slots[slot].device else { continue };
+            if !apic.matches(&message) {
+                continue;
+            }
+            match apic.accept(&message) {
+                Delivery::None | Delivery::ExtInt => {}
+                Delivery::Smi => self.signals.push(Signal::Smi),
+                Delivery::Nmi => self.signals.push(Signal::Nmi),
+                Delivery::Init => {
+                    apic.init();
+                    self.signals.push(Signal::Init);
+                }
+                Delivery::Startup(vector) => self.signals.push(Signal::StartUp(vector)),
+            }
+
+        }
+    }
+
+    /// Tells the I/O APICs that a level-triggered interrupt has been served.
+    pub(crate) fn end_of_interrupt(&mut self, vector: u8, at: Moment) {
+        for slot in 0..self.slots.len() {
+            let mut effects = Effects::at(at);
+            let Device::IoApic(apic) = &mut self.slots[slot].device else { continue };
+            apic.end_of_interrupt(vector, &mut effects);
+            self.apply(slot, effects);
+        }
+    }
+
+    /// Whether the processor's interrupt input is active.
+    pub(crate) fn interrupt_pending(&self) -> bool {
+        match self.local_apic() {
+            Some(apic) => apic.pending().is_some() || self.wires.pic_interrupt && apic.accepts_pic(),
+            None => self.wires.pic_interrupt,
+        }
+    }
+
+    /// The interrupt acknowledge cycle.
+    pub(crate) fn acknowledge(&mut self, at: Moment) -> Option<u8> {
+        let from_apic = self.local_apic().is_some_and(|apic| apic.pending().is_some());
+        let slot = self.slots.iter().position(|slot| match slot.device {
+            Device::LocalApic(_) => from_apic,
+            Device::Pic(_) => !from_apic,
+            _ => false,
+        })?;
+        let mut effects = Effects::at(at);
+        let vector = match &mut self.slots[slot].device {
+            Device::LocalApic(apic) => Some(apic.acknowledge()),
+            Device::Pic(pic) => Some(pic.acknowledge(&mut effects)),
+            _ => None,
+        };
+        self.apply(slot, effects);
+        if !from_apic && let Some(apic) = self.local_apic_mut() {
+            apic.pic_acknowledged();
+        }
+        vector
+    }
+
+    /// Whether an event still to come could raise an interrupt that a halted processor would take.
+    pub(crate) fn can_wake(&self) -> bool {
+        if self.interrupt_pending() {
+            return true;
+        }
+        (0..self.slots.len()).any(|slot| {
+            let device = &self.slots[slot].device;
+            if device.chip().deadline().is_none() {
+                return false;
+            }
+            if let Device::LocalApic(_) = device {
+                return true;
+            }
+            self.lines_of(slot).iter().any(|line| self.line_enabled(*line))
+        })
+    }
+
+    /// Whether interrupt line `number` can reach the processor now.
+    fn line_enabled(&self, number: u8) -> bool {
+        let through_pic = number < 16
+            && self.pic().is_some_and(|pic| !pic.masked(number))
+            && self.local_apic().is_none_or(warmboot_chipset::local_apic::LocalApic::accepts_pic);
+        let pin = if number < 16 { io_apic::pin_of_isa(number) } else { number };
+        through_pic || self.io_apic().is_some_and(|apic| !apic.masked(pin))
+    }
+
+    /// Sets the local APIC's base address, as WRMSR and reset do.
+    pub(crate) fn set_apic_base(&mut self, value: u64, at: Moment) {
+        let Some(slot) = self.slots.iter().position(|slot| matches!(slot.device, Device::LocalApic(_))) else { return };
+        let mut effects = Effects::at(at);
+        if let Device::LocalApic(apic) = &mut self.slots[slot].device {
+            apic.set_base(value, &mut effects);
+        }
+        self.apply(slot, effects);
+    }
+
+    /// Moves bytes between the floppy controller and memory on DMA channel 2 while both are ready.
+    pub(crate) fn run_floppy_dma(&mut self, at: Moment) {
+        let Some(slot) = self.slots.iter().position(|slot| matches!(slot.device, Device::Floppy(_))) else { return };
+        // A sector at a time; a transfer cannot be longer than the 8237's 64 KiB.
+        for _ in 0..0x1_0000 / SECTOR {
+            let wanted = self.floppy().and_then(warmboot_chipset::floppy::Floppy::dma_request);
+            let Some(wanted) = wanted else { return };
+            let Some(programmed) = self.dma().and_then(|dma| dma.transfer(DMA_CHANNEL)) else { return };
+            if !self.exchange_floppy(slot, wanted, programmed, at) {
+                return;
+            }
+        }
+    }
+
+    /// Moves up to a sector between the floppy controller and memory; false when nothing moved.
+    fn exchange_floppy(&mut self, slot: usize, wanted: dma::Direction, programmed: dma::Programmed, at: Moment) -> bool {
+        // Counting down, bytes go one at a time, so that each lands where it should.
+        let most = if programmed.decrement { 1 } else { SECTOR.min(programmed.contiguous) };
+        let length = programmed.bytes_left.min(most) as usize;
+        let mut sector = [0; SECTOR as usize];
+        let Some(bytes) = sector.get_mut(..length) else { return false };
+        let address = u64::from(programmed.address);
+        if wanted == dma::Direction::FromMemory {
+            self.peek(address, bytes);
+        }
+        let mut effects = Effects::at(at);
+        let last = length == programmed.bytes_left as usize;
+        let moved = match self.slots.get_mut(slot).map(|slot| &mut slot.device) {
+            Some(Device::Floppy(floppy)) => floppy.dma_exchange(bytes, last, &mut effects),
+            _ => 0,
+        };
+        // What the 8237 is set to do decides, not what the drive gives: a verify moves nothing.
+        if wanted == dma::Direction::ToMemory
+            && programmed.direction == dma::Direction::ToMemory
+            && let Some(bytes) = bytes.get(..moved)
+        {
+            self.lend().write(address, bytes);
+        }
+        self.apply(slot, effects);
+        let mut effects = Effects::at(at);
+        let Some(dma_slot) = self.slots.iter().position(|slot| matches!(slot.device, Device::Dma(_))) else { return false };
+        if let Device::Dma(dma) = &mut self.slots[dma_slot].device {
+            dma.advance(DMA_CHANNEL, moved as u32, &mut effects);
+        }
+        self.apply(dma_slot, effects);
+        moved > 0
+    }
+}
+
+/// What the floppy's DMA moves at a time.
+const SECTOR: u32 = 512;

@@ -1,0 +1,353 @@
+//! Named RAM blocks: what a snapshot, a migration and a digest see of memory.
+
+use thiserror::Error;
+
+use crate::page::{Digest, Frame, LEAF_PAGES, PAGE_SIZE, Table};
+
+/// Most bytes one machine may have over all blocks: 64 GiB.
+const TOTAL_LIMIT: u64 = 64 << 30;
+
+/// A block of one [`Memory`] and of its forks.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct BlockId(u32);
+
+/// What is known of a block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BlockInfo<'a> {
+    /// To ask for its bytes.
+    pub id: BlockId,
+    /// `pc.ram`, `pc.bios`…
+    pub name: &'a str,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// Why memory refused.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum MemoryError {
+    /// Blocks consist of whole pages.
+    #[error("RAM block `{name}` has {size} bytes: expected a multiple of 4096 above zero")]
+    Size {
+        /// The block asked for.
+        name: String,
+        /// Its size.
+        size: u64,
+    },
+    /// More than a machine may have.
+    #[error(
+        "RAM block `{name}` of {} MiB is too much: all blocks together may have 64 GiB, {} MiB are left",
+        size >> 20, left >> 20
+    )]
+    TooLarge {
+        /// The block asked for.
+        name: String,
+        /// Its size.
+        size: u64,
+        /// What could still be had.
+        left: u64,
+    },
+    /// Names are unique.
+    #[error("there is already a RAM block `{name}`")]
+    Duplicate {
+        /// The name.
+        name: String,
+    },
+    /// An access that does not lie within the block.
+    #[error(
+        "{length} bytes at offset {offset:#x} are outside RAM block `{name}` of {size:#x} bytes"
+    )]
+    Outside {
+        /// The block.
+        name: String,
+        /// Its size.
+        size: u64,
+        /// First byte asked for.
+        offset: u64,
+        /// How many.
+        length: u64,
+    },
+}
+
+#[derive(Clone, Debug)]
+struct Block {
+    name: String,
+    size: u64,
+    /// Blocks start at a leaf of their own.
+    first: u32,
+}
+
+impl Block {
+    fn pages(&self) -> usize {
+        (self.size / PAGE_SIZE as u64) as usize
+    }
+
+    fn leaves(&self) -> usize {
+        self.pages().div_ceil(LEAF_PAGES)
+    }
+}
+
+/// All RAM of a machine. Untouched pages cost nothing; a fork shares all pages until one side writes.
+pub struct Memory {
+    blocks: Vec<Block>,
+    total: u64,
+    table: Table,
+}
+
+impl Default for Memory {
+    fn default() -> Memory {
+        Memory::new()
+    }
+}
+
+impl std::fmt::Debug for Memory {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Memory")
+            .field("blocks", &self.blocks)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Memory {
+    /// No blocks.
+    #[must_use]
+    pub fn new() -> Memory {
+        Memory {
+            blocks: Vec::new(),
+            total: 0,
+            table: Table::new(),
+        }
+    }
+
+    /// Adds a block of zeros.
+    ///
+    /// # Errors
+    /// A size that is zero, no multiple of 4096 or beyond 64 GiB in all; a name that is taken.
+    pub fn add_block(&mut self, name: &str, size: u64) -> Result<BlockId, MemoryError> {
+        if size == 0 || !size.is_multiple_of(PAGE_SIZE as u64) {
+            return Err(MemoryError::Size {
+                name: name.into(),
+                size,
+            });
+        }
+        let left = TOTAL_LIMIT - self.total;
+        if size > left {
+            return Err(MemoryError::TooLarge {
+                name: name.into(),
+                size,
+                left,
+            });
+        }
+        if self.block(name).is_some() {
+            return Err(MemoryError::Duplicate { name: name.into() });
+        }
+        let mut block = Block {
+            name: name.into(),
+            size,
+            first: 0,
+        };
+        block.first = self.table.grow(block.leaves());
+        self.total += size;
+        self.blocks.push(block);
+        Ok(BlockId((self.blocks.len() - 1) as u32))
+    }
+
+    /// The block called `name`.
+    #[must_use]
+    pub fn block(&self, name: &str) -> Option<BlockId> {
+        let index = self.blocks.iter().position(|block| block.name == name)?;
+        Some(BlockId(index as u32))
+    }
+
+    /// All blocks, in the order in which they were added.
+    pub fn blocks(&self) -> impl Iterator<Item = BlockInfo<'_>> {
+        (0..self.blocks.len()).map(|index| self.info(BlockId(index as u32)))
+    }
+
+    /// What is known of one block.
+    #[must_use]
+    pub fn info(&self, id: BlockId) -> BlockInfo<'_> {
+        let block = self.get(id);
+        BlockInfo {
+            id,
+            name: &block.name,
+            size: block.size,
+        }
+    }
+
+    /// The frame of page number `page` of a block; `None` beyond its end.
+    #[must_use]
+    pub fn frame_of(&self, id: BlockId, page: u64) -> Option<Frame> {
+        let block = self.blocks.get(id.0 as usize)?;
+        (page < block.pages() as u64).then(|| Frame(block.first + page as u32))
+    }
+
+    /// The block and byte offset at which a frame lies.
+    #[must_use]
+    pub fn place_of(&self, frame: Frame) -> Option<(BlockId, u64)> {
+        let index = self
+            .blocks
+            .partition_point(|block| block.first <= frame.0)
+            .checked_sub(1)?;
+        let block = self.blocks.get(index)?;
+        let offset = u64::from(frame.0 - block.first) * PAGE_SIZE as u64;
+        (offset < block.size).then_some((BlockId(index as u32), offset))
+    }
+
+    /// The bytes of a frame that [`Memory::frame_of`] gave.
+    #[inline(always)]
+    #[must_use]
+    pub fn frame(&self, frame: Frame) -> &[u8; PAGE_SIZE] {
+        self.table.frame(frame)
+    }
+
+    /// The bytes of a frame, to be changed.
+    #[inline(always)]
+    pub fn frame_mut(&mut self, frame: Frame) -> &mut [u8; PAGE_SIZE] {
+        self.table.frame_mut(frame)
+    }
+
+    /// Copies bytes out of a block.
+    ///
+    /// # Errors
+    /// If they do not all lie within it; `bytes` is then unchanged.
+    pub fn read_block(
+        &self,
+        id: BlockId,
+        offset: u64,
+        bytes: &mut [u8],
+    ) -> Result<(), MemoryError> {
+        self.check(id, offset, bytes.len())?;
+        let first = self.get(id).first;
+        let mut at = offset;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (frame, start) = split(first, at);
+            let (now, later) = rest.split_at_mut(rest.len().min(PAGE_SIZE - start));
+            now.copy_from_slice(&self.frame(frame)[start..start + now.len()]);
+            at += now.len() as u64;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Copies bytes into a block. Zeros written to an untouched page leave it untouched.
+    ///
+    /// # Errors
+    /// If they do not all lie within it; nothing is then written.
+    pub fn write_block(
+        &mut self,
+        id: BlockId,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), MemoryError> {
+        self.check(id, offset, bytes.len())?;
+        let first = self.get(id).first;
+        let mut at = offset;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (frame, start) = split(first, at);
+            let (now, later) = rest.split_at(rest.len().min(PAGE_SIZE - start));
+            if !self.table.is_untouched(frame) || now.iter().any(|&byte| byte != 0) {
+                self.frame_mut(frame)[start..start + now.len()].copy_from_slice(now);
+            }
+            at += now.len() as u64;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Makes a whole block zero and gives its pages back.
+    pub fn clear_block(&mut self, id: BlockId) {
+        let (first, pages) = (self.get(id).first, self.get(id).pages());
+        let touched: Vec<Frame> = self.table.touched(first, pages).collect();
+        for frame in touched {
+            self.table.discard(frame);
+        }
+    }
+
+    /// The pages of a block that were ever written, by page number; all others are zero.
+    pub fn touched_pages(&self, id: BlockId) -> impl Iterator<Item = (u64, &[u8; PAGE_SIZE])> {
+        let block = self.get(id);
+        let pages = self.table.touched(block.first, block.pages());
+        pages.map(|frame| (u64::from(frame.0 - block.first), self.frame(frame)))
+    }
+
+    /// How many pages hold memory, over all blocks (those shared with forks included).
+    #[must_use]
+    pub fn resident_pages(&self) -> usize {
+        let count = |block: &Block| self.table.touched(block.first, block.pages()).count();
+        self.blocks.iter().map(count).sum()
+    }
+
+    /// Another memory with the same blocks and bytes. Copies pointers only (one per 2 MiB); each side
+    /// copies a page when it first writes to it. `&mut`, because pages written so far become shared.
+    #[must_use]
+    pub fn fork(&mut self) -> Memory {
+        Memory {
+            blocks: self.blocks.clone(),
+            total: self.total,
+            table: self.table.fork(),
+        }
+    }
+
+    /// Whether a frame is the same shared page in a fork, so that it needs no comparing. Both must
+    /// have the same blocks.
+    #[must_use]
+    pub fn shares(&self, other: &Memory, frame: Frame) -> bool {
+        self.table.shares(&other.table, frame)
+    }
+
+    /// BLAKE3 over every block's name, size and contents. Pages of zeros count like untouched ones.
+    /// Hashes are kept per page and per 2 MiB: the next digest costs what was written since.
+    pub fn digest(&mut self) -> Digest {
+        self.table.seal();
+        self.digest_uncached()
+    }
+
+    /// As [`Memory::digest`], but what was written since the last digest or fork is hashed again
+    /// each time.
+    #[must_use]
+    pub fn digest_uncached(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        for block in &self.blocks {
+            hasher.update(&(block.name.len() as u64).to_le_bytes());
+            hasher.update(block.name.as_bytes());
+            hasher.update(&block.size.to_le_bytes());
+            for hash in self.table.leaf_hashes(block.first, block.leaves()) {
+                hasher.update(&hash);
+            }
+        }
+        *hasher.finalize().as_bytes()
+    }
+
+    fn get(&self, id: BlockId) -> &Block {
+        &self.blocks[id.0 as usize]
+    }
+
+    fn check(&self, id: BlockId, offset: u64, length: usize) -> Result<(), MemoryError> {
+        let block = self.get(id);
+        let length = length as u64;
+        if offset
+            .checked_add(length)
+            .is_some_and(|end| end <= block.size)
+        {
+            return Ok(());
+        }
+        Err(MemoryError::Outside {
+            name: block.name.clone(),
+            size: block.size,
+            offset,
+            length,
+        })
+    }
+}
+
+/// Frame and offset within it of a byte offset into the block whose first frame is given.
+fn split(first: u32, offset: u64) -> (Frame, usize) {
+    let page = PAGE_SIZE as u64;
+    (
+        Frame(first + (offset / page) as u32),
+        (offset % page) as usize,
+    )
+}

@@ -1,0 +1,205 @@
+//! Driving one machine: run to a condition, press keys and reset on the way.
+
+use std::str::FromStr;
+
+use warmboot_machine::{Condition, ConfigError, Ended, Limits, Machine, ResetPath};
+
+use crate::problem::InputError;
+
+/// Something done to a running machine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Act {
+    /// Keys pressed together and released, as `ctrl-alt-delete`.
+    Press(String),
+    /// A reset by one of the paths.
+    Reset(ResetPath),
+}
+
+/// An act with the condition at which it is done, once.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Action {
+    /// What.
+    pub act: Act,
+    /// When.
+    pub at: Condition,
+}
+
+impl Action {
+    /// Parses `KEY@CONDITION`.
+    ///
+    /// # Errors
+    /// Says what was expected.
+    pub fn press(text: &str) -> Result<Action, InputError> {
+        let (keys, at) = split(text, "press", "ctrl-alt-delete@debug:No bootable device")?;
+        warmboot_machine::parse_keys(keys).map_err(|error| InputError(error.to_string()))?;
+        Ok(Action {
+            act: Act::Press(keys.to_owned()),
+            at,
+        })
+    }
+
+    /// Parses `PATH@CONDITION`.
+    ///
+    /// # Errors
+    /// Says what was expected.
+    pub fn reset(text: &str) -> Result<Action, InputError> {
+        let (path, at) = split(text, "reset", "system@instructions:5M")?;
+        Ok(Action {
+            act: Act::Reset(path.parse()?),
+            at,
+        })
+    }
+}
+
+fn split<'a>(text: &'a str, what: &str, example: &str) -> Result<(&'a str, Condition), InputError> {
+    match text.split_once('@') {
+        Some((act, condition)) if !act.is_empty() => Ok((act, Condition::from_str(condition)?)),
+        _ => Err(InputError(format!(
+            "{what} `{text}`: expected WHAT@CONDITION, such as {example}"
+        ))),
+    }
+}
+
+/// How far to run, and what to do on the way.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The first of these met ends the run.
+    pub until: Vec<Condition>,
+    /// Each is done once, when its condition is first met. What fires an action does not also end
+    /// the run: an `until` with the same text waits for the next time it is printed.
+    pub actions: Vec<Action>,
+    /// Ceilings.
+    pub limits: Limits,
+}
+
+/// How a run came to its end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finish {
+    /// In words, as reports have it: a condition, or `halt`, `power-off`, `debug-exit`, `limit`,
+    /// `limit-time`, `interrupted`.
+    pub ended_by: String,
+    /// What kind of end it was.
+    pub end: End,
+    /// Exit status written to the debug-exit port.
+    pub debug_exit: Option<u32>,
+    /// Actions whose condition never came, by their place in [`Plan::actions`].
+    pub undone: Vec<usize>,
+}
+
+/// Kinds of ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// One of the `until` conditions was met.
+    Met,
+    /// The machine stopped by itself: halted for ever, switched off, suspended, debug exit.
+    Stopped,
+    /// A limit was met that no condition named.
+    Limit,
+    /// The watcher asked to stop.
+    Interrupted,
+}
+
+/// Runs `machine` as `plan` says. `watch` is called after every slice and may stop the run by
+/// returning false; without [`Limits::slice`] it is called only between actions.
+///
+/// # Errors
+/// A condition the machine cannot have, or a key it does not know.
+pub fn drive(
+    machine: &mut Machine,
+    plan: &Plan,
+    watch: &mut dyn FnMut(&Machine) -> bool,
+) -> Result<Finish, ConfigError> {
+    let mut waiting: Vec<usize> = (0..plan.actions.len()).collect();
+    loop {
+        let conditions: Vec<Condition> = waiting
+            .iter()
+            .filter_map(|&index| plan.actions.get(index))
+            .map(|action| action.at.clone())
+            .chain(plan.until.iter().cloned())
+            .collect();
+        let ended = machine.run(&conditions, plan.limits)?;
+        if !watch(machine) {
+            return Ok(Finish {
+                ended_by: "interrupted".to_owned(),
+                end: End::Interrupted,
+                debug_exit: None,
+                undone: waiting,
+            });
+        }
+        if ended == Ended::Slice {
+            continue;
+        }
+        let (due, later): (Vec<usize>, Vec<usize>) = waiting.iter().partition(|&&index| {
+            plan.actions
+                .get(index)
+                .is_some_and(|action| is_met(&action.at, &ended))
+        });
+        waiting = later;
+        for action in due.iter().filter_map(|&index| plan.actions.get(index)) {
+            match &action.act {
+                Act::Press(keys) => machine.press(keys)?,
+                Act::Reset(path) => machine.reset(*path),
+            }
+        }
+        if !due.is_empty() {
+            continue;
+        }
+        let named = plan
+            .until
+            .iter()
+            .find(|condition| is_met(condition, &ended));
+        let end = match (&ended, named) {
+            (_, Some(_)) => End::Met,
+            (Ended::Limit | Ended::LimitTime, None) => End::Limit,
+            _ => End::Stopped,
+        };
+        let debug_exit = if let Ended::DebugExit(status) = ended {
+            Some(status)
+        } else {
+            None
+        };
+        let ended_by = named.map_or_else(|| ended.to_string(), Condition::to_string);
+        return Ok(Finish {
+            ended_by,
+            end,
+            debug_exit,
+            undone: waiting,
+        });
+    }
+}
+
+/// Whether `ended` is what `condition` waits for. A machine that stops by itself meets the
+/// conditions that are about that, whichever of the two the machine reports.
+fn is_met(condition: &Condition, ended: &Ended) -> bool {
+    match ended {
+        Ended::Condition(met) => met == condition,
+        Ended::Halt => *condition == Condition::Halt,
+        Ended::PowerOff => *condition == Condition::Shutdown,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("ctrl-alt-delete@debug:a@b", Some(Condition::Debug("a@b".into())))]
+    #[case("a@halt", Some(Condition::Halt))]
+    #[case("a", None)]
+    #[case("@halt", None)]
+    #[case("a@sometimes", None)]
+    fn presses(#[case] text: &str, #[case] expect: Option<Condition>) {
+        assert_eq!(Action::press(text).ok().map(|action| action.at), expect);
+    }
+
+    #[rstest]
+    #[case("system@instructions:1M", Some(ResetPath::System))]
+    #[case("hammer@instructions:1M", None)]
+    fn resets(#[case] text: &str, #[case] expect: Option<ResetPath>) {
+        let act = Action::reset(text).ok().map(|action| action.act);
+        assert_eq!(act, expect.map(Act::Reset));
+    }
+}

@@ -1,0 +1,167 @@
+//! Which machine: names, sizes and files, as the command's options and a scenario's `[machine]` say
+//! them, with the same defaults.
+
+use std::path::{Path, PathBuf};
+
+use warmboot_machine::{Config, cpu_models, generations, machine_types};
+
+use crate::{
+    drives::DriveSpec,
+    firmware,
+    problem::{InputError, or_did_you_mean},
+};
+
+/// Where files are looked for.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// Folders with downloaded firmware, searched before the distribution's.
+    pub firmware_folders: Vec<PathBuf>,
+    /// What relative paths start from: the scenario file's folder, or nothing.
+    pub base: PathBuf,
+}
+
+impl Places {
+    /// `path`, from [`Places::base`] if it is relative.
+    #[must_use]
+    pub fn resolve(&self, path: &str) -> PathBuf {
+        self.base.join(Path::new(path))
+    }
+}
+
+/// A machine described, not yet built. [`MachineSpec::default`] has the documented defaults.
+#[derive(Clone, PartialEq, Debug)]
+pub struct MachineSpec {
+    /// Machine type.
+    pub machine: String,
+    /// Emulator generation.
+    pub emulator: String,
+    /// CPU model; the machine type has a default.
+    pub cpu: Option<String>,
+    /// Number of processors.
+    pub cpus: u32,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// System firmware: known name, `rom:NAME` or path.
+    pub firmware: String,
+    /// Option ROMs, likewise.
+    pub option_roms: Vec<String>,
+    /// Drives.
+    pub drives: Vec<DriveSpec>,
+    /// Boot order.
+    pub boot: String,
+    /// COM1 exists.
+    pub serial: bool,
+    /// Port of the debug-exit device, when there is one.
+    pub debug_exit: Option<u16>,
+    /// Execution path.
+    pub path: warmboot_machine::Path,
+}
+
+/// Where the debug-exit port is when no other is named.
+pub const DEBUG_EXIT: u16 = 0xf4;
+
+impl Default for MachineSpec {
+    fn default() -> MachineSpec {
+        let config = Config::default();
+        MachineSpec {
+            machine: config.machine,
+            emulator: config.emulator,
+            cpu: config.cpu,
+            cpus: config.cpus,
+            memory: config.memory,
+            firmware: "seabios-256k".to_owned(),
+            option_roms: Vec::new(),
+            drives: Vec::new(),
+            boot: config.boot,
+            serial: config.serial,
+            debug_exit: config.debug_exit,
+            path: config.path,
+        }
+    }
+}
+
+impl MachineSpec {
+    /// Finds and reads every file, and gives what a machine is built from.
+    ///
+    /// # Errors
+    /// One sentence about the first thing that is not there or not as it must be.
+    pub fn config(&self, places: &Places) -> Result<Config, InputError> {
+        let machines = machine_types::ALL.iter().map(|machine| machine.name);
+        choose("machine", &self.machine, machines)?;
+        let emulators = generations::ALL.iter().map(|generation| generation.name);
+        choose("emulator", &self.emulator, emulators)?;
+        if let Some(cpu) = &self.cpu {
+            choose("cpu", cpu, cpu_models::MODELS.iter().map(|cpu| cpu.name))?;
+        }
+        let mut drives = Vec::new();
+        for spec in &self.drives {
+            let drive = spec.open(places)?;
+            if drives
+                .iter()
+                .any(|other: &warmboot_machine::Drive| other.at == drive.at)
+            {
+                return Err(InputError(format!("there are two drives at {}", drive.at)));
+            }
+            drives.push(drive);
+        }
+        let option_roms = self
+            .option_roms
+            .iter()
+            .map(|name| firmware::option_rom(name, places))
+            .collect::<Result<_, _>>()?;
+        Ok(Config {
+            machine: self.machine.clone(),
+            emulator: self.emulator.clone(),
+            cpu: self.cpu.clone(),
+            cpus: self.cpus,
+            memory: self.memory,
+            firmware: firmware::system(&self.firmware, places)?,
+            option_roms,
+            drives,
+            boot: self.boot.clone(),
+            serial: self.serial,
+            debug_exit: self.debug_exit,
+            path: self.path,
+        })
+    }
+}
+
+/// Refuses a name that is not among the known ones, with the nearest that is.
+fn choose<'a>(
+    what: &str,
+    name: &str,
+    known: impl Iterator<Item = &'a str>,
+) -> Result<(), InputError> {
+    let known: Vec<&str> = known.collect();
+    if known.contains(&name) {
+        return Ok(());
+    }
+    Err(InputError(format!(
+        "unknown {what} `{name}`{}; there are {}",
+        or_did_you_mean(name, known.iter().copied()),
+        known.join(", ")
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(MachineSpec { machine: "pc-i440fx-7.3".into(), ..MachineSpec::default() },
+        "unknown machine `pc-i440fx-7.3`; did you mean")]
+    #[case(MachineSpec { emulator: "qmeu".into(), ..MachineSpec::default() },
+        "unknown emulator `qmeu`; did you mean `qemu`?")]
+    #[case(MachineSpec { drives: vec![DriveSpec::new("ide0-0", "zero:1M"); 2], ..MachineSpec::default() },
+        "there are two drives at ide0-0")]
+    fn refused(#[case] spec: MachineSpec, #[case] expect: &str) {
+        let error = spec
+            .config(&Places::default())
+            .map(|_| ())
+            .expect_err("refused")
+            .to_string();
+        assert!(error.contains(expect), "{error}");
+    }
+}

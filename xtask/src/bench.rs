@@ -1,0 +1,241 @@
+//! Start to "No bootable device", as whole processes: ours and QEMU's TCG in turn, in one run.
+//!
+//! QEMU's time is from its start to the text on its debug port (it is then stopped); ours is to the
+//! end of the process, digest and all. Memory is the peak resident set that Linux reports, looked at
+//! every half millisecond. The median of all rounds counts.
+
+use std::{
+    fs,
+    io::Read,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::{Failure, firmware, shell};
+
+const QEMU: &str = "qemu-system-x86_64";
+const TEXT: &str = "No bootable device";
+const MACHINE: &str = "pc-i440fx-7.2";
+/// Rounds when none are asked for.
+const ROUNDS: usize = 11;
+/// A process that takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One run of a process.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    seconds: f64,
+    peak_kib: u64,
+    instructions: u64,
+}
+
+/// The task.
+pub fn run(arguments: &[String]) -> Result<(), Failure> {
+    let rounds = match arguments.first() {
+        Some(text) => text
+            .parse::<usize>()
+            .map_err(|_| format!("`{text}` is not a number of rounds"))?
+            .max(1),
+        None => ROUNDS,
+    };
+    firmware::ensure(&shell::firmware_folder(), &firmware::SEABIOS)?;
+    shell::run(shell::cargo().args(["build", "--release", "--quiet", "--package", "warmboot"]))?;
+    let with_qemu = shell::is_installed(QEMU);
+    if !with_qemu {
+        println!("{QEMU} is not installed: only ours is measured");
+    }
+    println!("{MACHINE}, 128 MiB, no drives, SeaBIOS to \"{TEXT}\", {rounds} rounds in turn");
+    let mut verdicts = Vec::new();
+    for image in ["bios-256k.bin", "bios.bin"] {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            ours.push(warmboot(image)?);
+            if with_qemu {
+                theirs.push(qemu(image)?);
+            }
+        }
+        println!("\n{image}");
+        let our_median = show("warmboot", &ours);
+        let mips = our_median.instructions as f64 / 1e6 / our_median.seconds;
+        println!(
+            "  {} instructions, {mips:.0} MIPS whole-process",
+            our_median.instructions
+        );
+        if with_qemu {
+            let their_median = show("QEMU TCG", &theirs);
+            verdicts.push((image, "time", our_median.seconds <= their_median.seconds));
+            verdicts.push((
+                image,
+                "memory",
+                our_median.peak_kib <= their_median.peak_kib,
+            ));
+        }
+    }
+    println!();
+    for (image, what, good) in &verdicts {
+        println!(
+            "{image}: {what} {}",
+            if *good {
+                "no more than QEMU's"
+            } else {
+                "MORE than QEMU's"
+            }
+        );
+    }
+    if verdicts.iter().all(|(_, _, good)| *good) {
+        Ok(())
+    } else {
+        Err("a bar was missed".into())
+    }
+}
+
+/// Prints the median and the extremes, and gives the median of each.
+fn show(name: &str, samples: &[Sample]) -> Sample {
+    let mut seconds: Vec<f64> = samples.iter().map(|sample| sample.seconds).collect();
+    seconds.sort_by(f64::total_cmp);
+    let mut peaks: Vec<u64> = samples.iter().map(|sample| sample.peak_kib).collect();
+    peaks.sort_unstable();
+    let middle = samples.len() / 2;
+    let at = |values: &[f64], index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+    let median = Sample {
+        seconds: at(&seconds, middle),
+        peak_kib: peaks.get(middle).copied().unwrap_or(0),
+        instructions: samples.first().map_or(0, |sample| sample.instructions),
+    };
+    println!(
+        "  {name:9} {:.3} s (from {:.3} to {:.3}), peak {:.1} MiB",
+        median.seconds,
+        at(&seconds, 0),
+        at(&seconds, samples.len().saturating_sub(1)),
+        median.peak_kib as f64 / 1024.0
+    );
+    median
+}
+
+fn warmboot(image: &str) -> Result<Sample, Failure> {
+    let mut command = Command::new(shell::warmboot("release")?);
+    command.args([
+        "boot",
+        "--json",
+        "--machine",
+        MACHINE,
+        "--until",
+        &format!("debug:{TEXT}"),
+        "--firmware",
+    ]);
+    command.arg(shell::firmware_folder().join(image));
+    let (sample, output) = timed(&mut command, None)?;
+    let report: Value = serde_json::from_str(&output)?;
+    let instructions = report["instructions"]
+        .as_u64()
+        .ok_or("no `instructions` in the report")?;
+    Ok(Sample {
+        instructions,
+        ..sample
+    })
+}
+
+fn qemu(image: &str) -> Result<Sample, Failure> {
+    let mut command = Command::new(QEMU);
+    command.args([
+        "-machine",
+        &format!("{MACHINE},accel=tcg"),
+        "-m",
+        "128",
+        "-nodefaults",
+        "-vga",
+        "none",
+    ]);
+    command.args([
+        "-display",
+        "none",
+        "-no-user-config",
+        "-chardev",
+        "stdio,id=log",
+    ]);
+    command.args(["-device", "isa-debugcon,iobase=0x402,chardev=log", "-bios"]);
+    command.arg(shell::firmware_folder().join(image));
+    Ok(timed(&mut command, Some(TEXT))?.0)
+}
+
+/// Runs a process to its end, or until it has printed `text`, and then ends it.
+fn timed(command: &mut Command, text: Option<&str>) -> Result<(Sample, String), Failure> {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit());
+    let start = Instant::now();
+    let mut child = command
+        .spawn()
+        .map_err(|error| format!("cannot start `{}`: {error}", shell::shown(command)))?;
+    let mut stdout = child.stdout.take().ok_or("no standard output")?;
+    let (id, over, peak) = (child.id(), AtomicBool::new(false), AtomicU64::new(0));
+    let result = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                peak.fetch_max(peak_kib(id).unwrap_or(0), Ordering::Relaxed);
+                if start.elapsed() > PATIENCE {
+                    let _ = Command::new("kill").arg(id.to_string()).status();
+                    return;
+                }
+                thread::sleep(Duration::from_micros(500));
+            }
+        });
+        let result = wait(&mut child, &mut stdout, text, start, &peak);
+        over.store(true, Ordering::Relaxed);
+        result
+    });
+    let (elapsed, output) = result?;
+    let sample = Sample {
+        seconds: elapsed.as_secs_f64(),
+        peak_kib: peak.into_inner(),
+        instructions: 0,
+    };
+    Ok((sample, output))
+}
+
+fn wait(
+    child: &mut Child,
+    stdout: &mut impl Read,
+    text: Option<&str>,
+    start: Instant,
+    peak: &AtomicU64,
+) -> Result<(Duration, String), Failure> {
+    let mut output = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let count = stdout.read(&mut buffer)?;
+        if count == 0 {
+            break;
+        }
+        output.extend_from_slice(buffer.get(..count).unwrap_or_default());
+        let printed = |text: &str| String::from_utf8_lossy(&output).contains(text);
+        if text.is_some_and(printed) {
+            let elapsed = start.elapsed();
+            peak.fetch_max(peak_kib(child.id()).unwrap_or(0), Ordering::Relaxed);
+            child.kill()?;
+            child.wait()?;
+            return Ok((elapsed, String::from_utf8_lossy(&output).into_owned()));
+        }
+    }
+    let status = child.wait()?;
+    let elapsed = start.elapsed();
+    let output = String::from_utf8_lossy(&output).into_owned();
+    match text {
+        None if status.success() => Ok((elapsed, output)),
+        _ => Err(format!("a measured process ended early ({status}):\n{output}").into()),
+    }
+}
+
+/// The highest resident set of a live process so far (Linux: `VmHWM` in proc(5)).
+fn peak_kib(id: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}

@@ -1,0 +1,120 @@
+//! The project's own chores: firmware download, demonstration, checks, comparisons, benchmarks.
+//!
+//! `cargo xtask` lists them. Nothing here is needed to use warmboot.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod demo;
+mod firmware;
+mod parity;
+mod shell;
+mod test;
+mod vectors;
+
+use std::process::ExitCode;
+
+/// What a task says when it does not come out well.
+type Failure = Box<dyn std::error::Error>;
+
+/// A chore: name, arguments, one sentence, and the function that does it.
+struct Task {
+    name: &'static str,
+    arguments: &'static str,
+    about: &'static str,
+    run: fn(&[String]) -> Result<(), Failure>,
+}
+
+const TASKS: &[Task] = &[
+    Task {
+        name: "demo",
+        arguments: "",
+        about: "get firmware, build, boot SeaBIOS, press Ctrl+Alt+Del, boot again",
+        run: demo::run,
+    },
+    Task {
+        name: "test",
+        arguments: "[--quick]",
+        about: "everything that must pass: format, lints, tests, scenarios, digests, parity",
+        run: test::run,
+    },
+    Task {
+        name: "firmware",
+        arguments: "[PACKAGE[:ARCH]…]",
+        about: "download firmware images (and other Debian packages) into firmware/",
+        run: firmware::run,
+    },
+    Task {
+        name: "bench",
+        arguments: "[ROUNDS]",
+        about: "time and memory to \"No bootable device\", against QEMU TCG where it is installed",
+        run: bench::run,
+    },
+    Task {
+        name: "parity",
+        arguments: "[OPTION…]",
+        about: "the same SeaBIOS in QEMU and here, compared line by line and byte by byte",
+        run: |arguments| Ok(parity::run(arguments)?),
+    },
+    Task {
+        name: "vectors",
+        arguments: "[FOLDER]",
+        about: "recorded processor tests",
+        run: run_vectors,
+    },
+];
+
+/// Where the recorded tests are when no folder is named: beside the checkout.
+const VECTORS: &str = "../shared/cpu-tests/80286";
+
+/// Runs a folder of recorded tests. Where the data is absent that is said, and nothing fails.
+fn run_vectors(arguments: &[String]) -> Result<(), Failure> {
+    let folder = arguments
+        .first()
+        .map_or_else(|| shell::root().join(VECTORS), std::path::PathBuf::from);
+    if !folder.is_dir() {
+        println!(
+            "vectors: no test data in {}: nothing was run",
+            folder.display()
+        );
+        return Ok(());
+    }
+    let summary = vectors::run(&folder)?;
+    println!("{summary}");
+    let (_, failed, _) = summary.totals();
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(format!("{failed} tests failed").into())
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let named = arguments
+        .first()
+        .and_then(|name| TASKS.iter().find(|task| task.name == name));
+    let Some(task) = named else {
+        println!("cargo xtask TASK\n");
+        for task in TASKS {
+            println!(
+                "  {:30}  {}",
+                format!("{} {}", task.name, task.arguments),
+                task.about
+            );
+        }
+        let asked = arguments.first().map(String::as_str);
+        return if matches!(asked, None | Some("help" | "--help" | "-h")) {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(2)
+        };
+    };
+    match (task.run)(arguments.get(1..).unwrap_or_default()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask {}: {failure}", task.name);
+            ExitCode::FAILURE
+        }
+    }
+}

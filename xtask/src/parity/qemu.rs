@@ -1,0 +1,470 @@
+//! Runs QEMU (TCG) and takes its evidence: the debug port's text over a socket, memory and PCI
+//! configuration space over its test protocol, keys and resets over QMP.
+//!
+//! Nothing here waits for a fixed time: each step waits for what it needs, with a limit.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::ParityError;
+use super::case::{
+    Attachment, Case, DriveImage, Evidence, LAST_WORDS, MEMORY_MIB, PciSpaces, Restart, START_DATE,
+    Stage, dword, find_acpi_tables,
+};
+
+/// The program that is run; one with this name must be in `PATH`.
+pub const PROGRAM: &str = "qemu-system-x86_64";
+
+/// How long one boot may take. SeaBIOS needs a fraction of a second on an idle host.
+const BOOT_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long any single answer may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+
+/// QEMU's first line of `--version`, or nothing if it is not installed.
+pub fn version() -> Option<String> {
+    let output = Command::new(PROGRAM).arg("--version").output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().next().map(str::to_owned)
+}
+
+/// Boots `case` twice and returns what QEMU shows after each boot.
+pub fn evidence(
+    case: &Case,
+    firmware: &Path,
+    drives: &[DriveImage],
+) -> Result<Evidence, ParityError> {
+    let mut qemu = Qemu::start(case, firmware, drives)?;
+    qemu.execute("cont", None)?;
+    qemu.wait_for_boots(1)?;
+    let power_on = qemu.stage()?;
+    qemu.execute("cont", None)?;
+    match case.restart {
+        Restart::CtrlAltDelete => qemu.press(&["ctrl", "alt", "delete"])?,
+        Restart::SystemReset => qemu.execute("system_reset", None).map(drop)?,
+    }
+    qemu.wait_for_boots(2)?;
+    let restarted = qemu.stage()?;
+    Ok(Evidence {
+        debug_log: String::from_utf8_lossy(&qemu.log).into_owned(),
+        power_on,
+        restarted,
+    })
+}
+
+struct Qemu {
+    child: Child,
+    qmp: Talk,
+    qtest: Talk,
+    debug: Receiver<Vec<u8>>,
+    log: Vec<u8>,
+    errors: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        // It may have ended by itself; either way there is nothing left to tell anyone.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Qemu {
+    fn start(case: &Case, firmware: &Path, drives: &[DriveImage]) -> Result<Qemu, ParityError> {
+        let folder = tempfile::Builder::new()
+            .prefix("parity-")
+            .tempdir()
+            .map_err(|source| ParityError::Io {
+                what: "a temporary folder".to_owned(),
+                source,
+            })?;
+        let listen = |name: &str| -> Result<(PathBuf, Receiver<UnixStream>), ParityError> {
+            let path = folder.path().join(name);
+            let listener = UnixListener::bind(&path).map_err(|source| ParityError::Io {
+                what: path.display().to_string(),
+                source,
+            })?;
+            let (sender, receiver) = mpsc::channel();
+            thread::spawn(move || {
+                if let Ok((stream, _)) = listener.accept() {
+                    let _ = sender.send(stream);
+                }
+            });
+            Ok((path, receiver))
+        };
+        let (debug_path, debug) = listen("debug")?;
+        let (qmp_path, qmp) = listen("qmp")?;
+        let (qtest_path, qtest) = listen("qtest")?;
+        let errors = folder.path().join("errors");
+        let error_file = fs::File::create(&errors).map_err(|source| ParityError::Io {
+            what: errors.display().to_string(),
+            source,
+        })?;
+
+        let mut command = Command::new(PROGRAM);
+        command
+            .args([
+                "-nodefaults",
+                "-no-user-config",
+                "-vga",
+                "none",
+                "-display",
+                "none",
+                "-S",
+            ])
+            .args([
+                "-accel",
+                "tcg",
+                "-M",
+                case.machine,
+                "-m",
+                &MEMORY_MIB.to_string(),
+            ])
+            .args(["-global", "apic-common.vapic=off"])
+            .args(["-rtc", &format!("base={START_DATE},clock=vm")])
+            .arg("-bios")
+            .arg(firmware)
+            .args([
+                "-chardev",
+                &format!("socket,id=debug,path={}", debug_path.display()),
+            ])
+            .args(["-device", "isa-debugcon,iobase=0x402,chardev=debug"])
+            .args(["-qmp", &format!("unix:{}", qmp_path.display())])
+            .args(["-qtest", &format!("unix:{}", qtest_path.display())])
+            .args(["-qtest-log", "/dev/null"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(error_file);
+        if case.drives {
+            // Without it the log's lines have more than one order on a busy host.
+            command.args(["-icount", "shift=0,sleep=off"]);
+            for drive in drives {
+                command.args(["-drive", &drive_option(drive)]);
+            }
+        }
+        let mut child = command.spawn().map_err(|source| ParityError::Io {
+            what: PROGRAM.to_owned(),
+            source,
+        })?;
+        let mut accept = |from: Receiver<UnixStream>| await_stream(&mut child, &from, &errors);
+        let connected = (|| Ok((accept(debug)?, accept(qmp)?, accept(qtest)?)))();
+        let (debug, qmp, qtest) = match connected {
+            Ok(streams) => streams,
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(error);
+            }
+        };
+        let mut qemu = Qemu {
+            child,
+            qmp: Talk::new("QMP", qmp)?,
+            qtest: Talk::new("qtest", qtest)?,
+            debug: byte_channel(debug),
+            log: Vec::new(),
+            errors,
+            _folder: folder,
+        };
+        qemu.qmp.line(ANSWER_LIMIT)?; // the greeting
+        qemu.execute("qmp_capabilities", None)?;
+        Ok(qemu)
+    }
+
+    /// One QMP command; events that come in between are passed over.
+    fn execute(&mut self, name: &str, arguments: Option<Value>) -> Result<Value, ParityError> {
+        let mut request = json!({ "execute": name });
+        if let Some(arguments) = arguments {
+            request["arguments"] = arguments;
+        }
+        self.qmp.send(&request.to_string())?;
+        loop {
+            let line = self.qmp.line(ANSWER_LIMIT)?;
+            let answer: Value = serde_json::from_str(&line)
+                .map_err(|error| ParityError::Qemu(format!("QMP answered `{line}`: {error}")))?;
+            if let Some(value) = answer.get("return") {
+                return Ok(value.clone());
+            }
+            if let Some(error) = answer.get("error") {
+                return Err(ParityError::Qemu(format!("{name}: {error}")));
+            }
+        }
+    }
+
+    fn press(&mut self, keys: &[&str]) -> Result<(), ParityError> {
+        let keys: Vec<Value> = keys
+            .iter()
+            .map(|key| json!({ "type": "qcode", "data": key }))
+            .collect();
+        self.execute("send-key", Some(json!({ "keys": keys })))
+            .map(drop)
+    }
+
+    /// Waits until the log has ended `count` boots.
+    fn wait_for_boots(&mut self, count: usize) -> Result<(), ParityError> {
+        let deadline = Instant::now() + BOOT_LIMIT;
+        loop {
+            let text = String::from_utf8_lossy(&self.log);
+            let boots = text
+                .lines()
+                .filter(|line| line.contains(LAST_WORDS))
+                .count();
+            if boots >= count && self.log.ends_with(b"\n") {
+                return Ok(());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.debug.recv_timeout(left) {
+                Ok(bytes) => self.log.extend_from_slice(&bytes),
+                Err(RecvTimeoutError::Timeout) => {
+                    let last = text.lines().last().unwrap_or("").to_owned();
+                    return Err(ParityError::Qemu(format!(
+                        "no {count}. `{LAST_WORDS}` within {} s; the log's last line is `{last}`",
+                        BOOT_LIMIT.as_secs()
+                    )));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let errors = fs::read_to_string(&self.errors).unwrap_or_default();
+                    return Err(ParityError::Qemu(format!("it ended: {}", errors.trim())));
+                }
+            }
+        }
+    }
+
+    /// Lets two timer interrupts pass and the floppy motor stop, so that what follows a boot is
+    /// over; then stops the machine in a HLT and reads everything.
+    fn stage(&mut self) -> Result<Stage, ParityError> {
+        let deadline = Instant::now() + BOOT_LIMIT;
+        let first = dword(&self.read(0, 0x500)?, Stage::TIMER_TICKS);
+        let mut registers;
+        loop {
+            let memory = self.read(0, 0x500)?;
+            let ticks = dword(&memory, Stage::TIMER_TICKS).wrapping_sub(first);
+            if ticks < 2 || memory.get(Stage::MOTOR_COUNT) != Some(&0) {
+                if Instant::now() > deadline {
+                    return Err(ParityError::Qemu(
+                        "the timer interrupt does not come".to_owned(),
+                    ));
+                }
+                thread::yield_now();
+                continue;
+            }
+            self.execute("stop", None)?;
+            registers = self.registers()?;
+            if registers.contains("HLT=1") {
+                break;
+            }
+            if Instant::now() > deadline {
+                return Err(ParityError::Qemu("the CPU never halts".to_owned()));
+            }
+            self.execute("cont", None)?;
+        }
+        while let Ok(bytes) = self.debug.try_recv() {
+            self.log.extend_from_slice(&bytes);
+        }
+        let low_memory = self.read(0, 0x500)?;
+        let (ebda_address, ebda_bytes) = Stage::ebda(&low_memory);
+        Ok(Stage {
+            bios_segments: self.read(0xe0000, 0x20000)?,
+            ebda: self.read(ebda_address, ebda_bytes)?,
+            ebda_address,
+            pci: self.pci()?,
+            cmos: self.cmos()?,
+            registers,
+            acpi: find_acpi_tables(|address, length| self.read(address, length))?,
+            low_memory,
+        })
+    }
+
+    fn registers(&mut self) -> Result<String, ParityError> {
+        let arguments = json!({ "command-line": "info registers" });
+        let answer = self.execute("human-monitor-command", Some(arguments))?;
+        Ok(answer.as_str().unwrap_or_default().replace('\r', ""))
+    }
+
+    fn pci(&mut self) -> Result<PciSpaces, ParityError> {
+        let mut spaces = PciSpaces::new();
+        let before = self.input("inl", 0xcf8)?;
+        for device in 0..32u8 {
+            for function in 0..8u8 {
+                let address = 0x8000_0000 | u32::from(device) << 11 | u32::from(function) << 8;
+                self.output("outl", 0xcf8, address)?;
+                if self.input("inl", 0xcfc)? == 0xffff_ffff {
+                    if function == 0 {
+                        break;
+                    }
+                    continue;
+                }
+                let mut space = Vec::new();
+                for register in (0..256u32).step_by(4) {
+                    self.output("outl", 0xcf8, address | register)?;
+                    space.extend_from_slice(&self.input("inl", 0xcfc)?.to_le_bytes());
+                }
+                let one_function = space.get(0x0e).is_none_or(|header| header & 0x80 == 0);
+                spaces.insert((device, function), space);
+                if function == 0 && one_function {
+                    break;
+                }
+            }
+        }
+        self.output("outl", 0xcf8, before)?;
+        Ok(spaces)
+    }
+
+    fn cmos(&mut self) -> Result<Vec<u8>, ParityError> {
+        let mut bytes = Vec::new();
+        for index in 0x0e..0x80 {
+            self.output("outb", 0x70, index)?;
+            bytes.push(self.input("inb", 0x71)? as u8);
+        }
+        Ok(bytes)
+    }
+
+    fn output(&mut self, command: &str, port: u16, value: u32) -> Result<(), ParityError> {
+        self.ask(&format!("{command} {port:#x} {value:#x}"))
+            .map(drop)
+    }
+
+    fn input(&mut self, command: &str, port: u16) -> Result<u32, ParityError> {
+        let answer = self.ask(&format!("{command} {port:#x}"))?;
+        u32::from_str_radix(answer.trim_start_matches("0x"), 16)
+            .map_err(|error| ParityError::Qemu(format!("{command} answered `{answer}`: {error}")))
+    }
+
+    fn read(&mut self, address: u64, length: usize) -> Result<Vec<u8>, ParityError> {
+        if length == 0 {
+            return Ok(Vec::new());
+        }
+        let answer = self.ask(&format!("read {address:#x} {length:#x}"))?;
+        let digits = answer.trim_start_matches("0x").as_bytes();
+        let digit = |byte: Option<&u8>| byte.and_then(|&byte| char::from(byte).to_digit(16));
+        digits
+            .chunks(2)
+            .map(|pair| Some((digit(pair.first())? << 4 | digit(pair.get(1))?) as u8))
+            .collect::<Option<Vec<u8>>>()
+            .filter(|bytes| bytes.len() == length)
+            .ok_or_else(|| ParityError::Qemu(format!("`read {address:#x}` gave no bytes")))
+    }
+
+    /// One command of the test protocol; the answer without its `OK`.
+    fn ask(&mut self, command: &str) -> Result<String, ParityError> {
+        self.qtest.send(command)?;
+        loop {
+            let line = self.qtest.line(ANSWER_LIMIT)?;
+            if line.starts_with("IRQ ") {
+                continue;
+            }
+            return match line.strip_prefix("OK") {
+                Some(answer) => Ok(answer.trim().to_owned()),
+                None => Err(ParityError::Qemu(format!("`{command}` answered `{line}`"))),
+            };
+        }
+    }
+}
+
+fn drive_option(drive: &DriveImage) -> String {
+    let file = format!("format=raw,file={}", drive.path.display());
+    match drive.at {
+        Attachment::HardDisk(channel, unit) => {
+            format!("if=ide,bus={channel},unit={unit},media=disk,snapshot=on,{file}")
+        }
+        Attachment::Cdrom(channel, unit) => {
+            format!("if=ide,bus={channel},unit={unit},media=cdrom,{file}")
+        }
+        Attachment::Floppy(unit) => format!("if=floppy,index={unit},snapshot=on,{file}"),
+    }
+}
+
+/// Waits for QEMU to connect, or to end with a message.
+fn await_stream(
+    child: &mut Child,
+    from: &Receiver<UnixStream>,
+    errors: &Path,
+) -> Result<UnixStream, ParityError> {
+    let deadline = Instant::now() + ANSWER_LIMIT;
+    loop {
+        if let Ok(stream) = from.recv_timeout(Duration::from_millis(50)) {
+            return Ok(stream);
+        }
+        let ended = child.try_wait().ok().flatten().is_some();
+        if ended || Instant::now() > deadline {
+            let text = fs::read_to_string(errors).unwrap_or_default();
+            return Err(ParityError::Qemu(format!(
+                "it did not start: {}",
+                text.trim()
+            )));
+        }
+    }
+}
+
+/// A socket on which one line answers another.
+struct Talk {
+    name: &'static str,
+    stream: UnixStream,
+    lines: Receiver<String>,
+}
+
+impl Talk {
+    fn new(name: &'static str, stream: UnixStream) -> Result<Talk, ParityError> {
+        let reader = stream.try_clone().map_err(|source| ParityError::Io {
+            what: format!("the {name} socket"),
+            source,
+        })?;
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(reader).lines() {
+                let Ok(line) = line else { break };
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Talk {
+            name,
+            stream,
+            lines,
+        })
+    }
+
+    fn send(&mut self, line: &str) -> Result<(), ParityError> {
+        let name = self.name;
+        self.stream
+            .write_all(format!("{line}\n").as_bytes())
+            .map_err(|source| ParityError::Io {
+                what: format!("the {name} socket"),
+                source,
+            })
+    }
+
+    fn line(&mut self, limit: Duration) -> Result<String, ParityError> {
+        let name = self.name;
+        self.lines.recv_timeout(limit).map_err(|_| {
+            ParityError::Qemu(format!(
+                "no answer on the {name} socket within {} s",
+                limit.as_secs()
+            ))
+        })
+    }
+}
+
+/// What comes over a socket, as it comes.
+fn byte_channel(mut stream: UnixStream) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut buffer = vec![0; 4096];
+        while let Ok(count) = stream.read(&mut buffer) {
+            let bytes = buffer.get(..count).unwrap_or(&[]).to_vec();
+            if count == 0 || sender.send(bytes).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
