@@ -111,10 +111,7 @@ impl Image {
     /// Places bytes.
     pub(crate) fn put(&mut self, offset: usize, bytes: &[u8]) -> Built {
         let (start, end) = (offset, offset + bytes.len());
-        let free = self
-            .taken
-            .iter()
-            .all(|&(from, to)| end <= from || to <= start);
+        let free = self.taken.iter().all(|&(from, to)| end <= from || to <= start);
         match self.bytes.get_mut(start..end) {
             Some(place) if free => place.copy_from_slice(bytes),
             _ => return Err(BuildError::Overlap { start, end }),
@@ -131,18 +128,10 @@ impl Image {
         address: u32,
         write: impl FnOnce(&mut Block) -> Built,
     ) -> Built {
-        let mut block = Block {
-            assembler: CodeAssembler::new(bits)?,
-            image: self,
-            start: address,
-            labels: Vec::new(),
-        };
+        let mut block =
+            Block { assembler: CodeAssembler::new(bits)?, image: self, start: address, labels: Vec::new() };
         write(&mut block)?;
-        let Block {
-            mut assembler,
-            labels,
-            ..
-        } = block;
+        let Block { mut assembler, labels, .. } = block;
         let options = BlockEncoderOptions::RETURN_NEW_INSTRUCTION_OFFSETS;
         let result = assembler.assemble_options(u64::from(address), options)?;
         for (name, label) in labels {
@@ -233,14 +222,8 @@ impl Block<'_> {
 
     /// JMP selector:offset, with a 16- or 32-bit offset.
     pub(crate) fn jump_far(&mut self, bits: u32, selector: u16, offset: u32) -> Built {
-        let code = if bits == 16 {
-            Code::Jmp_ptr1616
-        } else {
-            Code::Jmp_ptr1632
-        };
-        Ok(self
-            .assembler
-            .add_instruction(Instruction::with_far_branch(code, selector, offset)?)?)
+        let code = if bits == 16 { Code::Jmp_ptr1616 } else { Code::Jmp_ptr1632 };
+        Ok(self.assembler.add_instruction(Instruction::with_far_branch(code, selector, offset)?)?)
     }
 
     /// CALL selector:offset with a 32-bit offset.

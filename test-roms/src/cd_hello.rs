@@ -113,9 +113,9 @@ fn catalogue() -> [u8; 64] {
     bytes[0] = 1;
     bytes[4..12].copy_from_slice(b"WARMBOOT");
     bytes[30..32].copy_from_slice(&[0x55, 0xaa]);
-    let sum = bytes[..32].chunks_exact(2).fold(0u16, |sum, pair| {
-        sum.wrapping_add(u16::from_le_bytes([pair[0], pair[1]]))
-    });
+    let sum = bytes[..32]
+        .chunks_exact(2)
+        .fold(0u16, |sum, pair| sum.wrapping_add(u16::from_le_bytes([pair[0], pair[1]])));
     bytes[28..30].copy_from_slice(&sum.wrapping_neg().to_le_bytes());
     bytes[32] = 0x88;
     // Four sectors of 512 bytes.

@@ -142,24 +142,13 @@ fn put_tables(image: &mut Image, own: &Tables) -> Built {
         descriptor(MAIN_TSS_AT, 0x68 + 0x80, 0x89, 0),
     ];
     gdt.extend(&own.own);
-    let bytes = |table: &[u64]| {
-        table
-            .iter()
-            .flat_map(|entry| entry.to_le_bytes())
-            .collect::<Vec<u8>>()
-    };
+    let bytes = |table: &[u64]| table.iter().flat_map(|entry| entry.to_le_bytes()).collect::<Vec<u8>>();
     image.put(GDT as usize, &bytes(&gdt))?;
 
     let mut idt: Vec<u64> = (0..VECTORS)
         .map(|vector| {
             let dpl = if matches!(vector, 3 | LEAVE) { 3 } else { 0 };
-            gate(
-                CODE,
-                image.address(&format!("vector{vector}")),
-                INTERRUPT_GATE,
-                dpl,
-                0,
-            )
+            gate(CODE, image.address(&format!("vector{vector}")), INTERRUPT_GATE, dpl, 0)
         })
         .collect();
     for &(vector, gate) in &own.gates {
@@ -176,8 +165,7 @@ fn put_tables(image: &mut Image, own: &Tables) -> Built {
     tss.push(0xff);
     image.put(TSS as usize, &tss)?;
 
-    let pointer =
-        |base: u32, limit: usize| [&(limit as u16).to_le_bytes()[..], &base.to_le_bytes()].concat();
+    let pointer = |base: u32, limit: usize| [&(limit as u16).to_le_bytes()[..], &base.to_le_bytes()].concat();
     image.put(POINTERS as usize, &pointer(GDT_AT, gdt.len() * 8 - 1))?;
     image.put(POINTERS as usize + 8, &pointer(IDT_AT, idt.len() * 8 - 1))?;
     image.put(POINTERS as usize + 16, &pointer(0, 0x3ff))
@@ -384,13 +372,7 @@ pub(crate) fn expect(b: &mut Block, register: AsmRegister32, expect: u32, name: 
 }
 
 /// Checks the dword at a linear address under `mask`. Changes EAX, EDX, ESI.
-pub(crate) fn expect_memory(
-    b: &mut Block,
-    address: u32,
-    mask: u32,
-    expect: u32,
-    name: &str,
-) -> Built {
+pub(crate) fn expect_memory(b: &mut Block, address: u32, mask: u32, expect: u32, name: &str) -> Built {
     b.mov(eax, dword_ptr(address))?;
     b.and(eax, mask as i32)?;
     expect_eax(b, expect, name)

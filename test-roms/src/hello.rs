@@ -78,13 +78,7 @@ fn firmware(b: &mut Block) -> Built {
 
 /// COM1: 115200 baud, 8N1.
 fn serial(b: &mut Block) -> Built {
-    for (port, value) in [
-        (0x3fbu32, 0x80u32),
-        (0x3f8, 1),
-        (0x3f9, 0),
-        (0x3fb, 3),
-        (0x3f9, 0),
-    ] {
+    for (port, value) in [(0x3fbu32, 0x80u32), (0x3f8, 1), (0x3f9, 0), (0x3fb, 3), (0x3f9, 0)] {
         b.mov(dx, port)?;
         b.mov(al, value)?;
         b.out(dx, al)?;
@@ -216,16 +210,9 @@ fn interrupts(b: &mut Block) -> Built {
     let address = b.address("key");
     b.mov(ax, address)?;
     b.mov(dword_ptr(9 * 4u32), eax)?;
-    for (port, value) in [
-        (0x20, 0x11u32),
-        (0xa0, 0x11),
-        (0x21, 8),
-        (0xa1, 0x70),
-        (0x21, 4),
-        (0xa1, 2),
-        (0x21, 1),
-        (0xa1, 1),
-    ] {
+    for (port, value) in
+        [(0x20, 0x11u32), (0xa0, 0x11), (0x21, 8), (0xa1, 0x70), (0x21, 4), (0xa1, 2), (0x21, 1), (0xa1, 1)]
+    {
         b.mov(al, value)?;
         b.out(port, al)?;
     }
@@ -238,11 +225,8 @@ fn interrupts(b: &mut Block) -> Built {
 /// i8042: translation and IRQ1 on, keyboard enabled and scanning. Waits are bounded.
 fn keyboard(b: &mut Block) -> Built {
     b.mov(byte_ptr(SHIFTS), 0u32)?;
-    let (send_command, send_data, answer) = (
-        b.target("kbc-command"),
-        b.target("kbc-data"),
-        b.target("kbc-answer"),
-    );
+    let (send_command, send_data, answer) =
+        (b.target("kbc-command"), b.target("kbc-data"), b.target("kbc-answer"));
     let silent = b.create_label();
     b.mov(al, 0xadu32)?;
     b.call(send_command)?;

@@ -85,34 +85,17 @@ mod tests {
             assert_eq!(find(rom.name).map(|found| found.about), Some(rom.about));
             match rom.kind {
                 Kind::Firmware => {
-                    assert!(
-                        bytes.len().is_power_of_two() && bytes.len() >= 0x10000,
-                        "{}",
-                        rom.name
-                    );
-                    assert_eq!(
-                        bytes[bytes.len() - 16],
-                        0xea,
-                        "{}: a far jump at the reset vector",
-                        rom.name
-                    );
+                    assert!(bytes.len().is_power_of_two() && bytes.len() >= 0x10000, "{}", rom.name);
+                    assert_eq!(bytes[bytes.len() - 16], 0xea, "{}: a far jump at the reset vector", rom.name);
                 }
-                Kind::Floppy => assert_eq!(
-                    (bytes.len(), &bytes[510..512]),
-                    (1_474_560, &[0x55, 0xaa][..])
-                ),
-                Kind::HardDisk => assert_eq!(
-                    (bytes.len() % 512, &bytes[510..512]),
-                    (0, &[0x55, 0xaa][..])
-                ),
+                Kind::Floppy => assert_eq!((bytes.len(), &bytes[510..512]), (1_474_560, &[0x55, 0xaa][..])),
+                Kind::HardDisk => assert_eq!((bytes.len() % 512, &bytes[510..512]), (0, &[0x55, 0xaa][..])),
                 Kind::Cdrom => {
                     assert_eq!(&bytes[0x8001..0x8006], b"CD001");
                     assert_eq!(&bytes[0x8807..0x8807 + 23], b"EL TORITO SPECIFICATION");
                     let catalogue = &bytes[19 * 2048..19 * 2048 + 32];
                     let word = |pair: &[u8]| u16::from_le_bytes([pair[0], pair[1]]);
-                    let sum = catalogue
-                        .chunks(2)
-                        .fold(0u16, |sum, pair| sum.wrapping_add(word(pair)));
+                    let sum = catalogue.chunks(2).fold(0u16, |sum, pair| sum.wrapping_add(word(pair)));
                     assert_eq!(sum, 0);
                 }
             }

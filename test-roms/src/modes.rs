@@ -79,25 +79,17 @@ fn limits(b: &mut Block) -> Built {
         Ok(b.mov(eax, dword_ptr(0xfdu32).es())?)
     })?;
     load_es(b, SMALL)?;
-    expect_fault(b, 13, 0, "limit: a byte write behind it", |b| {
-        Ok(b.mov(byte_ptr(0x100u32).es(), 0)?)
-    })?;
+    expect_fault(b, 13, 0, "limit: a byte write behind it", |b| Ok(b.mov(byte_ptr(0x100u32).es(), 0)?))?;
     load_es(b, EXPAND_DOWN)?;
     b.mov(dword_ptr(SCRATCH + 0x10), 0x55)?;
     b.mov(eax, dword_ptr(0x10u32).es())?;
     expect_eax(b, 0x55, "expand-down: first dword above the limit")?;
     load_es(b, EXPAND_DOWN)?;
-    expect_fault(b, 13, 0, "limit: expand-down, last byte below", |b| {
-        Ok(b.mov(al, byte_ptr(0xfu32).es())?)
-    })?;
+    expect_fault(b, 13, 0, "limit: expand-down, last byte below", |b| Ok(b.mov(al, byte_ptr(0xfu32).es())?))?;
     load_es(b, READ_ONLY)?;
-    expect_fault(b, 13, 0, "type: write to read-only data", |b| {
-        Ok(b.mov(byte_ptr(0u32).es(), 0)?)
-    })?;
+    expect_fault(b, 13, 0, "type: write to read-only data", |b| Ok(b.mov(byte_ptr(0u32).es(), 0)?))?;
     load_es(b, 0)?;
-    expect_fault(b, 13, 0, "type: access through a null selector", |b| {
-        Ok(b.mov(al, byte_ptr(0u32).es())?)
-    })?;
+    expect_fault(b, 13, 0, "type: access through a null selector", |b| Ok(b.mov(al, byte_ptr(0u32).es())?))?;
     expect_fault(b, 12, 0, "limit: stack segment", |b| {
         b.mov(eax, u32::from(SMALL))?;
         b.mov(ss, eax)?;
@@ -107,41 +99,21 @@ fn limits(b: &mut Block) -> Built {
 }
 
 fn loads(b: &mut Block) -> Built {
-    expect_fault(b, 13, EXECUTE_ONLY, "ES from execute-only code", |b| {
-        load_es(b, EXECUTE_ONLY)
-    })?;
-    expect_fault(b, 11, ABSENT, "ES from a segment not present", |b| {
-        load_es(b, ABSENT)
-    })?;
-    expect_fault(b, 13, BEYOND, "ES from beyond the GDT", |b| {
-        load_es(b, BEYOND)
-    })?;
-    expect_fault(b, 13, MAIN_TSS, "ES from a system descriptor", |b| {
-        load_es(b, MAIN_TSS)
-    })?;
+    expect_fault(b, 13, EXECUTE_ONLY, "ES from execute-only code", |b| load_es(b, EXECUTE_ONLY))?;
+    expect_fault(b, 11, ABSENT, "ES from a segment not present", |b| load_es(b, ABSENT))?;
+    expect_fault(b, 13, BEYOND, "ES from beyond the GDT", |b| load_es(b, BEYOND))?;
+    expect_fault(b, 13, MAIN_TSS, "ES from a system descriptor", |b| load_es(b, MAIN_TSS))?;
     let load_ss = |b: &mut Block, selector: u16| -> Built {
         b.mov(eax, u32::from(selector))?;
         Ok(b.mov(ss, eax)?)
     };
     expect_fault(b, 13, 0, "SS from a null selector", |b| load_ss(b, 0))?;
-    expect_fault(b, 13, USER_DATA & !3, "SS of another ring", |b| {
-        load_ss(b, USER_DATA)
-    })?;
-    expect_fault(b, 13, READ_ONLY, "SS from read-only data", |b| {
-        load_ss(b, READ_ONLY)
-    })?;
-    expect_fault(b, 12, ABSENT, "SS from a segment not present", |b| {
-        load_ss(b, ABSENT)
-    })?;
+    expect_fault(b, 13, USER_DATA & !3, "SS of another ring", |b| load_ss(b, USER_DATA))?;
+    expect_fault(b, 13, READ_ONLY, "SS from read-only data", |b| load_ss(b, READ_ONLY))?;
+    expect_fault(b, 12, ABSENT, "SS from a segment not present", |b| load_ss(b, ABSENT))?;
     expect_fault(b, 13, DATA, "far jump to data", |b| b.jump_far(32, DATA, 0))?;
     load_es(b, FRESH)?;
-    expect_memory(
-        b,
-        GDT_AT + u32::from(FRESH) + 4,
-        0xff00,
-        0x9300,
-        "loading sets the accessed bit",
-    )?;
+    expect_memory(b, GDT_AT + u32::from(FRESH) + 4, 0xff00, 0x9300, "loading sets the accessed bit")?;
     expect_fault(b, 13, MAIN_TSS, "LTR of a busy TSS", |b| {
         b.mov(ax, u32::from(MAIN_TSS))?;
         Ok(b.ltr(ax)?)
@@ -189,49 +161,25 @@ fn rings(b: &mut Block) -> Built {
     expect(b, ebx, USER_CODE.into(), "CS in ring 3")?;
     expect(b, ecx, USER_STACK, "ESP in ring 3")?;
     expect(b, edi, USER_DATA.into(), "SS in ring 3")?;
-    expect_memory(
-        b,
-        FRAME + 12,
-        u32::MAX,
-        USER_STACK,
-        "INT pushed the outer ESP",
-    )?;
-    expect_memory(
-        b,
-        FRAME + 16,
-        0xffff,
-        USER_DATA.into(),
-        "INT pushed the outer SS",
-    )?;
+    expect_memory(b, FRAME + 12, u32::MAX, USER_STACK, "INT pushed the outer ESP")?;
+    expect_memory(b, FRAME + 16, 0xffff, USER_DATA.into(), "INT pushed the outer SS")?;
     expect_fault(b, 13, 0, "CLI in ring 3", |b| in_ring3(b, |b| Ok(b.cli()?)))?;
     expect_fault(b, 13, 0, "HLT in ring 3", |b| in_ring3(b, |b| Ok(b.hlt()?)))?;
-    expect_fault(b, 13, 0, "MOV CR0 in ring 3", |b| {
-        in_ring3(b, |b| Ok(b.mov(eax, cr0)?))
-    })?;
-    expect_fault(b, 13, 0, "IN from a denied port", |b| {
-        in_ring3(b, |b| Ok(b.in_(al, 0x60)?))
-    })?;
-    expect_fault(b, 13, 0, "IN of a word half denied", |b| {
-        in_ring3(b, |b| Ok(b.in_(ax, 0x87)?))
-    })?;
-    expect_fault(b, 48, 0, "IN from an allowed port", |b| {
-        in_ring3(b, |b| Ok(b.in_(al, 0x84)?))
-    })?;
+    expect_fault(b, 13, 0, "MOV CR0 in ring 3", |b| in_ring3(b, |b| Ok(b.mov(eax, cr0)?)))?;
+    expect_fault(b, 13, 0, "IN from a denied port", |b| in_ring3(b, |b| Ok(b.in_(al, 0x60)?)))?;
+    expect_fault(b, 13, 0, "IN of a word half denied", |b| in_ring3(b, |b| Ok(b.in_(ax, 0x87)?)))?;
+    expect_fault(b, 48, 0, "IN from an allowed port", |b| in_ring3(b, |b| Ok(b.in_(al, 0x84)?)))?;
     expect_fault(b, 13, 0x31 * 8 + 2, "INT through a gate of ring 0", |b| {
         in_ring3(b, |b| Ok(b.int(0x31u32)?))
     })?;
-    expect_fault(b, 13, 0x7f * 8 + 2, "INT beyond the IDT", |b| {
-        Ok(b.int(0x7fu32)?)
-    })?;
+    expect_fault(b, 13, 0x7f * 8 + 2, "INT beyond the IDT", |b| Ok(b.int(0x7fu32)?))?;
     expect_fault(b, 13, DATA, "ring 3 loads data of ring 0", |b| {
         in_ring3(b, |b| {
             b.mov(eax, u32::from(DATA))?;
             Ok(b.mov(ds, eax)?)
         })
     })?;
-    expect_fault(b, 13, CODE, "ring 3 calls code of ring 0", |b| {
-        in_ring3(b, |b| b.call_far(CODE, 0))
-    })?;
+    expect_fault(b, 13, CODE, "ring 3 calls code of ring 0", |b| in_ring3(b, |b| b.call_far(CODE, 0)))?;
     expect_fault(b, 48, 0, "call gate with two parameters", |b| {
         in_ring3(b, |b| {
             b.push(30)?;
@@ -251,15 +199,8 @@ fn rings(b: &mut Block) -> Built {
             Ok(())
         })
     })?;
-    expect(
-        b,
-        ebx,
-        u32::from(CONFORMING) | 3,
-        "conforming code keeps the ring",
-    )?;
-    expect_fault(b, 3, 0, "INT3 from ring 3", |b| {
-        in_ring3(b, |b| Ok(b.int3()?))
-    })?;
+    expect(b, ebx, u32::from(CONFORMING) | 3, "conforming code keeps the ring")?;
+    expect_fault(b, 3, 0, "INT3 from ring 3", |b| in_ring3(b, |b| Ok(b.int3()?)))?;
     // A ring 3 POPF changes neither IF nor IOPL, and does not fault.
     expect_fault(b, 48, 0, "POPF in ring 3", |b| {
         in_ring3(b, |b| {
@@ -290,11 +231,7 @@ fn local_table(b: &mut Block) -> Built {
 }
 
 fn sysenter(b: &mut Block) -> Built {
-    for (register, value) in [
-        (0x174u32, u32::from(CODE)),
-        (0x175, 0x4800),
-        (0x176, b.address("sysenter")),
-    ] {
+    for (register, value) in [(0x174u32, u32::from(CODE)), (0x175, 0x4800), (0x176, b.address("sysenter"))] {
         b.mov(ecx, register)?;
         b.mov(eax, value)?;
         b.xor(edx, edx)?;
@@ -319,26 +256,16 @@ fn sysenter(b: &mut Block) -> Built {
 fn double_fault(b: &mut Block) -> Built {
     let present = |b: &mut Block, vector: u32, on: bool| -> Built {
         let byte = byte_ptr(IDT_AT + vector * 8 + 5);
-        Ok(if on {
-            b.or(byte, 0x80u32)
-        } else {
-            b.and(byte, 0x7fu32)
-        }?)
+        Ok(if on { b.or(byte, 0x80u32) } else { b.and(byte, 0x7fu32) }?)
     };
     present(b, 0x31, false)?;
-    expect_fault(b, 11, 0x31 * 8 + 2, "gate not present", |b| {
-        Ok(b.int(0x31u32)?)
-    })?;
+    expect_fault(b, 11, 0x31 * 8 + 2, "gate not present", |b| Ok(b.int(0x31u32)?))?;
     present(b, 13, false)?;
-    expect_fault(b, 8, 0, "#GP whose gate is not present", |b| {
-        load_es(b, BEYOND)
-    })?;
+    expect_fault(b, 8, 0, "#GP whose gate is not present", |b| load_es(b, BEYOND))?;
     present(b, 13, true)?;
     present(b, 6, false)?;
     // EXT is set: the event being delivered was an exception, not an INT (6.13).
-    expect_fault(b, 11, 6 * 8 + 3, "#UD whose gate is not present", |b| {
-        Ok(b.ud2()?)
-    })?;
+    expect_fault(b, 11, 6 * 8 + 3, "#UD whose gate is not present", |b| Ok(b.ud2()?))?;
     present(b, 6, true)?;
     expect_fault(b, 6, 0, "UD2", |b| Ok(b.ud2()?))?;
     expect_fault(b, 0, 0, "division by zero", |b| {
@@ -401,13 +328,7 @@ fn debugging(b: &mut Block) -> Built {
     let address = b.address("after-write");
     b.sub(eax, address as i32)?;
     expect_eax(b, 0, "the write trapped behind its instruction")?;
-    expect_memory(
-        b,
-        SCRATCH + 0x20,
-        0xff00_0000,
-        0x0700_0000,
-        "the write took place",
-    )?;
+    expect_memory(b, SCRATCH + 0x20, 0xff00_0000, 0x0700_0000, "the write took place")?;
     b.mov(eax, dr6)?;
     b.and(eax, 0x400f)?;
     expect_eax(b, 2, "DR6.B1")?;
@@ -477,19 +398,8 @@ fn big_real(b: &mut Block) -> Built {
     b.mov(esp, STACK)?;
     b.lidt(ptr(IDT_POINTER_AT))?;
     expect(b, ebx, 0x5a5a_1234, "big real: read above 1 MiB")?;
-    expect_memory(
-        b,
-        0x0030_0004,
-        u32::MAX,
-        0x0dd0_beef,
-        "big real: write above 1 MiB",
-    )?;
-    expect(
-        b,
-        ecx,
-        0x0001_0001,
-        "limit: real-mode #GP beyond 64 KiB, and the way back",
-    )?;
+    expect_memory(b, 0x0030_0004, u32::MAX, 0x0dd0_beef, "big real: write above 1 MiB")?;
+    expect(b, ecx, 0x0001_0001, "limit: real-mode #GP beyond 64 KiB, and the way back")?;
     expect(b, edi, 0x1000, "real mode: far call pushed CS")
 }
 
@@ -530,8 +440,7 @@ fn pieces(image: &mut Image) -> Built {
         // Two bytes at offset FFFF of a real-mode segment.
         b.mov(ax, word_ptr(esi).es())?;
         b.name("behind-fault")?;
-        let call =
-            Instruction::with_far_branch(Code::Call_ptr1616, SEGMENT, b.address("far-routine"))?;
+        let call = Instruction::with_far_branch(Code::Call_ptr1616, SEGMENT, b.address("far-routine"))?;
         b.add_instruction(call)?;
         b.mov(eax, cr0)?;
         b.or(al, 1)?;

@@ -2,8 +2,8 @@
 //! stores across two pages, and the checks user code meets.
 //!
 //! Proves SDM vol. 3A, chapter 4, and that a fault leaves no trace (a store of which one part could
-//! not be made makes none). Bochs 2.7 passes all; QEMU 7.2's TCG differs in four checks: the W bit of a read-modify-write's
-//! fault, PUSHAD half done, and the P bit that goes with RSVD (twice).
+//! not be made makes none). Bochs 2.7 passes all; QEMU 7.2's TCG differs in four checks: the W bit of
+//! a read-modify-write's fault, PUSHAD half done, and the P bit that goes with RSVD (twice).
 
 use iced_x86::code_asm::*;
 
@@ -114,37 +114,16 @@ fn body(b: &mut Block) -> Built {
 
 fn bits(b: &mut Block) -> Built {
     map(b, 0, FRAME_A | PRESENT | WRITE)?;
-    entry(
-        b,
-        0,
-        FRAME_A | PRESENT | WRITE,
-        "an untouched page has no A bit",
-    )?;
+    entry(b, 0, FRAME_A | PRESENT | WRITE, "an untouched page has no A bit")?;
     b.mov(eax, dword_ptr(WINDOW))?;
     expect_eax(b, 0x1111_aaaa, "reading through a page table")?;
     entry(b, 0, FRAME_A | PRESENT | WRITE | ACCESSED, "a read sets A")?;
-    expect_memory(
-        b,
-        DIRECTORY + 4,
-        0xff,
-        PRESENT | WRITE | USER | ACCESSED,
-        "and A in the directory",
-    )?;
+    expect_memory(b, DIRECTORY + 4, 0xff, PRESENT | WRITE | USER | ACCESSED, "and A in the directory")?;
     b.mov(dword_ptr(WINDOW + 4), 5)?;
-    entry(
-        b,
-        0,
-        FRAME_A | PRESENT | WRITE | ACCESSED | DIRTY,
-        "a write after a read sets D",
-    )?;
+    entry(b, 0, FRAME_A | PRESENT | WRITE | ACCESSED | DIRTY, "a write after a read sets D")?;
     map(b, 1, FRAME_B | PRESENT | WRITE)?;
     b.inc(dword_ptr(WINDOW + 0x1000))?;
-    entry(
-        b,
-        1,
-        FRAME_B | PRESENT | WRITE | ACCESSED | DIRTY,
-        "read-modify-write sets A and D",
-    )?;
+    entry(b, 1, FRAME_B | PRESENT | WRITE | ACCESSED | DIRTY, "read-modify-write sets A and D")?;
     map(b, 0, FRAME_B | PRESENT | WRITE)?;
     b.mov(eax, dword_ptr(WINDOW))?;
     expect_eax(b, 0x2222_bbbc, "another frame after INVLPG")?;
@@ -158,18 +137,10 @@ fn bits(b: &mut Block) -> Built {
 fn supervisor(b: &mut Block) -> Built {
     map(b, 2, FRAME_A)?;
     let page = WINDOW + 0x2000;
-    expect_page_fault(b, 0, page + 8, "read of a missing page", |b| {
-        Ok(b.mov(eax, dword_ptr(page + 8))?)
-    })?;
-    expect_page_fault(b, 2, page + 9, "write to a missing page", |b| {
-        Ok(b.mov(dword_ptr(page + 9), 1)?)
-    })?;
-    expect_page_fault(b, 2, page, "ADD to a missing page", |b| {
-        Ok(b.add(dword_ptr(page), 1)?)
-    })?;
-    expect_page_fault(b, 0, page, "CMP with a missing page", |b| {
-        Ok(b.cmp(dword_ptr(page), 1)?)
-    })?;
+    expect_page_fault(b, 0, page + 8, "read of a missing page", |b| Ok(b.mov(eax, dword_ptr(page + 8))?))?;
+    expect_page_fault(b, 2, page + 9, "write to a missing page", |b| Ok(b.mov(dword_ptr(page + 9), 1)?))?;
+    expect_page_fault(b, 2, page, "ADD to a missing page", |b| Ok(b.add(dword_ptr(page), 1)?))?;
+    expect_page_fault(b, 0, page, "CMP with a missing page", |b| Ok(b.cmp(dword_ptr(page), 1)?))?;
     expect_page_fault(b, 0, page + 4, "fetch from a missing page", |b| {
         b.mov(ebx, page + 4)?;
         Ok(b.jmp(ebx)?)
@@ -182,17 +153,9 @@ fn supervisor(b: &mut Block) -> Built {
 
     map(b, 2, FRAME_A | PRESENT)?;
     b.mov(dword_ptr(page + 12), 0x77)?;
-    expect_memory(
-        b,
-        FRAME_A + 12,
-        u32::MAX,
-        0x77,
-        "ring 0 writes to a read-only page while WP=0",
-    )?;
+    expect_memory(b, FRAME_A + 12, u32::MAX, 0x77, "ring 0 writes to a read-only page while WP=0")?;
     set_cr0(b, 0x0001_0000, 0)?;
-    expect_page_fault(b, 3, page + 12, "and not while WP=1", |b| {
-        Ok(b.mov(dword_ptr(page + 12), 0x78)?)
-    })?;
+    expect_page_fault(b, 3, page + 12, "and not while WP=1", |b| Ok(b.mov(dword_ptr(page + 12), 0x78)?))?;
     expect_memory(b, FRAME_A + 12, u32::MAX, 0x77, "the write did not happen")?;
     set_cr0(b, 0, 0x0001_0000)?;
     b.mov(dword_ptr(page + 12), 0x79)?;
@@ -202,20 +165,10 @@ fn supervisor(b: &mut Block) -> Built {
     expect_page_fault(b, 6, page + 0x7fc, "PUSH to a missing page", |b| {
         in_ring3_with_stack(b, page + 0x800, |b| Ok(b.push(5)?))
     })?;
-    expect_memory(
-        b,
-        FRAME + 12,
-        u32::MAX,
-        page + 0x800,
-        "PUSH did not move ESP",
-    )
+    expect_memory(b, FRAME + 12, u32::MAX, page + 0x800, "PUSH did not move ESP")
 }
 
-fn in_ring3_with_stack(
-    b: &mut Block,
-    stack: u32,
-    write: impl FnOnce(&mut Block) -> Built,
-) -> Built {
+fn in_ring3_with_stack(b: &mut Block, stack: u32, write: impl FnOnce(&mut Block) -> Built) -> Built {
     in_ring3(b, |b| {
         b.mov(esp, stack)?;
         write(b)
@@ -232,13 +185,7 @@ fn user(b: &mut Block) -> Built {
     map(b, 3, FRAME_A | PRESENT | USER)?;
     expect_fault(b, 48, 0, "user reads a user page", read)?;
     expect(b, ebx, 0x1111_aaaa, "and sees its bytes")?;
-    expect_page_fault(
-        b,
-        7,
-        page + 16,
-        "user writes to a read-only page, WP=0",
-        write,
-    )?;
+    expect_page_fault(b, 7, page + 16, "user writes to a read-only page, WP=0", write)?;
     map(b, 3, FRAME_A | PRESENT | WRITE | USER)?;
     expect_fault(b, 48, 0, "user writes to a writable page", write)?;
     expect_memory(b, FRAME_A + 16, u32::MAX, 6, "and the byte is there")?;
@@ -269,13 +216,7 @@ fn crossing(b: &mut Block) -> Built {
     expect_page_fault(b, 2, edge, "store across into a missing page", |b| {
         Ok(b.mov(dword_ptr(edge - 2), 0x5566_7788)?)
     })?;
-    expect_memory(
-        b,
-        FRAME_A + 0xffc,
-        u32::MAX,
-        0x0102_0304,
-        "no part of it was stored",
-    )?;
+    expect_memory(b, FRAME_A + 0xffc, u32::MAX, 0x0102_0304, "no part of it was stored")?;
     expect_page_fault(b, 0, edge, "load across from a missing page", |b| {
         Ok(b.mov(eax, dword_ptr(edge - 1))?)
     })?;
@@ -283,23 +224,11 @@ fn crossing(b: &mut Block) -> Built {
     expect_fault(b, 14, 6, "PUSHAD across into a missing page", |b| {
         in_ring3_with_stack(b, edge + 8, |b| Ok(b.pushad()?))
     })?;
-    expect_memory(
-        b,
-        FRAME_A + 0xffc,
-        u32::MAX,
-        0x0102_0304,
-        "PUSHAD stored nothing",
-    )?;
+    expect_memory(b, FRAME_A + 0xffc, u32::MAX, 0x0102_0304, "PUSHAD stored nothing")?;
     map(b, 5, FRAME_B | PRESENT | WRITE)?;
     b.mov(dword_ptr(FRAME_A + 0xffc), 0x0102_0304)?;
     b.mov(dword_ptr(edge - 2), 0x5566_7788)?;
-    expect_memory(
-        b,
-        FRAME_A + 0xffc,
-        u32::MAX,
-        0x7788_0304,
-        "the store's first half",
-    )?;
+    expect_memory(b, FRAME_A + 0xffc, u32::MAX, 0x7788_0304, "the store's first half")?;
     expect_memory(b, FRAME_B, 0xffff, 0x5566, "the store's second half")?;
     b.mov(eax, dword_ptr(edge - 2))?;
     expect_eax(b, 0x5566_7788, "a load puts them together")?;
@@ -313,26 +242,11 @@ fn large(b: &mut Block) -> Built {
     b.mov(dword_ptr(DIRECTORY + 12), PRESENT | WRITE | LARGE)?;
     b.mov(eax, dword_ptr(0x00c0_0000 + FRAME_A))?;
     expect_eax(b, 0x1111_aaaa, "a 4 MiB page shows the first 4 MiB")?;
-    expect_memory(
-        b,
-        DIRECTORY + 12,
-        0xff,
-        PRESENT | WRITE | LARGE | ACCESSED,
-        "4 MiB page: A",
-    )?;
+    expect_memory(b, DIRECTORY + 12, 0xff, PRESENT | WRITE | LARGE | ACCESSED, "4 MiB page: A")?;
     b.mov(dword_ptr(0x00c0_0000 + FRAME_A + 0x20), 0x99)?;
-    expect_memory(
-        b,
-        DIRECTORY + 12,
-        0xff,
-        PRESENT | WRITE | LARGE | ACCESSED | DIRTY,
-        "4 MiB page: D",
-    )?;
+    expect_memory(b, DIRECTORY + 12, 0xff, PRESENT | WRITE | LARGE | ACCESSED | DIRTY, "4 MiB page: D")?;
     expect_memory(b, FRAME_A + 0x20, u32::MAX, 0x99, "4 MiB page: the write")?;
-    b.mov(
-        dword_ptr(DIRECTORY + 16),
-        PRESENT | WRITE | LARGE | 0x0020_0000,
-    )?;
+    b.mov(dword_ptr(DIRECTORY + 16), PRESENT | WRITE | LARGE | 0x0020_0000)?;
     expect_page_fault(b, 9, 0x0100_0000, "4 MiB page: reserved bit", |b| {
         Ok(b.mov(eax, dword_ptr(0x0100_0000u32))?)
     })
@@ -348,14 +262,8 @@ fn pae(b: &mut Block) -> Built {
     b.mov(dword_ptr(PAE_POINTERS), PAE_DIRECTORY | PRESENT)?;
     // 0-3FFFFFh by two 2 MiB pages, 400000h by a table.
     b.mov(dword_ptr(PAE_DIRECTORY), PRESENT | WRITE | USER | LARGE)?;
-    b.mov(
-        dword_ptr(PAE_DIRECTORY + 8),
-        0x0020_0000 | PRESENT | WRITE | USER | LARGE,
-    )?;
-    b.mov(
-        dword_ptr(PAE_DIRECTORY + 16),
-        PAE_TABLE | PRESENT | WRITE | USER,
-    )?;
+    b.mov(dword_ptr(PAE_DIRECTORY + 8), 0x0020_0000 | PRESENT | WRITE | USER | LARGE)?;
+    b.mov(dword_ptr(PAE_DIRECTORY + 16), PAE_TABLE | PRESENT | WRITE | USER)?;
     b.mov(dword_ptr(PAE_TABLE), FRAME_A | PRESENT | WRITE)?;
     b.mov(dword_ptr(PAE_TABLE + 16), FRAME_A | PRESENT | WRITE)?;
     b.mov(dword_ptr(PAE_TABLE + 20), 0x4000_0000)?;
@@ -367,13 +275,7 @@ fn pae(b: &mut Block) -> Built {
     expect_eax(b, 0x1111_aaaa, "PAE: reading through a table")?;
     expect_memory(b, PAE_TABLE, 0xff, PRESENT | WRITE | ACCESSED, "PAE: A")?;
     b.mov(dword_ptr(WINDOW + 0x30), 3)?;
-    expect_memory(
-        b,
-        PAE_TABLE,
-        0xff,
-        PRESENT | WRITE | ACCESSED | DIRTY,
-        "PAE: D",
-    )?;
+    expect_memory(b, PAE_TABLE, 0xff, PRESENT | WRITE | ACCESSED | DIRTY, "PAE: D")?;
     expect_memory(b, PAE_DIRECTORY, 0xff, 0xe7, "PAE: A and D of a 2 MiB page")?;
     expect_page_fault(b, 0, WINDOW + 0x1000, "PAE: missing page", |b| {
         Ok(b.mov(eax, dword_ptr(WINDOW + 0x1000))?)

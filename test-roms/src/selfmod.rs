@@ -113,13 +113,7 @@ fn stack_in_code(b: &mut Block) -> Built {
     b.call(routine)?;
     b.mov(esp, ebp)?;
     expect(b, ebx, 20_000, "calls with the stack in the code's page")?;
-    expect_memory(
-        b,
-        b.address("counter-in-code"),
-        u32::MAX,
-        10_000,
-        "a variable in the code's page",
-    )
+    expect_memory(b, b.address("counter-in-code"), u32::MAX, 10_000, "a variable in the code's page")
 }
 
 fn copied(b: &mut Block) -> Built {

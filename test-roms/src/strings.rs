@@ -78,53 +78,23 @@ fn moves(b: &mut Block) -> Built {
     registers(b, SOURCE + 5, TARGET, 0x401)?;
     b.rep().movsd()?;
     keep(b)?;
-    kept(
-        b,
-        "MOVSD across pages",
-        SOURCE + 5 + 0x1004,
-        TARGET + 0x1004,
-        0,
-    )?;
-    expect_memory(
-        b,
-        TARGET + 0xb,
-        u32::MAX,
-        0x1312_1110,
-        "MOVSD: bytes before the page's end",
-    )?;
-    expect_memory(
-        b,
-        TARGET + 0x1000,
-        u32::MAX,
-        0x0807_0605,
-        "MOVSD: the last ones",
-    )?;
+    kept(b, "MOVSD across pages", SOURCE + 5 + 0x1004, TARGET + 0x1004, 0)?;
+    expect_memory(b, TARGET + 0xb, u32::MAX, 0x1312_1110, "MOVSD: bytes before the page's end")?;
+    expect_memory(b, TARGET + 0x1000, u32::MAX, 0x0807_0605, "MOVSD: the last ones")?;
 
     b.mov(dword_ptr(TARGET), 0x4433_2211)?;
     registers(b, TARGET, TARGET + 1, 100)?;
     b.rep().movsb()?;
     keep(b)?;
     kept(b, "MOVSB onto itself", TARGET + 100, TARGET + 101, 0)?;
-    expect_memory(
-        b,
-        TARGET + 97,
-        u32::MAX,
-        0x1111_1111,
-        "MOVSB onto itself repeats the first byte",
-    )?;
+    expect_memory(b, TARGET + 97, u32::MAX, 0x1111_1111, "MOVSB onto itself repeats the first byte")?;
 
     b.std()?;
     registers(b, SOURCE + 0xff, SOURCE + 0x100, 0x80)?;
     b.rep().movsb()?;
     keep(b)?;
     kept(b, "MOVSB downwards", SOURCE + 0x7f, SOURCE + 0x80, 0)?;
-    expect_memory(
-        b,
-        SOURCE + 0xfd,
-        u32::MAX,
-        0xfffe_fdfc,
-        "MOVSB downwards keeps what overlaps",
-    )?;
+    expect_memory(b, SOURCE + 0xfd, u32::MAX, 0xfffe_fdfc, "MOVSB downwards keeps what overlaps")?;
     fill(b)?;
 
     b.std()?;
@@ -169,13 +139,7 @@ fn searches(b: &mut Block) -> Built {
     b.repe().cmpsb()?;
     keep(b)?;
     kept(b, "CMPSB", SOURCE + 0x32, TARGET + 0x32, 0xce)?;
-    expect_memory(
-        b,
-        SCRATCH + 12,
-        0x8d5,
-        0,
-        "CMPSB: 31h against 0 sets no flag",
-    )?;
+    expect_memory(b, SCRATCH + 12, 0x8d5, 0, "CMPSB: 31h against 0 sets no flag")?;
 
     b.xor(eax, eax)?;
     registers(b, SOURCE, TARGET + 0x31, 0)?;
@@ -189,19 +153,9 @@ fn small_addresses(b: &mut Block) -> Built {
     b.mov(byte_ptr(0xffffu32), 0x77)?;
     b.mov(byte_ptr(0u32), 0x88)?;
     registers(b, 0xaaaa_ffff, 0xbbbb_0800, 0xcccc_0002)?;
-    b.add_instruction(Instruction::with_movsb(
-        16,
-        Register::None,
-        RepPrefixKind::Repe,
-    )?)?;
+    b.add_instruction(Instruction::with_movsb(16, Register::None, RepPrefixKind::Repe)?)?;
     keep(b)?;
-    kept(
-        b,
-        "MOVSB with 16-bit addresses",
-        0xaaaa_0001,
-        0xbbbb_0802,
-        0xcccc_0000,
-    )?;
+    kept(b, "MOVSB with 16-bit addresses", 0xaaaa_0001, 0xbbbb_0802, 0xcccc_0000)?;
     expect_memory(b, 0x800, 0xffff, 0x8877, "MOVSB wraps at 64 KiB")
 }
 
@@ -212,24 +166,14 @@ fn faults(b: &mut Block) -> Built {
     paging::turn_on(b)?;
     b.cld()?;
     registers(b, SOURCE + 0x1003, 0x0040_0ff8, 9)?;
-    expect_fault(b, 14, 2, "MOVSW into a missing page", |b| {
-        Ok(b.rep().movsw()?)
-    })?;
+    expect_fault(b, 14, 2, "MOVSW into a missing page", |b| Ok(b.rep().movsw()?))?;
     registers_after_fault(b, 0x0040_1000, 5, "MOVSW stopped at the page")?;
     expect_memory(b, FAULT_CR2, u32::MAX, 0x0040_1000, "MOVSW: CR2")?;
-    expect_memory(
-        b,
-        SOURCE + 0xffc,
-        u32::MAX,
-        0x0a09_0807,
-        "MOVSW: what was done stays",
-    )?;
+    expect_memory(b, SOURCE + 0xffc, u32::MAX, 0x0a09_0807, "MOVSW: what was done stays")?;
 
     registers(b, SOURCE, 0x0040_0ffd, 3)?;
     b.mov(dword_ptr(SOURCE + 0xffc), 0)?;
-    expect_fault(b, 14, 2, "MOVSD whose first store crosses", |b| {
-        Ok(b.rep().movsd()?)
-    })?;
+    expect_fault(b, 14, 2, "MOVSD whose first store crosses", |b| Ok(b.rep().movsd()?))?;
     registers_after_fault(b, 0x0040_0ffd, 3, "MOVSD did nothing")?;
     expect_memory(b, SOURCE + 0xffc, u32::MAX, 0, "MOVSD stored no part")?;
 
@@ -239,20 +183,8 @@ fn faults(b: &mut Block) -> Built {
     registers(b, SOURCE, 0x0040_0ffd, 3)?;
     b.rep().movsd()?;
     keep(b)?;
-    kept(
-        b,
-        "MOVSD across the mapped page",
-        SOURCE + 12,
-        0x0040_1009,
-        0,
-    )?;
-    expect_memory(
-        b,
-        0x0020_4000,
-        u32::MAX,
-        0x0605_0403,
-        "MOVSD reached the other frame",
-    )
+    kept(b, "MOVSD across the mapped page", SOURCE + 12, 0x0040_1009, 0)?;
+    expect_memory(b, 0x0020_4000, u32::MAX, 0x0605_0403, "MOVSD reached the other frame")
 }
 
 /// ESI is not looked at: printing the fault's own check has changed it.

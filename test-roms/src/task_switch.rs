@@ -69,14 +69,9 @@ fn write_tss(b: &mut Block, at: u32, name: &str, stack: u32) -> Built {
     b.mov(dword_ptr(at + 0x28), 0x0a0a_0a0a)?;
     b.mov(dword_ptr(at + 0x34), 0x0b0b_0b0b)?;
     b.mov(dword_ptr(at + 0x38), stack)?;
-    for (offset, selector) in [
-        (0x48, DATA),
-        (0x4c, CODE),
-        (0x50, DATA),
-        (0x54, DATA),
-        (0x58, USER_DATA),
-        (0x5c, 0),
-    ] {
+    for (offset, selector) in
+        [(0x48, DATA), (0x4c, CODE), (0x50, DATA), (0x54, DATA), (0x58, USER_DATA), (0x5c, 0)]
+    {
         b.mov(dword_ptr(at + offset), u32::from(selector))?;
     }
     Ok(b.mov(dword_ptr(at + 0x64), 0x0068_0000)?)
@@ -142,25 +137,14 @@ fn calls(b: &mut Block) -> Built {
     write_tss(b, OTHER_AT, "other-called", OTHER_STACK)?;
     for (round, selector) in [(1, OTHER), (2, GATE)] {
         b.call_far(selector, 0)?;
-        note(
-            b,
-            9,
-            round,
-            "CALL: the other task ran, and went on where its IRET was",
-        )?;
+        note(b, 9, round, "CALL: the other task ran, and went on where its IRET was")?;
         note(b, 5, 0x4000, "CALL: NT set")?;
         note(b, 6, 0x0b00, "CALL: the old TSS stays busy")?;
         note(b, 7, 0x0b00, "CALL: the new TSS is busy")?;
         expect_memory(b, OTHER_AT, 0xffff, MAIN_TSS.into(), "CALL: back link")?;
         busy(b, OTHER, false, "IRET: the other TSS is not busy")?;
         busy(b, MAIN_TSS, true, "IRET: the main TSS is busy")?;
-        expect_memory(
-            b,
-            OTHER_AT + 0x24,
-            0x4000,
-            0,
-            "IRET: NT cleared in the TSS left",
-        )?;
+        expect_memory(b, OTHER_AT + 0x24, 0x4000, 0, "IRET: NT cleared in the TSS left")?;
         b.pushfd()?;
         b.pop(eax)?;
         b.and(eax, 0x4000)?;
@@ -181,12 +165,7 @@ fn interrupts(b: &mut Block) -> Built {
     let address = b.address("after-int");
     b.sub(eax, address as i32)?;
     expect_eax(b, 0, "INT: the saved EIP is that behind it")?;
-    note(
-        b,
-        12,
-        HANDLER_STACK,
-        "INT: no error code on the handler's stack",
-    )?;
+    note(b, 12, HANDLER_STACK, "INT: no error code on the handler's stack")?;
 
     // An exception with an error code; the handler moves the saved EIP behind the instruction.
     b.mov(eax, dword_ptr(IDT_AT + 13 * 8))?;
@@ -204,12 +183,7 @@ fn interrupts(b: &mut Block) -> Built {
     b.name("after-fault")?;
     b.pop(dword_ptr(IDT_AT + 13 * 8))?;
     b.mov(dword_ptr(IDT_AT + 13 * 8 + 4), ebp)?;
-    note(
-        b,
-        12,
-        HANDLER_STACK - 4,
-        "#GP: an error code on the handler's stack",
-    )?;
+    note(b, 12, HANDLER_STACK - 4, "#GP: an error code on the handler's stack")?;
     note(b, 13, 0x4448, "#GP: which says the selector")?;
     b.mov(eax, dword_ptr(NOTES + 44))?;
     let address = b.address("faulting");
@@ -218,41 +192,22 @@ fn interrupts(b: &mut Block) -> Built {
 }
 
 fn refusals(b: &mut Block) -> Built {
-    expect_fault(b, 13, MAIN_TSS, "JMP to a busy TSS", |b| {
-        b.jump_far(32, MAIN_TSS, 0)
-    })?;
-    expect_fault(b, 13, MAIN_TSS, "CALL of a busy TSS", |b| {
-        b.call_far(MAIN_TSS, 0)
-    })?;
-    expect_fault(b, 10, SHORT, "JMP to a TSS that is too short", |b| {
-        b.jump_far(32, SHORT, 0)
-    })?;
-    expect_fault(b, 11, ABSENT, "JMP to a TSS not present", |b| {
-        b.jump_far(32, ABSENT, 0)
-    })?;
-    busy(
-        b,
-        MAIN_TSS,
-        true,
-        "a refused switch leaves the main TSS busy",
-    )?;
+    expect_fault(b, 13, MAIN_TSS, "JMP to a busy TSS", |b| b.jump_far(32, MAIN_TSS, 0))?;
+    expect_fault(b, 13, MAIN_TSS, "CALL of a busy TSS", |b| b.call_far(MAIN_TSS, 0))?;
+    expect_fault(b, 10, SHORT, "JMP to a TSS that is too short", |b| b.jump_far(32, SHORT, 0))?;
+    expect_fault(b, 11, ABSENT, "JMP to a TSS not present", |b| b.jump_far(32, ABSENT, 0))?;
+    busy(b, MAIN_TSS, true, "a refused switch leaves the main TSS busy")?;
     b.str(ecx)?;
     expect(b, ecx, MAIN_TSS.into(), "and TR as it was")?;
-    expect_fault(
-        b,
-        10,
-        MAIN_TSS,
-        "IRET with NT whose back link is not busy",
-        |b| {
-            // Only here: the main TSS is made to point back to itself, marked available.
-            b.mov(word_ptr(MAIN_TSS_AT), u32::from(MAIN_TSS))?;
-            b.and(byte_ptr(GDT_AT + u32::from(MAIN_TSS) + 5), 0xfdu32)?;
-            b.pushfd()?;
-            b.or(dword_ptr(esp), 0x4000)?;
-            b.popfd()?;
-            Ok(b.iretd()?)
-        },
-    )?;
+    expect_fault(b, 10, MAIN_TSS, "IRET with NT whose back link is not busy", |b| {
+        // Only here: the main TSS is made to point back to itself, marked available.
+        b.mov(word_ptr(MAIN_TSS_AT), u32::from(MAIN_TSS))?;
+        b.and(byte_ptr(GDT_AT + u32::from(MAIN_TSS) + 5), 0xfdu32)?;
+        b.pushfd()?;
+        b.or(dword_ptr(esp), 0x4000)?;
+        b.popfd()?;
+        Ok(b.iretd()?)
+    })?;
     b.or(byte_ptr(GDT_AT + u32::from(MAIN_TSS) + 5), 2u32)?;
     b.mov(word_ptr(MAIN_TSS_AT), 0)?;
     b.push(2)?;

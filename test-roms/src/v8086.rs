@@ -32,13 +32,7 @@ const MONITOR_IF: u32 = SCRATCH + 0x88;
 const SEGMENTS: [u16; 4] = [0x0070, 0x1100, 0x1200, 0x1300];
 
 fn tables(image: &Image) -> Tables {
-    Tables {
-        own: vec![],
-        gates: vec![(
-            13,
-            gate(CODE, image.address("monitor"), INTERRUPT_GATE, 0, 0),
-        )],
-    }
+    Tables { own: vec![], gates: vec![(13, gate(CODE, image.address("monitor"), INTERRUPT_GATE, 0, 0))] }
 }
 
 /// IRETD to the 16-bit code called `name`, with DS 0070, ES 1100, FS 1200, GS 1300, stack 0:6000.
@@ -79,25 +73,12 @@ fn body(b: &mut Block) -> Built {
 }
 
 fn entering(b: &mut Block) -> Built {
-    check(
-        b,
-        "v-plain",
-        IOPL_3,
-        LEAVE,
-        0,
-        "into v8086 mode and out by INT at IOPL 3",
-    )?;
+    check(b, "v-plain", IOPL_3, LEAVE, 0, "into v8086 mode and out by INT at IOPL 3")?;
     expect(b, ebx, SEGMENT.into(), "CS in v8086 mode")?;
     expect(b, ecx, 0x0706_0504, "DS base is the selector times 16")?;
     expect(b, edi, 0x3202 & !IF, "PUSHF shows IOPL and not VM")?;
     expect_memory(b, FRAME + 4, 0xffff, SEGMENT.into(), "frame: CS")?;
-    expect_memory(
-        b,
-        FRAME + 8,
-        VM | IOPL_3,
-        VM | IOPL_3,
-        "frame: EFLAGS with VM",
-    )?;
+    expect_memory(b, FRAME + 8, VM | IOPL_3, VM | IOPL_3, "frame: EFLAGS with VM")?;
     expect_memory(b, FRAME + 12, u32::MAX, USER_STACK, "frame: ESP")?;
     expect_memory(b, FRAME + 16, 0xffff, 0, "frame: SS")?;
     expect_memory(b, FRAME + 20, 0xffff, SEGMENTS[1].into(), "frame: ES")?;
@@ -142,23 +123,9 @@ fn sensitive(b: &mut Block) -> Built {
 
 fn ports(b: &mut Block) -> Built {
     check(b, "v-in-60", 0, 13, 0, "IN from a denied port")?;
-    check(
-        b,
-        "v-in-60",
-        IOPL_3,
-        13,
-        0,
-        "the bitmap rules at IOPL 3 too",
-    )?;
+    check(b, "v-in-60", IOPL_3, 13, 0, "the bitmap rules at IOPL 3 too")?;
     check(b, "v-in-84", IOPL_3, LEAVE, 0, "IN from an allowed port")?;
-    check(
-        b,
-        "v-outw-87",
-        IOPL_3,
-        13,
-        0,
-        "OUT of a word whose second half is denied",
-    )
+    check(b, "v-outw-87", IOPL_3, 13, 0, "OUT of a word whose second half is denied")
 }
 
 fn timer(b: &mut Block) -> Built {
@@ -181,13 +148,7 @@ fn timer(b: &mut Block) -> Built {
         b.out(port, al)?;
     }
     check(b, "v-wait", IF, TIMER, 0, "the timer interrupts v8086 code")?;
-    expect_memory(
-        b,
-        FRAME + 8,
-        VM | IF,
-        VM | IF,
-        "timer: EFLAGS with VM and IF",
-    )?;
+    expect_memory(b, FRAME + 8, VM | IF, VM | IF, "timer: EFLAGS with VM and IF")?;
     b.mov(al, 0x20u32)?;
     b.out(0x20, al)?;
     b.mov(al, 0xffu32)?;
@@ -198,19 +159,11 @@ fn monitor(b: &mut Block) -> Built {
     b.mov(dword_ptr(MONITOR_ON), 1)?;
     b.mov(dword_ptr(MONITOR_CLI), 0)?;
     b.mov(dword_ptr(MONITOR_IF), 0)?;
-    expect_fault(b, 3, 0, "a monitor that plays CLI and STI", |b| {
-        enter(b, "v-monitored", 0)
-    })?;
+    expect_fault(b, 3, 0, "a monitor that plays CLI and STI", |b| enter(b, "v-monitored", 0))?;
     b.mov(dword_ptr(MONITOR_ON), 0)?;
     expect(b, ecx, 0, "the loop under the monitor ended")?;
     expect_memory(b, MONITOR_CLI, u32::MAX, 50, "each CLI reached the monitor")?;
-    expect_memory(
-        b,
-        MONITOR_IF,
-        u32::MAX,
-        1,
-        "the virtual IF is that of the last STI",
-    )
+    expect_memory(b, MONITOR_IF, u32::MAX, 1, "the virtual IF is that of the last STI")
 }
 
 fn pieces(image: &mut Image) -> Built {

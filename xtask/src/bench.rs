@@ -36,10 +36,9 @@ struct Sample {
 /// The task.
 pub fn run(arguments: &[String]) -> Result<(), Failure> {
     let rounds = match arguments.first() {
-        Some(text) => text
-            .parse::<usize>()
-            .map_err(|_| format!("`{text}` is not a number of rounds"))?
-            .max(1),
+        Some(text) => {
+            text.parse::<usize>().map_err(|_| format!("`{text}` is not a number of rounds"))?.max(1)
+        }
         None => ROUNDS,
     };
     firmware::ensure(&shell::firmware_folder(), &firmware::SEABIOS)?;
@@ -61,36 +60,18 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
         println!("\n{image}");
         let our_median = show("warmboot", &ours);
         let mips = our_median.instructions as f64 / 1e6 / our_median.seconds;
-        println!(
-            "  {} instructions, {mips:.0} MIPS whole-process",
-            our_median.instructions
-        );
+        println!("  {} instructions, {mips:.0} MIPS whole-process", our_median.instructions);
         if with_qemu {
             let their_median = show("QEMU TCG", &theirs);
             verdicts.push((image, "time", our_median.seconds <= their_median.seconds));
-            verdicts.push((
-                image,
-                "memory",
-                our_median.peak_kib <= their_median.peak_kib,
-            ));
+            verdicts.push((image, "memory", our_median.peak_kib <= their_median.peak_kib));
         }
     }
     println!();
     for (image, what, good) in &verdicts {
-        println!(
-            "{image}: {what} {}",
-            if *good {
-                "no more than QEMU's"
-            } else {
-                "MORE than QEMU's"
-            }
-        );
+        println!("{image}: {what} {}", if *good { "no more than QEMU's" } else { "MORE than QEMU's" });
     }
-    if verdicts.iter().all(|(_, _, good)| *good) {
-        Ok(())
-    } else {
-        Err("a bar was missed".into())
-    }
+    if verdicts.iter().all(|(_, _, good)| *good) { Ok(()) } else { Err("a bar was missed".into()) }
 }
 
 /// Prints the median and the extremes, and gives the median of each.
@@ -118,45 +99,18 @@ fn show(name: &str, samples: &[Sample]) -> Sample {
 
 fn warmboot(image: &str) -> Result<Sample, Failure> {
     let mut command = Command::new(shell::warmboot("release")?);
-    command.args([
-        "boot",
-        "--json",
-        "--machine",
-        MACHINE,
-        "--until",
-        &format!("debug:{TEXT}"),
-        "--firmware",
-    ]);
+    command.args(["boot", "--json", "--machine", MACHINE, "--until", &format!("debug:{TEXT}"), "--firmware"]);
     command.arg(shell::firmware_folder().join(image));
     let (sample, output) = timed(&mut command, None)?;
     let report: Value = serde_json::from_str(&output)?;
-    let instructions = report["instructions"]
-        .as_u64()
-        .ok_or("no `instructions` in the report")?;
-    Ok(Sample {
-        instructions,
-        ..sample
-    })
+    let instructions = report["instructions"].as_u64().ok_or("no `instructions` in the report")?;
+    Ok(Sample { instructions, ..sample })
 }
 
 fn qemu(image: &str) -> Result<Sample, Failure> {
     let mut command = Command::new(QEMU);
-    command.args([
-        "-machine",
-        &format!("{MACHINE},accel=tcg"),
-        "-m",
-        "128",
-        "-nodefaults",
-        "-vga",
-        "none",
-    ]);
-    command.args([
-        "-display",
-        "none",
-        "-no-user-config",
-        "-chardev",
-        "stdio,id=log",
-    ]);
+    command.args(["-machine", &format!("{MACHINE},accel=tcg"), "-m", "128", "-nodefaults", "-vga", "none"]);
+    command.args(["-display", "none", "-no-user-config", "-chardev", "stdio,id=log"]);
     command.args(["-device", "isa-debugcon,iobase=0x402,chardev=log", "-bios"]);
     command.arg(shell::firmware_folder().join(image));
     Ok(timed(&mut command, Some(TEXT))?.0)
@@ -164,14 +118,10 @@ fn qemu(image: &str) -> Result<Sample, Failure> {
 
 /// Runs a process to its end, or until it has printed `text`, and then ends it.
 fn timed(command: &mut Command, text: Option<&str>) -> Result<(Sample, String), Failure> {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     let start = Instant::now();
-    let mut child = command
-        .spawn()
-        .map_err(|error| format!("cannot start `{}`: {error}", shell::shown(command)))?;
+    let mut child =
+        command.spawn().map_err(|error| format!("cannot start `{}`: {error}", shell::shown(command)))?;
     let mut stdout = child.stdout.take().ok_or("no standard output")?;
     let (id, over, peak) = (child.id(), AtomicBool::new(false), AtomicU64::new(0));
     let result = thread::scope(|scope| {
@@ -190,11 +140,7 @@ fn timed(command: &mut Command, text: Option<&str>) -> Result<(Sample, String), 
         result
     });
     let (elapsed, output) = result?;
-    let sample = Sample {
-        seconds: elapsed.as_secs_f64(),
-        peak_kib: peak.into_inner(),
-        instructions: 0,
-    };
+    let sample = Sample { seconds: elapsed.as_secs_f64(), peak_kib: peak.into_inner(), instructions: 0 };
     Ok((sample, output))
 }
 
@@ -234,8 +180,6 @@ fn wait(
 /// The highest resident set of a live process so far (Linux: `VmHWM` in proc(5)).
 fn peak_kib(id: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.split_whitespace().next()?.parse().ok()
 }

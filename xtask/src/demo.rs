@@ -35,28 +35,18 @@ pub fn run(_: &[String]) -> Result<(), Failure> {
     }
     println!("\nseabios-256k: the same again");
     let press = format!("ctrl-alt-delete@{LAST_WORDS}");
-    let again = boot(
-        "seabios-256k",
-        &["--press", &press],
-        &logs.path().join("log"),
-    )?;
+    let again = boot("seabios-256k", &["--press", &press], &logs.path().join("log"))?;
     if first_digest.as_ref() != Some(&again) {
         return Err(format!("the second run's digest is {again}, not that of the first").into());
     }
-    println!(
-        "\nThe same digest. All in {:.1} s.",
-        start.elapsed().as_secs_f64()
-    );
+    println!("\nThe same digest. All in {:.1} s.", start.elapsed().as_secs_f64());
     Ok(())
 }
 
 /// Boots `image` to its last words and prints what came out; gives the digest.
 fn boot(image: &str, more: &[&str], log: &std::path::Path) -> Result<String, Failure> {
     let mut command = Command::new(shell::warmboot("release")?);
-    command
-        .current_dir(shell::root())
-        .args(["boot", "--firmware", image])
-        .args(more);
+    command.current_dir(shell::root()).args(["boot", "--firmware", image]).args(more);
     command.args(["--until", LAST_WORDS, "--limit", "2G", "--json"]);
     println!("$ {}", shell::shown(&command));
     command.arg("--debugcon").arg(log);
@@ -65,18 +55,12 @@ fn boot(image: &str, more: &[&str], log: &std::path::Path) -> Result<String, Fai
     let wall = start.elapsed();
     let log = String::from_utf8_lossy(&fs::read(log)?).into_owned();
     println!("  debug log: {} lines, among them", log.lines().count());
-    for line in log
-        .lines()
-        .filter(|line| KEY_LINES.iter().any(|key| line.contains(key)))
-    {
+    for line in log.lines().filter(|line| KEY_LINES.iter().any(|key| line.contains(key))) {
         println!("    {line}");
     }
     let digest = report["digest"].as_str().unwrap_or_default().to_owned();
     let instructions = report["instructions"].as_u64().unwrap_or(0);
-    println!(
-        "  ended by      {}",
-        report["ended_by"].as_str().unwrap_or_default()
-    );
+    println!("  ended by      {}", report["ended_by"].as_str().unwrap_or_default());
     println!("  instructions  {instructions}");
     println!("  virtual time  {} ns", report["virtual_time_ns"]);
     println!(

@@ -90,16 +90,10 @@ fn images(folder: &Path) -> Result<(), Failure> {
     fs::create_dir_all(folder)?;
     let packages = lock(LOCK)?;
     let mut taken = read_taken(folder);
-    let wanted: Vec<&Package> = packages
-        .iter()
-        .filter(|package| !is_complete(package, folder, &taken))
-        .collect();
+    let wanted: Vec<&Package> =
+        packages.iter().filter(|package| !is_complete(package, folder, &taken)).collect();
     if wanted.is_empty() {
-        println!(
-            "firmware: all {} images are in {}",
-            count(&packages),
-            folder.display()
-        );
+        println!("firmware: all {} images are in {}", count(&packages), folder.display());
         return Ok(());
     }
     let work = tempfile::tempdir()?;
@@ -108,22 +102,12 @@ fn images(folder: &Path) -> Result<(), Failure> {
     let archives = archives(work.path())?;
     for package in &wanted {
         let prefix = format!("{}_", package.name);
-        let archive = archives
-            .iter()
-            .find(|archive| file_name(archive).starts_with(&prefix));
+        let archive = archives.iter().find(|archive| file_name(archive).starts_with(&prefix));
         let tree = work.path().join("trees").join(&package.name);
         let (root, version) = match archive {
             Some(archive) => {
                 unpack(archive, &tree)?;
-                (
-                    tree.as_path(),
-                    shell::read(
-                        Command::new("dpkg-deb")
-                            .arg("-f")
-                            .arg(archive)
-                            .arg("Version"),
-                    )?,
-                )
+                (tree.as_path(), shell::read(Command::new("dpkg-deb").arg("-f").arg(archive).arg("Version"))?)
             }
             // Not downloaded: the same bytes may be installed on this host.
             None => (Path::new("/"), package.version.clone()),
@@ -133,15 +117,8 @@ fn images(folder: &Path) -> Result<(), Failure> {
         }
     }
     write_taken(folder, &taken)?;
-    if packages
-        .iter()
-        .all(|package| is_complete(package, folder, &taken))
-    {
-        println!(
-            "firmware: {} images in {}",
-            count(&packages),
-            folder.display()
-        );
+    if packages.iter().all(|package| is_complete(package, folder, &taken)) {
+        println!("firmware: {} images in {}", count(&packages), folder.display());
         return Ok(());
     }
     if let Some(failure) = failure {
@@ -156,22 +133,13 @@ fn count(packages: &[Package]) -> usize {
 
 /// Reads the lock file.
 fn lock(text: &str) -> Result<Vec<Package>, Failure> {
-    let document =
-        toml_span::parse(text).map_err(|error| format!("firmware.lock.toml: {error}"))?;
+    let document = toml_span::parse(text).map_err(|error| format!("firmware.lock.toml: {error}"))?;
     let string = |value: &Value<'_>, key: &str| -> Result<String, Failure> {
-        let found = value
-            .as_table()
-            .and_then(|table| table.get(key))
-            .and_then(Value::as_str);
-        found
-            .map(str::to_owned)
-            .ok_or_else(|| format!("firmware.lock.toml: `{key}` is missing").into())
+        let found = value.as_table().and_then(|table| table.get(key)).and_then(Value::as_str);
+        found.map(str::to_owned).ok_or_else(|| format!("firmware.lock.toml: `{key}` is missing").into())
     };
     let array = |value: &'_ Value<'_>, key: &str| -> usize {
-        value
-            .pointer(&format!("/{key}"))
-            .and_then(Value::as_array)
-            .map_or(0, Vec::len)
+        value.pointer(&format!("/{key}")).and_then(Value::as_array).map_or(0, Vec::len)
     };
     let mut packages = Vec::new();
     for index in 0..array(&document, "package") {
@@ -203,17 +171,12 @@ fn is_complete(package: &Package, folder: &Path, taken: &Taken) -> bool {
     package.images.iter().all(|image| {
         let Ok(sum) = sha256(&folder.join(&image.file)) else {
             // A newer version may no longer have it.
-            return taken
-                .get(&image.file)
-                .is_some_and(|(_, sum)| sum.is_empty());
+            return taken.get(&image.file).is_some_and(|(_, sum)| sum.is_empty());
         };
         if sum == image.sha256 {
             return true;
         }
-        let Some((version, _)) = taken
-            .get(&image.file)
-            .filter(|(_, accepted)| *accepted == sum)
-        else {
+        let Some((version, _)) = taken.get(&image.file).filter(|(_, accepted)| *accepted == sum) else {
             return false;
         };
         warn(package, &image.file, version);
@@ -222,14 +185,8 @@ fn is_complete(package: &Package, folder: &Path, taken: &Taken) -> bool {
 }
 
 fn warn(package: &Package, file: &str, version: &str) {
-    let newer = Command::new("dpkg")
-        .args(["--compare-versions", version, "gt", &package.version])
-        .status();
-    let relation = if newer.is_ok_and(|status| status.success()) {
-        "newer than"
-    } else {
-        "not"
-    };
+    let newer = Command::new("dpkg").args(["--compare-versions", version, "gt", &package.version]).status();
+    let relation = if newer.is_ok_and(|status| status.success()) { "newer than" } else { "not" };
     eprintln!(
         "warning: {file} is from {} {version}, {relation} the {} that results are recorded for",
         package.name, package.version
@@ -286,44 +243,22 @@ fn download(packages: &[&str], folder: &Path) -> Result<(), Failure> {
     if !foreign {
         println!("firmware: apt-get download {}", packages.join(" "));
         let state = private_cache(folder)?;
-        match shell::read(
-            apt(&state)
-                .arg("download")
-                .args(packages)
-                .current_dir(folder),
-        ) {
+        match shell::read(apt(&state).arg("download").args(packages).current_dir(folder)) {
             Ok(_) => return Ok(()),
-            Err(error) => println!(
-                "firmware: the system's package lists do not do ({})",
-                first_line(&error)
-            ),
+            Err(error) => println!("firmware: the system's package lists do not do ({})", first_line(&error)),
         }
     }
-    println!(
-        "firmware: apt-get update and download {} with a private state",
-        packages.join(" ")
-    );
+    println!("firmware: apt-get update and download {} with a private state", packages.join(" "));
     let state = private_state(folder, packages)?;
     if let Err(error) = shell::read(apt(&state).arg("update")) {
         // Some lists may have come; the download says whether they are enough.
         eprintln!("warning: {error}");
     }
-    shell::read(
-        apt(&state)
-            .arg("download")
-            .args(packages)
-            .current_dir(folder),
-    )
-    .map(|_| ())
+    shell::read(apt(&state).arg("download").args(packages).current_dir(folder)).map(|_| ())
 }
 
 fn first_line(error: &Failure) -> String {
-    error
-        .to_string()
-        .lines()
-        .nth(1)
-        .unwrap_or_default()
-        .to_owned()
+    error.to_string().lines().nth(1).unwrap_or_default().to_owned()
 }
 
 /// apt-get with options that keep it away from the system's state.
@@ -340,10 +275,7 @@ fn apt(options: &[String]) -> Command {
 fn private_cache(folder: &Path) -> io::Result<Vec<String>> {
     let cache = folder.join("apt-cache");
     fs::create_dir_all(cache.join("archives/partial"))?;
-    Ok(vec![
-        format!("Dir::Cache={}", cache.display()),
-        "Debug::NoLocking=1".to_owned(),
-    ])
+    Ok(vec![format!("Dir::Cache={}", cache.display()), "Debug::NoLocking=1".to_owned()])
 }
 
 /// The system's sources and keys, but lists, caches and architectures of our own.
@@ -356,10 +288,7 @@ fn private_state(folder: &Path, packages: &[&str]) -> io::Result<Vec<String>> {
     options.push(format!("Dir::State={}", state.display()));
     options.push(format!("Dir::State::status={}", status.display()));
     options.push("Acquire::Languages=none".to_owned());
-    for architecture in packages
-        .iter()
-        .filter_map(|package| package.split_once(':'))
-    {
+    for architecture in packages.iter().filter_map(|package| package.split_once(':')) {
         options.push(format!("APT::Architectures::={}", architecture.1));
     }
     Ok(options)
@@ -371,18 +300,15 @@ fn unpack(archive: &Path, tree: &Path) -> Result<(), Failure> {
 }
 
 fn archives(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut archives: Vec<PathBuf> = fs::read_dir(folder)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<_, _>>()?;
+    let mut archives: Vec<PathBuf> =
+        fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
     archives.retain(|path| path.extension().is_some_and(|extension| extension == "deb"));
     archives.sort();
     Ok(archives)
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default()
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
@@ -402,10 +328,7 @@ fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
 
 fn sha256(path: &Path) -> io::Result<String> {
     let bytes = fs::read(path)?;
-    Ok(Sha256::digest(&bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn read_taken(folder: &Path) -> Taken {
@@ -424,18 +347,10 @@ fn write_taken(folder: &Path, taken: &Taken) -> Result<(), Failure> {
 
 /// What to do where apt does not help.
 fn by_hand(packages: &[Package], folder: &Path, taken: &Taken) -> String {
-    let mut text = format!(
-        "not all firmware could be had by apt. Put these files into {}:\n",
-        folder.display()
-    );
-    for package in packages
-        .iter()
-        .filter(|package| !is_complete(package, folder, taken))
-    {
-        text.push_str(&format!(
-            "  from Debian's package {} {}:\n",
-            package.name, package.version
-        ));
+    let mut text =
+        format!("not all firmware could be had by apt. Put these files into {}:\n", folder.display());
+    for package in packages.iter().filter(|package| !is_complete(package, folder, taken)) {
+        text.push_str(&format!("  from Debian's package {} {}:\n", package.name, package.version));
         for image in &package.images {
             text.push_str(&format!(
                 "    /{} as {}\n      SHA-256 {}\n",
@@ -458,18 +373,12 @@ mod tests {
         let mut files = std::collections::BTreeSet::new();
         for image in packages.iter().flat_map(|package| &package.images) {
             assert!(files.insert(&image.file), "{} is there twice", image.file);
-            assert!(
-                image.sha256.len() == 64 && !image.path.starts_with('/'),
-                "{image:?}"
-            );
+            assert!(image.sha256.len() == 64 && !image.path.starts_with('/'), "{image:?}");
         }
         // What the command finds by name is what is downloaded.
         for known in warmboot_scenario::firmware::KNOWN {
             let file = known.files.first().expect("a file");
-            assert!(
-                files.contains(&(*file).to_owned()),
-                "{file} is not downloaded"
-            );
+            assert!(files.contains(&(*file).to_owned()), "{file} is not downloaded");
         }
     }
 
@@ -484,18 +393,11 @@ mod tests {
         let package = |sha256: &str| Package {
             name: "p".into(),
             version: "1".into(),
-            images: vec![Image {
-                file: "b".into(),
-                path: "a".into(),
-                sha256: sha256.into(),
-            }],
+            images: vec![Image { file: "b".into(), path: "a".into(), sha256: sha256.into() }],
         };
         let mut taken = Taken::new();
         let other = package("00");
-        assert!(
-            take(&other, &root, "1", &folder, &mut taken).is_err(),
-            "same version, other sum"
-        );
+        assert!(take(&other, &root, "1", &folder, &mut taken).is_err(), "same version, other sum");
         assert!(!is_complete(&other, &folder, &taken));
         take(&other, &root, "2", &folder, &mut taken).expect("newer version, other sum");
         assert!(is_complete(&other, &folder, &taken));

@@ -56,12 +56,7 @@ const TASKS: &[Task] = &[
         about: "the same SeaBIOS in QEMU and here, compared line by line and byte by byte",
         run: |arguments| Ok(parity::run(arguments)?),
     },
-    Task {
-        name: "vectors",
-        arguments: "[FOLDER]",
-        about: "recorded processor tests",
-        run: run_vectors,
-    },
+    Task { name: "vectors", arguments: "[FOLDER]", about: "recorded processor tests", run: run_vectors },
 ];
 
 /// Where the recorded tests are when no folder is named: beside the checkout.
@@ -69,39 +64,24 @@ const VECTORS: &str = "../shared/cpu-tests/80286";
 
 /// Runs a folder of recorded tests. Where the data is absent that is said, and nothing fails.
 fn run_vectors(arguments: &[String]) -> Result<(), Failure> {
-    let folder = arguments
-        .first()
-        .map_or_else(|| shell::root().join(VECTORS), std::path::PathBuf::from);
+    let folder = arguments.first().map_or_else(|| shell::root().join(VECTORS), std::path::PathBuf::from);
     if !folder.is_dir() {
-        println!(
-            "vectors: no test data in {}: nothing was run",
-            folder.display()
-        );
+        println!("vectors: no test data in {}: nothing was run", folder.display());
         return Ok(());
     }
     let summary = vectors::run(&folder)?;
     println!("{summary}");
     let (_, failed, _) = summary.totals();
-    if failed == 0 {
-        Ok(())
-    } else {
-        Err(format!("{failed} tests failed").into())
-    }
+    if failed == 0 { Ok(()) } else { Err(format!("{failed} tests failed").into()) }
 }
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let named = arguments
-        .first()
-        .and_then(|name| TASKS.iter().find(|task| task.name == name));
+    let named = arguments.first().and_then(|name| TASKS.iter().find(|task| task.name == name));
     let Some(task) = named else {
         println!("cargo xtask TASK\n");
         for task in TASKS {
-            println!(
-                "  {:30}  {}",
-                format!("{} {}", task.name, task.arguments),
-                task.about
-            );
+            println!("  {:30}  {}", format!("{} {}", task.name, task.arguments), task.about);
         }
         let asked = arguments.first().map(String::as_str);
         return if matches!(asked, None | Some("help" | "--help" | "-h")) {

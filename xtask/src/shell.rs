@@ -11,10 +11,7 @@ use crate::Failure;
 
 /// The top of the checkout.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .map(Path::to_path_buf)
-        .unwrap_or_default()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
 /// The folder for downloaded firmware.
@@ -25,22 +22,13 @@ pub fn firmware_folder() -> PathBuf {
 /// The `warmboot` command as built with `profile` (`debug` or `release`), beside this program.
 pub fn warmboot(profile: &str) -> Result<PathBuf, Failure> {
     let program = std::env::current_exe()?;
-    let target = program
-        .parent()
-        .and_then(Path::parent)
-        .ok_or("this program is in no target folder")?;
-    Ok(target
-        .join(profile)
-        .join(format!("warmboot{}", std::env::consts::EXE_SUFFIX)))
+    let target = program.parent().and_then(Path::parent).ok_or("this program is in no target folder")?;
+    Ok(target.join(profile).join(format!("warmboot{}", std::env::consts::EXE_SUFFIX)))
 }
 
 /// Whether `program` can be started at all.
 pub fn is_installed(program: &str) -> bool {
-    let started = Command::new(program)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
+    let started = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     started.is_ok()
 }
 
@@ -56,40 +44,23 @@ pub fn shown(command: &Command) -> String {
     let word = |word: &OsStr| {
         let word = word.to_string_lossy();
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c);
-        if !word.is_empty() && word.chars().all(plain) {
-            word.into_owned()
-        } else {
-            format!("'{word}'")
-        }
+        if !word.is_empty() && word.chars().all(plain) { word.into_owned() } else { format!("'{word}'") }
     };
-    let program = Path::new(command.get_program())
-        .file_stem()
-        .unwrap_or(command.get_program());
-    let words: Vec<String> = std::iter::once(word(program))
-        .chain(command.get_args().map(word))
-        .collect();
+    let program = Path::new(command.get_program()).file_stem().unwrap_or(command.get_program());
+    let words: Vec<String> = std::iter::once(word(program)).chain(command.get_args().map(word)).collect();
     words.join(" ")
 }
 
 /// Runs to the end with our own output; fails when it fails.
 pub fn run(command: &mut Command) -> Result<(), Failure> {
     println!("$ {}", shown(command));
-    let status = command
-        .status()
-        .map_err(|error| not_started(command, &error))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("`{}` failed: {status}", shown(command)).into())
-    }
+    let status = command.status().map_err(|error| not_started(command, &error))?;
+    if status.success() { Ok(()) } else { Err(format!("`{}` failed: {status}", shown(command)).into()) }
 }
 
 /// Runs to the end and keeps its output, whatever its status.
 pub fn output(command: &mut Command) -> Result<Output, Failure> {
-    command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| not_started(command, &error))
+    command.stdin(Stdio::null()).output().map_err(|error| not_started(command, &error))
 }
 
 /// Runs to the end and gives its standard output; fails when it fails.
@@ -99,13 +70,7 @@ pub fn read(command: &mut Command) -> Result<String, Failure> {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let message = String::from_utf8_lossy(&output.stderr);
-    Err(format!(
-        "`{}` failed: {}\n{}",
-        shown(command),
-        output.status,
-        message.trim_end()
-    )
-    .into())
+    Err(format!("`{}` failed: {}\n{}", shown(command), output.status, message.trim_end()).into())
 }
 
 fn not_started(command: &Command, error: &io::Error) -> Failure {

@@ -13,45 +13,24 @@ const RUNS: usize = 100;
 type Check = (&'static str, fn() -> Result<(), Failure>);
 
 const CHECKS: &[Check] = &[
-    ("format", || {
-        shell::run(shell::cargo().args(["fmt", "--all", "--check"]))
-    }),
+    ("format", || shell::run(shell::cargo().args(["fmt", "--all", "--check"]))),
     ("lints", || {
-        let arguments = [
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--quiet",
-            "--",
-            "-D",
-            "warnings",
-        ];
+        let arguments = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
         shell::run(shell::cargo().args(arguments))
     }),
     ("documentation", || {
         let arguments = ["doc", "--workspace", "--no-deps", "--quiet"];
-        shell::run(
-            shell::cargo()
-                .args(arguments)
-                .env("RUSTDOCFLAGS", "-D warnings"),
-        )
+        shell::run(shell::cargo().args(arguments).env("RUSTDOCFLAGS", "-D warnings"))
     }),
-    ("firmware", || {
-        firmware::ensure(&shell::firmware_folder(), &firmware::SEABIOS)
-    }),
-    ("unit and integration tests", || {
-        shell::run(shell::cargo().args(["test", "--workspace", "--quiet"]))
-    }),
+    ("firmware", || firmware::ensure(&shell::firmware_folder(), &firmware::SEABIOS)),
+    ("unit and integration tests", || shell::run(shell::cargo().args(["test", "--workspace", "--quiet"]))),
     ("build", || {
         shell::run(shell::cargo().args(["build", "--quiet", "--package", "warmboot"]))?;
         shell::run(shell::cargo().args(["build", "--release", "--quiet", "--package", "warmboot"]))
     }),
     ("scenarios", scenarios),
     ("digest over 100 runs", hundred_runs),
-    (
-        "digest of debug and release, cached and plain",
-        builds_and_paths,
-    ),
+    ("digest of debug and release, cached and plain", builds_and_paths),
     ("a flipped bit is noticed", flipped_bit),
     ("parity with QEMU", || Ok(crate::parity::run(&[])?)),
     ("recorded processor tests", || crate::run_vectors(&[])),
@@ -69,19 +48,13 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
     };
     let mut failed = Vec::new();
     let mut passed = 0;
-    for (name, check) in CHECKS
-        .iter()
-        .filter(|(name, _)| !(quick && SLOW.contains(name)))
-    {
+    for (name, check) in CHECKS.iter().filter(|(name, _)| !(quick && SLOW.contains(name))) {
         println!("\n== {name}");
         let start = Instant::now();
         match check() {
             Ok(()) => {
                 passed += 1;
-                println!(
-                    "== {name}: passed in {:.1} s",
-                    start.elapsed().as_secs_f64()
-                );
+                println!("== {name}: passed in {:.1} s", start.elapsed().as_secs_f64());
             }
             Err(failure) => {
                 println!("== {name}: FAILED\n{failure}");
@@ -90,11 +63,7 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
         }
     }
     println!("\n{passed} passed, {} failed", failed.len());
-    if failed.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("failed: {}", failed.join(", ")).into())
-    }
+    if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", ")).into()) }
 }
 
 /// The command as built with `profile`, at the top of the checkout.
@@ -110,11 +79,7 @@ fn scenarios() -> Result<(), Failure> {
     let mut results = BTreeSet::new();
     for jobs in ["1", "2", "8"] {
         let json = folder.path().join(jobs);
-        shell::run(
-            warmboot("release")?
-                .args(["run", "scenarios", "--jobs", jobs, "--json"])
-                .arg(&json),
-        )?;
+        shell::run(warmboot("release")?.args(["run", "scenarios", "--jobs", jobs, "--json"]).arg(&json))?;
         results.insert(without_wall(serde_json::from_slice(&fs::read(&json)?)?).to_string());
     }
     one(&results, "results with --jobs 1, 2 and 8")
@@ -142,20 +107,9 @@ fn without_wall(mut value: Value) -> Value {
 /// The report of a boot with a restart in the middle, without its wall time.
 fn report(profile: &str, firmware: &Path, more: &[&str]) -> Result<String, Failure> {
     let mut command = warmboot(profile)?;
-    command.args([
-        "boot",
-        "--json",
-        "--limit",
-        "2G",
-        "--until",
-        "debug:No bootable device",
-    ]);
+    command.args(["boot", "--json", "--limit", "2G", "--until", "debug:No bootable device"]);
     command
-        .args([
-            "--press",
-            "ctrl-alt-delete@debug:No bootable device",
-            "--firmware",
-        ])
+        .args(["--press", "ctrl-alt-delete@debug:No bootable device", "--firmware"])
         .arg(firmware)
         .args(more);
     Ok(without_wall(serde_json::from_str(&shell::read(&mut command)?)?).to_string())

@@ -18,9 +18,7 @@ use iced_x86::{Decoder, DecoderOptions, Mnemonic, OpKind, Register};
 use serde_json::Value;
 use warmboot_cpu::{Bus, Cpu, Cycle, Frame, Page, Stop, models, state::Segment};
 
-use self::moo::{
-    GENERAL, Memory, REGISTER_NAMES, Registers, Test, at, read, read_json, read_tests,
-};
+use self::moo::{GENERAL, Memory, REGISTER_NAMES, Registers, Test, at, read, read_json, read_tests};
 
 /// What went wrong with the files.
 #[derive(Debug, thiserror::Error)]
@@ -69,41 +67,23 @@ impl Summary {
     /// Passed, failed, skipped.
     #[must_use]
     pub fn totals(&self) -> (usize, usize, usize) {
-        self.forms
-            .iter()
-            .fold((0, 0, 0), |(passed, failed, skipped), form| {
-                (
-                    passed + form.passed,
-                    failed + form.failed,
-                    skipped + form.skipped,
-                )
-            })
+        self.forms.iter().fold((0, 0, 0), |(passed, failed, skipped), form| {
+            (passed + form.passed, failed + form.failed, skipped + form.skipped)
+        })
     }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for form in &self.forms {
-            let Form {
-                name,
-                passed,
-                failed,
-                skipped,
-                failures,
-            } = form;
-            writeln!(
-                f,
-                "{name:6} {passed:6} passed {failed:6} failed {skipped:6} skipped"
-            )?;
+            let Form { name, passed, failed, skipped, failures } = form;
+            writeln!(f, "{name:6} {passed:6} passed {failed:6} failed {skipped:6} skipped")?;
             for failure in failures {
                 writeln!(f, "       {failure}")?;
             }
         }
         let (passed, failed, skipped) = self.totals();
-        write!(
-            f,
-            "total: {passed} passed, {failed} failed, {skipped} skipped"
-        )
+        write!(f, "total: {passed} passed, {failed} failed, {skipped} skipped")
     }
 }
 
@@ -115,28 +95,17 @@ impl fmt::Display for Summary {
 pub fn run(folder: &Path) -> Result<Summary, Error> {
     let metadata = read_json(&folder.join("metadata.json"))?;
     let revoked: BTreeSet<String> = read(&folder.join("revocation_list.txt"))
-        .map(|text| {
-            String::from_utf8_lossy(&text)
-                .lines()
-                .map(str::to_owned)
-                .collect()
-        })
+        .map(|text| String::from_utf8_lossy(&text).lines().map(str::to_owned).collect())
         .unwrap_or_default();
     let mut names: Vec<String> = std::fs::read_dir(folder)
-        .map_err(|source| Error::Read {
-            path: folder.to_owned(),
-            source,
-        })?
+        .map_err(|source| Error::Read { path: folder.to_owned(), source })?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter_map(|name| name.strip_suffix(".MOO.gz").map(str::to_owned))
         .collect();
     names.sort();
     if names.is_empty() {
         let what = "no *.MOO.gz file in this folder".to_owned();
-        return Err(Error::Format {
-            path: folder.to_owned(),
-            what,
-        });
+        return Err(Error::Format { path: folder.to_owned(), what });
     }
     let mut machine = Machine::new();
     let mut summary = Summary::default();
@@ -144,9 +113,7 @@ pub fn run(folder: &Path) -> Result<Summary, Error> {
         let path = folder.join(format!("{name}.MOO.gz"));
         let tests = read_tests(&path)?;
         let mask = flags_mask(&metadata, &name);
-        summary
-            .forms
-            .push(run_form(&mut machine, name, &tests, mask, &revoked));
+        summary.forms.push(run_form(&mut machine, name, &tests, mask, &revoked));
     }
     Ok(summary)
 }
@@ -161,10 +128,7 @@ fn run_form(
     mask: u16,
     revoked: &BTreeSet<String>,
 ) -> Form {
-    let mut form = Form {
-        name,
-        ..Form::default()
-    };
+    let mut form = Form { name, ..Form::default() };
     for test in tests {
         if revoked.contains(&test.hash) {
             form.skipped += 1;
@@ -175,8 +139,7 @@ fn run_form(
             Err(why) => {
                 form.failed += 1;
                 if form.failures.len() < TOLD {
-                    form.failures
-                        .push(format!("{} `{}`: {why}", test.index, test.name));
+                    form.failures.push(format!("{} `{}`: {why}", test.index, test.name));
                 }
             }
         }
@@ -194,9 +157,7 @@ fn flags_mask(metadata: &Value, form: &str) -> u16 {
             .and_then(|regs| regs.get(reg)),
         None => opcodes.and_then(|opcodes| opcodes.get(form)),
     };
-    let mask = entry
-        .and_then(|entry| entry.get("flags-mask"))
-        .and_then(Value::as_u64);
+    let mask = entry.and_then(|entry| entry.get("flags-mask")).and_then(Value::as_u64);
     mask.map_or(0xffff, |mask| mask as u16)
 }
 
@@ -240,10 +201,7 @@ impl Bus for Ram {
     fn page(&mut self, physical: u64, _smm: bool) -> Page {
         let index = physical >> 12;
         let frame = (index < RAM_PAGES as u64).then_some(Frame(index as u32));
-        Page {
-            read: frame,
-            write: frame,
-        }
+        Page { read: frame, write: frame }
     }
 
     fn frame(&self, frame: Frame) -> &[u8; 4096] {
@@ -292,14 +250,8 @@ const LIMIT: u64 = 0x1_1000;
 
 impl Machine {
     fn new() -> Machine {
-        let ram = Ram {
-            pages: vec![[0; 4096]; RAM_PAGES],
-            dirty: BTreeSet::new(),
-        };
-        Machine {
-            cpu: Cpu::new(&models::QEMU64, 0),
-            ram,
-        }
+        let ram = Ram { pages: vec![[0; 4096]; RAM_PAGES], dirty: BTreeSet::new() };
+        Machine { cpu: Cpu::new(&models::QEMU64, 0), ram }
     }
 
     /// Runs from `registers` and `memory` to the HLT.
@@ -319,18 +271,13 @@ impl Machine {
         let segments = [at::ES, at::CS, at::SS, at::DS];
         for (segment, from) in state.segments.iter_mut().zip(segments) {
             let rights = segment.rights;
-            *segment = Segment {
-                rights,
-                ..Segment::real_mode(registers[from])
-            };
+            *segment = Segment { rights, ..Segment::real_mode(registers[from]) };
         }
         state.rip = registers[at::IP].into();
         state.flags.set_bits(registers[at::FLAGS].into());
         let mut left = LIMIT;
         loop {
-            let run = self
-                .cpu
-                .run(&mut self.ram, left, warmboot_cpu::Path::Cached);
+            let run = self.cpu.run(&mut self.ram, left, warmboot_cpu::Path::Cached);
             left = left.saturating_sub(run.retired);
             match run.stop {
                 Stop::Halt => break,
@@ -384,11 +331,7 @@ fn rule(form: &str, test: &Test, faulting: &Registers) -> Rule {
         "D8" => return Rule::Fault(6),
         "F6.7" if IDIV_OVERFLOWS_MISSED.contains(&test.index) => return Rule::Fault(0),
         "C7" if test.index == UNDEFINED_BEFORE_LIMIT => return Rule::Fault(6),
-        "8C" | "8E"
-            if rest
-                .get(1)
-                .is_some_and(|modrm| matches!((modrm >> 3) & 7, 4 | 5)) =>
-        {
+        "8C" | "8E" if rest.get(1).is_some_and(|modrm| matches!((modrm >> 3) & 7, 4 | 5)) => {
             return Rule::NewSegment;
         }
         _ => {}
@@ -400,11 +343,7 @@ fn rule(form: &str, test: &Test, faulting: &Registers) -> Rule {
     if test.bytes.len() > 11 {
         return Rule::Long;
     }
-    if beyond_stack(test, faulting) {
-        Rule::StackFault
-    } else {
-        Rule::AsRecorded
-    }
+    if beyond_stack(test, faulting) { Rule::StackFault } else { Rule::AsRecorded }
 }
 
 fn prefixes(bytes: &[u8]) -> usize {
@@ -557,15 +496,9 @@ impl Experiment {
             "6D" | "AB" | "AF" => &[DI],
             _ => &[SI, DI],
         };
-        let step: u16 = if self.before[at::FLAGS] & 0x0400 == 0 {
-            2
-        } else {
-            0xfffe
-        };
+        let step: u16 = if self.before[at::FLAGS] & 0x0400 == 0 { 2 } else { 0xfffe };
         let faults = |done: u16| {
-            indexes
-                .iter()
-                .any(|&index| self.before[index].wrapping_add(step.wrapping_mul(done)) == 0xffff)
+            indexes.iter().any(|&index| self.before[index].wrapping_add(step.wrapping_mul(done)) == 0xffff)
         };
         let done = (0..0x8000).find(|&done| faults(done)).unwrap_or(0);
         for &index in indexes {
@@ -579,11 +512,7 @@ impl Experiment {
 
     /// FLAGS, CS and IP as a fault leaves them on the stack.
     fn push_frame(&mut self) {
-        let pushed = [
-            self.before[at::IP],
-            self.before[at::CS],
-            self.before[at::FLAGS],
-        ];
+        let pushed = [self.before[at::IP], self.before[at::CS], self.before[at::FLAGS]];
         for (offset, value) in (0..).step_by(2).zip(pushed) {
             self.push_word(offset, value);
         }
@@ -592,8 +521,7 @@ impl Experiment {
     /// The word `offset` above SP.
     fn push_word(&mut self, offset: u16, value: u16) {
         for (offset, byte) in (offset..).zip(value.to_le_bytes()) {
-            self.memory_after
-                .insert(stack_address(&self.after, offset), byte);
+            self.memory_after.insert(stack_address(&self.after, offset), byte);
         }
     }
 
@@ -601,13 +529,9 @@ impl Experiment {
     fn install_handler(&mut self, vector: u8) -> (u16, u16) {
         let mut taken: BTreeSet<u32> = self.memory_before.keys().map(|byte| byte >> 4).collect();
         taken.extend(self.memory_after.keys().map(|byte| byte >> 4));
-        let frame = (2..=6)
-            .step_by(2)
-            .map(|below| stack_address(&self.before, 0_u16.wrapping_sub(below)));
+        let frame = (2..=6).step_by(2).map(|below| stack_address(&self.before, 0_u16.wrapping_sub(below)));
         taken.extend(frame.map(|byte| byte >> 4));
-        let paragraph = (0x60..0x1000)
-            .find(|paragraph| !taken.contains(paragraph))
-            .unwrap_or(0x60);
+        let paragraph = (0x60..0x1000).find(|paragraph| !taken.contains(paragraph)).unwrap_or(0x60);
         let mut bytes = vec![(paragraph << 4, 0xf4)];
         let entry = u32::from(vector) * 4;
         let pointer = (paragraph << 16).to_le_bytes();
@@ -639,9 +563,7 @@ impl Experiment {
         self.after[at::IP] = self.before[at::IP].wrapping_add(test.bytes.len() as u16);
         let mut decoder = Decoder::with_ip(16, &test.bytes, 0, DecoderOptions::NONE);
         let instruction = decoder.decode();
-        if instruction.op_kind(1) != OpKind::Register
-            || !instruction.op1_register().is_segment_register()
-        {
+        if instruction.op_kind(1) != OpKind::Register || !instruction.op1_register().is_segment_register() {
             return;
         }
         if instruction.op0_kind() == OpKind::Register {
@@ -668,23 +590,11 @@ impl Experiment {
     fn as_without_prefixes(&mut self, machine: &mut Machine, test: &Test) -> Result<(), String> {
         let prefixes = &test.bytes[..prefixes(&test.bytes)];
         let meaning = |prefixes: &[u8]| {
-            let last = |of: &[u8]| {
-                prefixes
-                    .iter()
-                    .rev()
-                    .find(|byte| of.contains(byte))
-                    .copied()
-            };
-            (
-                last(&[0x26, 0x2e, 0x36, 0x3e]),
-                last(&[0xf2, 0xf3]),
-                last(&[0xf0]),
-            )
+            let last = |of: &[u8]| prefixes.iter().rev().find(|byte| of.contains(byte)).copied();
+            (last(&[0x26, 0x2e, 0x36, 0x3e]), last(&[0xf2, 0xf3]), last(&[0xf0]))
         };
         let whole = meaning(prefixes);
-        let idle = (0..=prefixes.len())
-            .rev()
-            .find(|&idle| meaning(&prefixes[idle..]) == whole);
+        let idle = (0..=prefixes.len()).rev().find(|&idle| meaning(&prefixes[idle..]) == whole);
         let mut short = self.before;
         short[at::IP] = short[at::IP].wrapping_add(idle.unwrap_or(0) as u16);
         self.after = machine.run(&short, &self.memory_before)?;
@@ -696,25 +606,17 @@ impl Experiment {
     fn conduct(&self, machine: &mut Machine) -> Result<(), String> {
         let got = machine.run(&self.before, &self.memory_before)?;
         for (index, name) in REGISTER_NAMES.iter().enumerate() {
-            let mask = if index == at::FLAGS {
-                self.flags_mask
-            } else {
-                0xffff
-            };
+            let mask = if index == at::FLAGS { self.flags_mask } else { 0xffff };
             let (got, expected) = (got[index], self.after[index]);
             if (got ^ expected) & mask != 0 {
-                return Err(format!(
-                    "{name} is {got:04x}, expected {expected:04x} (mask {mask:04x})"
-                ));
+                return Err(format!("{name} is {got:04x}, expected {expected:04x} (mask {mask:04x})"));
             }
         }
-        machine
-            .ram
-            .compare(&self.memory_after, |address| match self.pushed_flags {
-                Some(low) if address == low => self.flags_mask as u8,
-                Some(low) if address == low.wrapping_add(1) => (self.flags_mask >> 8) as u8,
-                _ => 0xff,
-            })
+        machine.ram.compare(&self.memory_after, |address| match self.pushed_flags {
+            Some(low) if address == low => self.flags_mask as u8,
+            Some(low) if address == low.wrapping_add(1) => (self.flags_mask >> 8) as u8,
+            _ => 0xff,
+        })
     }
 }
 
@@ -724,37 +626,26 @@ impl Ram {
         let mut memory = Memory::new();
         for &page in &self.dirty {
             let addresses = page << 12..(page + 1) << 12;
-            memory.extend(
-                addresses
-                    .map(|at| (at, self.byte(at)))
-                    .filter(|(_, byte)| *byte != 0),
-            );
+            memory.extend(addresses.map(|at| (at, self.byte(at))).filter(|(_, byte)| *byte != 0));
         }
         memory
     }
 
     /// Everything is zero but what `expected` says.
     fn compare(&self, expected: &Memory, mask: impl Fn(u32) -> u8) -> Result<(), String> {
-        let mut pages: BTreeMap<u32, [u8; 4096]> =
-            self.dirty.iter().map(|&page| (page, [0; 4096])).collect();
+        let mut pages: BTreeMap<u32, [u8; 4096]> = self.dirty.iter().map(|&page| (page, [0; 4096])).collect();
         for (&address, &byte) in expected {
             let page = pages.entry(address >> 12).or_insert([0; 4096]);
             page[(address & 0xfff) as usize] = byte;
         }
         for (page, bytes) in pages {
-            if self
-                .pages
-                .get(page as usize)
-                .is_some_and(|page| *page == bytes)
-            {
+            if self.pages.get(page as usize).is_some_and(|page| *page == bytes) {
                 continue;
             }
             for (address, expected) in (page << 12..).zip(bytes) {
                 let got = self.byte(address);
                 if (got ^ expected) & mask(address) != 0 {
-                    return Err(format!(
-                        "[{address:05x}] is {got:02x}, expected {expected:02x}"
-                    ));
+                    return Err(format!("[{address:05x}] is {got:02x}, expected {expected:02x}"));
                 }
             }
         }

@@ -70,11 +70,7 @@ impl CpuHotplug {
     /// How many ports answer now.
     #[must_use]
     pub fn length(&self) -> u64 {
-        if self.selector_block {
-            CPU_LENGTH
-        } else {
-            CPU_LEGACY_LENGTH
-        }
+        if self.selector_block { CPU_LENGTH } else { CPU_LEGACY_LENGTH }
     }
 
     /// Reads the byte at `offset` of a machine with `cpus` CPUs.
@@ -82,18 +78,14 @@ impl CpuHotplug {
     pub fn read(&self, offset: u64, cpus: u32) -> u8 {
         if !self.selector_block {
             let first = offset as u32 * 8;
-            return (0..8)
-                .filter(|bit| first + bit < cpus)
-                .fold(0, |map, bit| map | 1 << bit);
+            return (0..8).filter(|bit| first + bit < cpus).fold(0, |map, bit| map | 1 << bit);
         }
         if self.selector >= cpus {
             return 0;
         }
         match offset {
             CPU_FLAGS => 1,
-            CPU_DATA..CPU_LENGTH
-                if matches!(self.command, COMMAND_NEXT_WITH_EVENT | COMMAND_APIC_ID) =>
-            {
+            CPU_DATA..CPU_LENGTH if matches!(self.command, COMMAND_NEXT_WITH_EVENT | COMMAND_APIC_ID) => {
                 (self.selector >> (8 * (offset - CPU_DATA))) as u8
             }
             _ => 0,
@@ -150,9 +142,6 @@ mod tests {
     fn pci(#[case] select: u32, #[case] expect: [u32; 5]) {
         let mut pci = PciHotplug::default();
         pci.write(PCI_SELECT, select);
-        assert_eq!(
-            [0, 4, 8, 12, 16].map(|offset| pci.read(offset, 0xffff_fffc)),
-            expect
-        );
+        assert_eq!([0, 4, 8, 12, 16].map(|offset| pci.read(offset, 0xffff_fffc)), expect);
     }
 }

@@ -29,14 +29,7 @@ impl Chip for DebugExit {
     fn regions(&self) -> Vec<Region> {
         let base = u64::from(self.port);
         let length = (0x1_0000 - base).min(4);
-        vec![Region {
-            index: 0,
-            name: "isa-debug-exit",
-            space: Space::Io,
-            base,
-            length,
-            widest: 4,
-        }]
+        vec![Region { index: 0, name: "isa-debug-exit", space: Space::Io, base, length, widest: 4 }]
     }
 
     fn read(&mut self, _index: u8, _offset: u64, _size: u8, _fx: &mut Effects) -> u64 {

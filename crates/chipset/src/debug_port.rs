@@ -36,14 +36,7 @@ impl DebugPort {
 impl Chip for DebugPort {
     fn regions(&self) -> Vec<Region> {
         let base = u64::from(self.port);
-        vec![Region {
-            index: 0,
-            name: "isa-debugcon",
-            space: Space::Io,
-            base,
-            length: 1,
-            widest: 1,
-        }]
+        vec![Region { index: 0, name: "isa-debugcon", space: Space::Io, base, length: 1, widest: 1 }]
     }
 
     fn read(&mut self, _index: u8, _offset: u64, _size: u8, _fx: &mut Effects) -> u64 {

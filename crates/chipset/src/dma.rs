@@ -118,11 +118,7 @@ impl Controller {
 
     fn read_channel(&mut self, register: usize) -> u8 {
         let channel = &self.channels[register >> 1 & 3];
-        let value = if register & 1 == 0 {
-            channel.address
-        } else {
-            channel.count
-        };
+        let value = if register & 1 == 0 { channel.address } else { channel.count };
         let high = self.flip();
         value.to_le_bytes()[usize::from(high)]
     }
@@ -154,11 +150,7 @@ impl Controller {
     fn write_control(&mut self, register: usize, value: u8, fx: &mut Effects) {
         let bit = 1 << (value & 3);
         let choose = |old: u8| {
-            if value & 4 != 0 {
-                old | bit
-            } else {
-                old & !bit
-            }
+            if value & 4 != 0 { old | bit } else { old & !bit }
         };
         match register {
             0 if value & COMMAND_UNSUPPORTED != 0 => {
@@ -202,11 +194,7 @@ impl Dma {
     /// A pair as power-on leaves it.
     #[must_use]
     pub fn new() -> Dma {
-        Dma {
-            state: State {
-                controllers: [Controller::new(), Controller::new()],
-            },
-        }
+        Dma { state: State { controllers: [Controller::new(), Controller::new()] } }
     }
 
     /// What a snapshot carries.
@@ -237,11 +225,7 @@ impl Dma {
             return None;
         }
         let words = channel >= 4;
-        let (page, shift) = if words {
-            (programmed.page & 0xfe, 1)
-        } else {
-            (programmed.page, 0)
-        };
+        let (page, shift) = if words { (programmed.page & 0xfe, 1) } else { (programmed.page, 0) };
         let decrement = programmed.mode & MODE_DECREMENT != 0;
         let until_wrap = match decrement {
             true => u32::from(programmed.address) + 1,
@@ -312,14 +296,8 @@ const PAGE_REGIONS: [(u64, u64); 4] = [(0x81, 3), (0x87, 1), (0x89, 3), (0x8f, 1
 
 impl Chip for Dma {
     fn regions(&self) -> Vec<Region> {
-        let region = |index, name, base, length| Region {
-            index,
-            name,
-            space: Space::Io,
-            base,
-            length,
-            widest: 1,
-        };
+        let region =
+            |index, name, base, length| Region { index, name, space: Space::Io, base, length, widest: 1 };
         let mut regions = vec![
             region(0, "dma-chan", 0x00, 8),
             region(1, "dma-cont", 0x08, 8),
@@ -341,11 +319,8 @@ impl Chip for Dma {
             2 => words.read_channel(register >> 1),
             3 => words.read_control(register >> 1),
             _ => {
-                let base = PAGE_REGIONS
-                    .get(usize::from(index) - 4)
-                    .map_or(0, |region| region.0);
-                self.page_of(base.wrapping_add(offset))
-                    .map_or(0xff, |page| *page)
+                let base = PAGE_REGIONS.get(usize::from(index) - 4).map_or(0, |region| region.0);
+                self.page_of(base.wrapping_add(offset)).map_or(0xff, |page| *page)
             }
         })
     }
@@ -360,9 +335,7 @@ impl Chip for Dma {
             2 => words.write_channel(register >> 1, value),
             3 => words.write_control(register >> 1, value, fx),
             _ => {
-                let base = PAGE_REGIONS
-                    .get(usize::from(index) - 4)
-                    .map_or(0, |region| region.0);
+                let base = PAGE_REGIONS.get(usize::from(index) - 4).map_or(0, |region| region.0);
                 if let Some(page) = self.page_of(base.wrapping_add(offset)) {
                     *page = value;
                 }
@@ -407,9 +380,7 @@ mod tests {
         let unit = u64::from(channel & 3);
         let page_region = PAGE_REGIONS
             .iter()
-            .position(|&(base, length)| {
-                (base..base + length).contains(&PAGE_PORT[usize::from(channel)])
-            })
+            .position(|&(base, length)| (base..base + length).contains(&PAGE_PORT[usize::from(channel)]))
             .expect("every page port has a region");
         dma.write(controller + 1, 4 * step, 1, 0, &mut fx);
         for (register, value) in [(0, address), (1, count)] {
@@ -434,9 +405,7 @@ mod tests {
         let base = if words == 1 { 0x2_2000 } else { 0x3_1000 };
         assert_eq!((before.address, before.bytes_left), (base, 512 << words));
         assert_eq!(dma.advance(channel, bytes, &mut fx), terminal);
-        let now = dma
-            .transfer(channel)
-            .map(|now| (now.address, now.bytes_left));
+        let now = dma.transfer(channel).map(|now| (now.address, now.bytes_left));
         assert_eq!(now, after);
         let status = dma.read(if channel < 4 { 1 } else { 3 }, 0, 1, &mut fx);
         assert_eq!(status >> (channel & 3) & 1 == 1, terminal);
@@ -466,11 +435,7 @@ mod tests {
         dma.input(2, true, &mut fx);
         assert_eq!(dma.read(1, 0, 1, &mut fx), 0x40, "status shows the request");
         dma.advance(2, 1, &mut fx);
-        assert_eq!(
-            fx.lines,
-            [(2, true), (2, false)],
-            "terminal count masks the channel"
-        );
+        assert_eq!(fx.lines, [(2, true), (2, false)], "terminal count masks the channel");
     }
 
     #[test]

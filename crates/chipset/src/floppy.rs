@@ -587,7 +587,15 @@ impl Floppy {
         self.begin(Kind::Format, 4 * u32::from(sectors), false, sectors, fill, fx);
     }
 
-    fn begin(&mut self, kind: Kind, length: u32, multi_track: bool, last_sector: u8, fill: u8, fx: &mut Effects) {
+    fn begin(
+        &mut self,
+        kind: Kind,
+        length: u32,
+        multi_track: bool,
+        last_sector: u8,
+        fill: u8,
+        fx: &mut Effects,
+    ) {
         let dma = self.state.dor & DOR_DMA_GATE != 0;
         self.state.execution = Some(Execution {
             kind,
@@ -649,7 +657,9 @@ impl Floppy {
     /// One stretch of bytes within a sector.
     fn sector_bytes(&mut self, execution: &mut Execution, bytes: &mut [u8]) -> (usize, Option<Ending>) {
         let within = execution.position as usize % SECTOR_BYTES;
-        if execution.kind == Kind::Write && self.attached().is_some_and(|attachment| attachment.disk.read_only) {
+        if execution.kind == Kind::Write
+            && self.attached().is_some_and(|attachment| attachment.disk.read_only)
+        {
             let st0 = ST0_ABNORMAL | ST0_SEEK_END;
             return (0, Some(Ending { st0, st1: ST1_NOT_WRITABLE, st2: 0 }));
         }
@@ -789,7 +799,9 @@ impl Floppy {
         let parameter = |index: usize| bytes.get(index).copied().unwrap_or(0);
         match command {
             Command::Transfer(kind) => self.begin_transfer(kind, fx),
-            Command::Deleted => self.finish(Ending { st0: ST0_ABNORMAL | ST0_SEEK_END, ..Ending::default() }, fx),
+            Command::Deleted => {
+                self.finish(Ending { st0: ST0_ABNORMAL | ST0_SEEK_END, ..Ending::default() }, fx)
+            }
             Command::Format => self.begin_format(fx),
             Command::Configure => {
                 (self.state.config, self.state.precompensation) = (parameter(2), parameter(3));
@@ -881,8 +893,14 @@ impl Floppy {
         let state = &self.state;
         let dma = u8::from(state.dor & DOR_DMA_GATE != 0);
         let lock = u8::from(state.lock) << 7 | perpendicular << 2;
-        let rest =
-            [state.timers.0, state.timers.1 << 1 | dma, last_sector, lock, state.config, state.precompensation];
+        let rest = [
+            state.timers.0,
+            state.timers.1 << 1 | dma,
+            last_sector,
+            lock,
+            state.config,
+            state.precompensation,
+        ];
         [tracks, &rest].concat()
     }
 
@@ -896,7 +914,8 @@ impl Floppy {
         drive.last_sector = byte(9);
         drive.perpendicular = byte(10) >> 2 & 15;
         self.state.lock = byte(10) & 0x80 != 0;
-        (self.state.config, self.state.precompensation, self.state.power_down) = (byte(11), byte(12), byte(13));
+        (self.state.config, self.state.precompensation, self.state.power_down) =
+            (byte(11), byte(12), byte(13));
         self.command_phase();
     }
 
@@ -991,7 +1010,8 @@ impl Floppy {
 
 impl Chip for Floppy {
     fn regions(&self) -> Vec<Region> {
-        let region = |index, base, length| Region { index, name: "fdc", space: Space::Io, base, length, widest: 1 };
+        let region =
+            |index, base, length| Region { index, name: "fdc", space: Space::Io, base, length, widest: 1 };
         vec![region(0, 0x3f1, 5), region(1, 0x3f7, 1)]
     }
 
@@ -1006,7 +1026,13 @@ impl Chip for Floppy {
                 self.state.msr
             }
             FIFO => self.read_fifo(fx),
-            DIR => if self.drive().changed { DIR_CHANGED } else { 0 },
+            DIR => {
+                if self.drive().changed {
+                    DIR_CHANGED
+                } else {
+                    0
+                }
+            }
             register => {
                 fx.note("floppy controller register", register, 0);
                 0xff

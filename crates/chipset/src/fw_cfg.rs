@@ -72,21 +72,13 @@ impl Item {
     /// A read-only item with a fixed number.
     #[must_use]
     pub fn number(key: u16, bytes: impl Into<Vec<u8>>) -> Item {
-        Item {
-            key: Key::Number(key),
-            bytes: bytes.into(),
-            writable: false,
-        }
+        Item { key: Key::Number(key), bytes: bytes.into(), writable: false }
     }
 
     /// A read-only file.
     #[must_use]
     pub fn file(name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Item {
-        Item {
-            key: Key::File(name.into()),
-            bytes: bytes.into(),
-            writable: false,
-        }
+        Item { key: Key::File(name.into()), bytes: bytes.into(), writable: false }
     }
 }
 
@@ -161,27 +153,12 @@ impl FwCfg {
             if bytes.len() > LONGEST {
                 return Err(ItemError::Large(key));
             }
-            let entry = Entry {
-                bytes: bytes.into(),
-                writable,
-            };
-            entries
-                .insert(number, entry)
-                .map_or(Ok(()), |_| Err(ItemError::Twice(key)))
+            let entry = Entry { bytes: bytes.into(), writable };
+            entries.insert(number, entry).map_or(Ok(()), |_| Err(ItemError::Twice(key)))
         };
         let id = 1 | if config.dma { ID_DMA } else { 0 };
-        add(
-            KEY_SIGNATURE,
-            Key::Number(KEY_SIGNATURE),
-            SIGNATURE.to_vec(),
-            false,
-        )?;
-        add(
-            KEY_ID,
-            Key::Number(KEY_ID),
-            id.to_le_bytes().to_vec(),
-            false,
-        )?;
+        add(KEY_SIGNATURE, Key::Number(KEY_SIGNATURE), SIGNATURE.to_vec(), false)?;
+        add(KEY_ID, Key::Number(KEY_ID), id.to_le_bytes().to_vec(), false)?;
 
         let mut files: Vec<(String, usize)> = Vec::new();
         for item in config.items {
@@ -194,8 +171,7 @@ impl FwCfg {
                     }
                     files.push((name.clone(), item.bytes.len()));
                     // Beyond 16 bits there are far too many, which is said below.
-                    KEY_FILE_FIRST
-                        .saturating_add(u16::try_from(files.len() - 1).unwrap_or(u16::MAX))
+                    KEY_FILE_FIRST.saturating_add(u16::try_from(files.len() - 1).unwrap_or(u16::MAX))
                 }
             };
             if files.len() > usize::from(config.file_slots) {
@@ -204,17 +180,8 @@ impl FwCfg {
             add(number, item.key, item.bytes, item.writable)?;
         }
         let listing = directory(&files, config.file_slots);
-        add(
-            KEY_FILE_DIRECTORY,
-            Key::Number(KEY_FILE_DIRECTORY),
-            listing,
-            false,
-        )?;
-        Ok(FwCfg {
-            state: State::default(),
-            dma: config.dma,
-            entries: Arc::new(entries),
-        })
+        add(KEY_FILE_DIRECTORY, Key::Number(KEY_FILE_DIRECTORY), listing, false)?;
+        Ok(FwCfg { state: State::default(), dma: config.dma, entries: Arc::new(entries) })
     }
 
     /// What is saved.
@@ -227,9 +194,7 @@ impl FwCfg {
     /// is left out.
     pub fn restore(&mut self, mut state: State) {
         state.written.retain(|key, bytes| {
-            self.entries
-                .get(key)
-                .is_some_and(|entry| entry.writable && entry.bytes.len() == bytes.len())
+            self.entries.get(key).is_some_and(|entry| entry.writable && entry.bytes.len() == bytes.len())
         });
         self.state = state;
     }
@@ -268,13 +233,7 @@ impl FwCfg {
     }
 
     /// Carries out one descriptor and returns its new control word.
-    fn transfer(
-        &mut self,
-        control: u32,
-        length: u32,
-        address: u64,
-        memory: &mut dyn GuestMemory,
-    ) -> u32 {
+    fn transfer(&mut self, control: u32, length: u32, address: u64, memory: &mut dyn GuestMemory) -> u32 {
         if control & CONTROL_SELECT != 0 {
             self.select((control >> 16) as u16);
         }
@@ -322,11 +281,7 @@ impl FwCfg {
         if from.saturating_add(count) > entry.bytes.len() {
             return false;
         }
-        let bytes = self
-            .state
-            .written
-            .entry(key)
-            .or_insert_with(|| entry.bytes.to_vec());
+        let bytes = self.state.written.entry(key).or_insert_with(|| entry.bytes.to_vec());
         let Some(target) = bytes.get_mut(from..from + count) else {
             return false;
         };
@@ -340,20 +295,12 @@ impl FwCfg {
 fn fixed(number: u16) -> Result<u16, ItemError> {
     let own = [KEY_SIGNATURE, KEY_ID, KEY_FILE_DIRECTORY].contains(&number);
     let within = number & !KEY_ARCHITECTURE < KEY_FILE_FIRST;
-    if own || !within {
-        Err(ItemError::Number(number))
-    } else {
-        Ok(number)
-    }
+    if own || !within { Err(ItemError::Number(number)) } else { Ok(number) }
 }
 
 fn file_name(name: &str) -> Result<(), ItemError> {
     let fits = (1..NAME_LENGTH).contains(&name.len()) && !name.bytes().any(|byte| byte == 0);
-    if fits {
-        Ok(())
-    } else {
-        Err(ItemError::Name(name.to_owned()))
-    }
+    if fits { Ok(()) } else { Err(ItemError::Name(name.to_owned())) }
 }
 
 /// The directory item: a count, then entries of size, key, two reserved bytes and a name, all
@@ -375,24 +322,10 @@ impl Chip for FwCfg {
     fn regions(&self) -> Vec<Region> {
         let space = Space::Io;
         let base = u64::from(SELECTOR);
-        let mut regions = vec![Region {
-            index: 0,
-            name: "fwcfg",
-            space,
-            base,
-            length: 2,
-            widest: 2,
-        }];
+        let mut regions = vec![Region { index: 0, name: "fwcfg", space, base, length: 2, widest: 2 }];
         if self.dma {
             let base = u64::from(DMA);
-            regions.push(Region {
-                index: 1,
-                name: "fwcfg.dma",
-                space,
-                base,
-                length: 8,
-                widest: 8,
-            });
+            regions.push(Region { index: 1, name: "fwcfg.dma", space, base, length: 8, widest: 8 });
         }
         regions
     }
@@ -405,13 +338,8 @@ impl Chip for FwCfg {
             fx.note("fw_cfg data read not as a byte", offset, 0);
             return 0;
         }
-        let bytes = DMA_SIGNATURE
-            .iter()
-            .skip(offset as usize)
-            .take(usize::from(size));
-        bytes
-            .rev()
-            .fold(0, |value, byte| value << 8 | u64::from(*byte))
+        let bytes = DMA_SIGNATURE.iter().skip(offset as usize).take(usize::from(size));
+        bytes.rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
     }
 
     fn write(&mut self, index: u8, offset: u64, size: u8, value: u64, fx: &mut Effects) {
@@ -437,10 +365,7 @@ impl Chip for FwCfg {
             ResetKind::PowerOn => BTreeMap::new(),
             ResetKind::System => std::mem::take(&mut self.state.written),
         };
-        self.state = State {
-            written,
-            ..State::default()
-        };
+        self.state = State { written, ..State::default() };
     }
 
     fn service(&mut self, memory: &mut dyn GuestMemory, _fx: &mut Effects) {
@@ -450,9 +375,7 @@ impl Chip for FwCfg {
         let descriptor = std::mem::take(&mut self.state.dma_address);
         let mut bytes = [0; 16];
         memory.read(descriptor, &mut bytes);
-        let word = |at: usize| {
-            u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-        };
+        let word = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let address = u64::from(word(8)) << 32 | u64::from(word(12));
         let control = self.transfer(word(0), word(4), address, memory);
         memory.write(descriptor, &control.to_be_bytes());
@@ -473,24 +396,14 @@ mod tests {
         let items = vec![
             Item::number(0x000f, 1u16.to_le_bytes()),
             Item::file("etc/e820", [1, 2, 3, 4]),
-            Item {
-                writable: true,
-                ..Item::file("etc/vmgenid_addr", [0; 8])
-            },
+            Item { writable: true, ..Item::file("etc/vmgenid_addr", [0; 8]) },
         ];
-        FwCfg::new(Config {
-            dma: true,
-            file_slots: 16,
-            items,
-        })
-        .expect("good items")
+        FwCfg::new(Config { dma: true, file_slots: 16, items }).expect("good items")
     }
 
     fn read(device: &mut FwCfg, key: u16, count: usize) -> Vec<u8> {
         device.write(0, 0, 2, u64::from(key), &mut effects());
-        (0..count)
-            .map(|_| device.read(0, 1, 1, &mut effects()) as u8)
-            .collect()
+        (0..count).map(|_| device.read(0, 1, 1, &mut effects()) as u8).collect()
     }
 
     #[rstest]
@@ -509,16 +422,8 @@ mod tests {
     #[case::old(16, 1028)]
     #[case::new(32, 2052)]
     fn directory_is_as_long_as_its_slots(#[case] file_slots: u16, #[case] expect: usize) {
-        let device = FwCfg::new(Config {
-            dma: false,
-            file_slots,
-            items: Vec::new(),
-        })
-        .expect("no items");
-        assert_eq!(
-            device.item(KEY_FILE_DIRECTORY).map(<[u8]>::len),
-            Some(expect)
-        );
+        let device = FwCfg::new(Config { dma: false, file_slots, items: Vec::new() }).expect("no items");
+        assert_eq!(device.item(KEY_FILE_DIRECTORY).map(<[u8]>::len), Some(expect));
     }
 
     #[rstest]
@@ -528,11 +433,7 @@ mod tests {
     #[case::no_name(vec![Item::file("", [])], ItemError::Name(String::new()))]
     #[case::full(vec![Item::file("a", []), Item::file("b", [])], ItemError::Files(2, 1))]
     fn refused(#[case] items: Vec<Item>, #[case] expect: ItemError) {
-        let result = FwCfg::new(Config {
-            dma: false,
-            file_slots: 1,
-            items,
-        });
+        let result = FwCfg::new(Config { dma: false, file_slots: 1, items });
         assert_eq!(result.err(), Some(expect));
     }
 
@@ -541,11 +442,7 @@ mod tests {
     impl GuestMemory for Ram {
         fn read(&mut self, address: u64, bytes: &mut [u8]) {
             for (index, byte) in bytes.iter_mut().enumerate() {
-                *byte = self
-                    .0
-                    .get(address as usize + index)
-                    .copied()
-                    .unwrap_or(0xff);
+                *byte = self.0.get(address as usize + index).copied().unwrap_or(0xff);
             }
         }
 
@@ -583,16 +480,8 @@ mod tests {
     #[case::write_past_end(0x0021_0018, 9, 1, &[0xcc; 8])]
     #[case::nothing(0x0000_0001, 4, 0, &[0xcc; 8])]
     #[case::far_too_long(0x0020_000a, u32::MAX, 1, &[1, 2, 3, 4, 0, 0, 0, 0])]
-    fn descriptors(
-        #[case] control: u32,
-        #[case] length: u32,
-        #[case] result: u32,
-        #[case] buffer: &[u8],
-    ) {
-        assert_eq!(
-            dma(&mut device(), control, length),
-            (result, buffer.to_vec())
-        );
+    fn descriptors(#[case] control: u32, #[case] length: u32, #[case] result: u32, #[case] buffer: &[u8]) {
+        assert_eq!(dma(&mut device(), control, length), (result, buffer.to_vec()));
     }
 
     #[test]

@@ -45,12 +45,7 @@ pub struct Segment {
 }
 
 const fn segment(register: u8, shift: u8, first: u32, length: u32) -> Segment {
-    Segment {
-        register,
-        shift,
-        first,
-        last: first + length - 1,
-    }
+    Segment { register, shift, first, last: first + length - 1 }
 }
 
 /// Which nibble rules which range (section 3.2.17, table 4), in the order of the registers.
@@ -166,13 +161,7 @@ impl HostBridge {
     #[must_use]
     pub fn new(wiring: Config) -> HostBridge {
         let config = power_on(&wiring);
-        HostBridge {
-            state: State {
-                config,
-                config_address: 0,
-            },
-            wiring,
-        }
+        HostBridge { state: State { config, config_address: 0 }, wiring }
     }
 
     /// What is saved.
@@ -327,9 +316,7 @@ mod tests {
             bridge.config_write(register, 1, u32::from(value), &mut effects());
         }
         let shadows = bridge.shadows();
-        let found = shadows
-            .iter()
-            .find(|(segment, _)| (segment.first..=segment.last).contains(&address));
+        let found = shadows.iter().find(|(segment, _)| (segment.first..=segment.last).contains(&address));
         assert_eq!(found.map(|(_, shadow)| *shadow), Some(expect));
     }
 
@@ -349,10 +336,7 @@ mod tests {
     #[case::largest_that_fits(2040 << 20, 255)]
     #[case::larger(8 << 30, 255)]
     fn memory_size(#[case] memory: u64, #[case] expect: u8) {
-        let bridge = HostBridge::new(Config {
-            memory,
-            ..Config::default()
-        });
+        let bridge = HostBridge::new(Config { memory, ..Config::default() });
         assert_eq!(bridge.state.config.get(RAM_SIZE), expect);
     }
 
@@ -360,30 +344,18 @@ mod tests {
     #[case::qemu_keeps(false, [0x33, 0x0a])]
     #[case::hardware_clears(true, [0x00, 0x02])]
     fn system_reset(#[case] reset_clears_shadows: bool, #[case] expect: [u8; 2]) {
-        let mut bridge = HostBridge::new(Config {
-            reset_clears_shadows,
-            ..Config::default()
-        });
+        let mut bridge = HostBridge::new(Config { reset_clears_shadows, ..Config::default() });
         bridge.config_write(PAM0, 1, 0x33, &mut effects());
         bridge.config_write(SMRAM, 1, 0x0a, &mut effects());
         bridge.reset(ResetKind::System, &mut effects());
-        assert_eq!(
-            [
-                bridge.state.config.get(PAM0),
-                bridge.state.config.get(SMRAM)
-            ],
-            expect
-        );
+        assert_eq!([bridge.state.config.get(PAM0), bridge.state.config.get(SMRAM)], expect);
     }
 
     #[rstest]
     #[case::qemu_ignores(false, 0x4a)]
     #[case::hardware_locks(true, 0x1a)]
     fn smram_lock(#[case] honours_lock: bool, #[case] expect: u8) {
-        let mut bridge = HostBridge::new(Config {
-            honours_lock,
-            ..Config::default()
-        });
+        let mut bridge = HostBridge::new(Config { honours_lock, ..Config::default() });
         bridge.config_write(SMRAM, 1, 0x5a, &mut effects());
         bridge.config_write(SMRAM, 1, 0x4a, &mut effects());
         assert_eq!(bridge.state.config.get(SMRAM), expect);
@@ -395,12 +367,7 @@ mod tests {
         bridge.write(0, 0, 4, 0x8000_0b62, &mut effects());
         bridge.write(0, 0, 1, 0, &mut effects());
         bridge.write(0, 2, 2, 0, &mut effects());
-        let expect = Selected {
-            bus: 0,
-            device: 1,
-            function: 3,
-            register: 0x63,
-        };
+        let expect = Selected { bus: 0, device: 1, function: 3, register: 0x63 };
         assert_eq!(bridge.selected(1), Some(expect));
         bridge.write(0, 0, 4, 0x0000_0b62, &mut effects());
         assert_eq!(bridge.selected(1), None);

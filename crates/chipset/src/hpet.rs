@@ -67,11 +67,7 @@ impl Timer {
     }
 
     fn mask(&self) -> u64 {
-        if self.has(TN_32MODE) {
-            u64::from(u32::MAX)
-        } else {
-            u64::MAX
-        }
+        if self.has(TN_32MODE) { u64::from(u32::MAX) } else { u64::MAX }
     }
 
     fn is_periodic(&self) -> bool {
@@ -91,9 +87,7 @@ impl Timer {
         }
         let behind = counter.wrapping_sub(self.comparator) & self.mask();
         let steps = (behind / self.period).wrapping_add(1);
-        let moved = self
-            .comparator
-            .wrapping_add(steps.wrapping_mul(self.period));
+        let moved = self.comparator.wrapping_add(steps.wrapping_mul(self.period));
         self.comparator = moved & self.mask();
     }
 }
@@ -127,10 +121,7 @@ impl Hpet {
     /// `pc-i440fx` machines give 4, GSI 2 alone).
     #[must_use]
     pub fn new(route_capabilities: u32) -> Hpet {
-        Hpet {
-            state: Hpet::fresh(route_capabilities),
-            route_capabilities,
-        }
+        Hpet { state: Hpet::fresh(route_capabilities), route_capabilities }
     }
 
     fn fresh(route_capabilities: u32) -> State {
@@ -173,10 +164,7 @@ impl Hpet {
 
     /// The main counter.
     fn counter(&self, now: Moment) -> u64 {
-        let ticks = self
-            .state
-            .running
-            .map_or(0, |since| now.since(since) / NANOSECONDS_PER_TICK);
+        let ticks = self.state.running.map_or(0, |since| now.since(since) / NANOSECONDS_PER_TICK);
         self.state.counter.wrapping_add(ticks)
     }
 
@@ -222,9 +210,7 @@ impl Hpet {
         };
         let ticks = timer.ticks_ahead(counter).unwrap_or(1);
         let phase = now.since(since) % NANOSECONDS_PER_TICK;
-        let wait = ticks
-            .saturating_mul(NANOSECONDS_PER_TICK)
-            .saturating_sub(phase);
+        let wait = ticks.saturating_mul(NANOSECONDS_PER_TICK).saturating_sub(phase);
         timer.due = Some(now.after(wait.max(spacing)));
     }
 
@@ -266,10 +252,7 @@ impl Hpet {
             self.state.counter = self.counter(now);
             self.state.running = None;
             self.state.status = 0;
-            self.state
-                .timers
-                .iter_mut()
-                .for_each(|timer| timer.due = None);
+            self.state.timers.iter_mut().for_each(|timer| timer.due = None);
         }
     }
 
@@ -346,14 +329,7 @@ fn timer_register(offset: u64) -> Option<(usize, u64)> {
 
 impl Chip for Hpet {
     fn regions(&self) -> Vec<Region> {
-        vec![Region {
-            index: 0,
-            name: "hpet",
-            space: Space::Memory,
-            base: BASE,
-            length: 0x400,
-            widest: 8,
-        }]
+        vec![Region { index: 0, name: "hpet", space: Space::Memory, base: BASE, length: 0x400, widest: 8 }]
     }
 
     fn read(&mut self, _index: u8, offset: u64, size: u8, fx: &mut Effects) -> u64 {
@@ -371,11 +347,7 @@ impl Chip for Hpet {
         }
         let (before, now) = (self.lines(), fx.now());
         let shift = 8 * (offset & 4);
-        let parts = if size == 8 {
-            u64::MAX
-        } else {
-            u64::from(u32::MAX)
-        } << shift;
+        let parts = if size == 8 { u64::MAX } else { u64::from(u32::MAX) } << shift;
         let value = value << shift;
         match offset & !7 {
             GENERAL_CONFIGURATION if parts & 1 != 0 => self.write_configuration(value, now),
@@ -393,15 +365,8 @@ impl Chip for Hpet {
 
     fn reset(&mut self, kind: ResetKind, fx: &mut Effects) {
         let before = self.lines();
-        let inputs = if kind == ResetKind::PowerOn {
-            [false; 2]
-        } else {
-            self.state.inputs
-        };
-        self.state = State {
-            inputs,
-            ..Hpet::fresh(self.route_capabilities)
-        };
+        let inputs = if kind == ResetKind::PowerOn { [false; 2] } else { self.state.inputs };
+        self.state = State { inputs, ..Hpet::fresh(self.route_capabilities) };
         self.update(before, fx);
     }
 
@@ -420,10 +385,7 @@ impl Chip for Hpet {
     fn on_deadline(&mut self, fx: &mut Effects) {
         let before = self.lines();
         for index in 0..TIMERS {
-            if self.state.timers[index]
-                .due
-                .is_some_and(|due| due <= fx.now())
-            {
+            if self.state.timers[index].due.is_some_and(|due| due <= fx.now()) {
                 self.match_timer(index, fx);
             }
         }
@@ -431,10 +393,7 @@ impl Chip for Hpet {
     }
 
     fn shift_time(&mut self, delta: i64) {
-        self.state
-            .running
-            .iter_mut()
-            .for_each(|moment| moment.shift(delta));
+        self.state.running.iter_mut().for_each(|moment| moment.shift(delta));
         for timer in &mut self.state.timers {
             timer.due.iter_mut().for_each(|moment| moment.shift(delta));
         }
@@ -468,12 +427,7 @@ mod tests {
         while let Some(due) = hpet.deadline().filter(|_| seen.len() < 3) {
             let mut fx = Effects::at(due);
             hpet.on_deadline(&mut fx);
-            seen.extend(
-                fx.lines
-                    .iter()
-                    .filter(|line| line.1)
-                    .map(|line| (due.0, line.0)),
-            );
+            seen.extend(fx.lines.iter().filter(|line| line.1).map(|line| (due.0, line.0)));
             write(&mut hpet, due.0, 0x20, 1);
         }
         assert_eq!(seen, expect);

@@ -6,9 +6,7 @@
 //! once; a device's byte after [`Config::byte_delay`], zero on emulators.
 
 use crate::keys::{self, Key};
-use crate::{
-    Chip, Effects, Moment, Region, ResetKind, ResetRequest, Space, ps2_keyboard, ps2_mouse,
-};
+use crate::{Chip, Effects, Moment, Region, ResetKind, ResetRequest, Space, ps2_keyboard, ps2_mouse};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
@@ -137,10 +135,7 @@ impl I8042 {
     /// A controller with power just applied.
     #[must_use]
     pub fn new(wiring: Config) -> I8042 {
-        I8042 {
-            state: State::default(),
-            wiring,
-        }
+        I8042 { state: State::default(), wiring }
     }
 
     /// What is saved.
@@ -162,20 +157,17 @@ impl I8042 {
         taken
     }
 
-    /// Presses `keys` in their order and lets go of them in the opposite one `hold_ns` later
+    /// Presses `keys` in their order and lets go of them in the opposite one, `hold_ns` after one another
     /// ([`HOLD_NS`] is a good time). False when the keyboard lost one of them.
     pub fn press(&mut self, keys: &[Key], hold_ns: u64, fx: &mut Effects) -> bool {
-        let up = fx.now().after(hold_ns);
         let mut taken = true;
         for key in keys {
             taken &= self.state.keyboard.key_event(*key, true);
         }
-        for key in keys.iter().rev() {
+        for (key, order) in keys.iter().rev().zip(1..) {
+            let up = fx.now().after(hold_ns.saturating_mul(order));
             // Kept in the order of time: a later press may be held shorter.
-            let at = self
-                .state
-                .releases
-                .partition_point(|(moment, _)| *moment <= up);
+            let at = self.state.releases.partition_point(|(moment, _)| *moment <= up);
             if self.state.releases.len() < MOST_RELEASES {
                 self.state.releases.insert(at, (up, *key));
             } else {
@@ -279,11 +271,7 @@ impl I8042 {
             self.state.releasing = true;
             byte = self.state.keyboard.take()?;
         }
-        let release = if std::mem::take(&mut self.state.releasing) {
-            0x80
-        } else {
-            0
-        };
+        let release = if std::mem::take(&mut self.state.releasing) { 0x80 } else { 0 };
         Some(keys::translate(byte) | release)
     }
 
@@ -301,6 +289,11 @@ impl I8042 {
             self.state.output_port &= !(PORT_OUTPUT_FULL | PORT_MOUSE_OUTPUT_FULL);
             // The line falls before a next byte raises it: the interrupt controller needs an edge.
             self.drive(fx);
+            // With both devices waiting they take turns.
+            let turn = self.state.source == Source::Keyboard && self.mouse_waits();
+            if turn && self.state.reply.is_none() && self.wiring.byte_delay == 0 {
+                self.put(Source::Mouse, true);
+            }
             self.fill(fx);
         }
         self.state.output
@@ -342,11 +335,7 @@ impl I8042 {
     fn write_command(&mut self, value: u8, fx: &mut Effects) {
         match value {
             READ_MODE => self.reply(self.state.mode, fx),
-            WRITE_MODE
-            | WRITE_OUTPUT_PORT
-            | WRITE_KEYBOARD_OUTPUT
-            | WRITE_MOUSE_OUTPUT
-            | WRITE_MOUSE => {
+            WRITE_MODE | WRITE_OUTPUT_PORT | WRITE_KEYBOARD_OUTPUT | WRITE_MOUSE_OUTPUT | WRITE_MOUSE => {
                 self.state.command = Some(value);
             }
             MOUSE_DISABLE => self.state.mode |= MODE_MOUSE_DISABLED,
@@ -379,8 +368,7 @@ impl I8042 {
     }
 
     fn gate_a20(&mut self, open: bool, fx: &mut Effects) {
-        self.state.output_port =
-            self.state.output_port & !PORT_A20 | if open { PORT_A20 } else { 0 };
+        self.state.output_port = self.state.output_port & !PORT_A20 | if open { PORT_A20 } else { 0 };
         fx.a20 = Some(open);
     }
 }
@@ -399,11 +387,7 @@ impl Chip for I8042 {
     }
 
     fn read(&mut self, index: u8, _offset: u64, _size: u8, fx: &mut Effects) -> u64 {
-        u64::from(if index == 0 {
-            self.read_data(fx)
-        } else {
-            self.state.status
-        })
+        u64::from(if index == 0 { self.read_data(fx) } else { self.state.status })
     }
 
     fn write(&mut self, index: u8, _offset: u64, _size: u8, value: u64, fx: &mut Effects) {
@@ -421,10 +405,7 @@ impl Chip for I8042 {
             ResetKind::PowerOn => VecDeque::new(),
             ResetKind::System => std::mem::take(&mut self.state.releases),
         };
-        self.state = State {
-            releases,
-            ..State::default()
-        };
+        self.state = State { releases, ..State::default() };
         fx.a20 = Some(true);
         self.drive(fx);
     }
@@ -442,11 +423,7 @@ impl Chip for I8042 {
             self.state.releases.pop_front();
             self.state.keyboard.key_event(key, false);
         }
-        if self
-            .state
-            .arrival
-            .is_some_and(|arrival| arrival <= fx.now())
-        {
+        if self.state.arrival.is_some_and(|arrival| arrival <= fx.now()) {
             self.state.arrival = None;
             self.accept();
         }
@@ -455,11 +432,7 @@ impl Chip for I8042 {
 
     fn shift_time(&mut self, delta: i64) {
         let releases = self.state.releases.iter_mut().map(|(moment, _)| moment);
-        self.state
-            .arrival
-            .iter_mut()
-            .chain(releases)
-            .for_each(|moment| moment.shift(delta));
+        self.state.arrival.iter_mut().chain(releases).for_each(|moment| moment.shift(delta));
     }
 }
 
@@ -488,18 +461,10 @@ mod tests {
                 Command(value) => controller.write(1, 0, 1, u64::from(*value), &mut fx),
                 Data(value) => controller.write(0, 0, 1, u64::from(*value), &mut fx),
                 Status(expect) => {
-                    assert_eq!(
-                        controller.read(1, 0, 1, &mut fx),
-                        u64::from(*expect),
-                        "step {number}"
-                    );
+                    assert_eq!(controller.read(1, 0, 1, &mut fx), u64::from(*expect), "step {number}");
                 }
                 Read(expect) => {
-                    assert_eq!(
-                        controller.read(0, 0, 1, &mut fx),
-                        u64::from(*expect),
-                        "step {number}"
-                    );
+                    assert_eq!(controller.read(0, 0, 1, &mut fx), u64::from(*expect), "step {number}");
                 }
                 Press(names) => {
                     let keys = keys::parse(names).expect("keys");
@@ -544,16 +509,10 @@ mod tests {
     #[case::output_port_a20_off(&[(1, 0xd1), (0, 0xdd)], None, Some(false))]
     #[case::a20_off(&[(1, 0xdd)], None, Some(false))]
     #[case::a20_on(&[(1, 0xdf)], None, Some(true))]
-    fn outputs(
-        #[case] writes: &[(u8, u64)],
-        #[case] reset: Option<ResetRequest>,
-        #[case] a20: Option<bool>,
-    ) {
+    fn outputs(#[case] writes: &[(u8, u64)], #[case] reset: Option<ResetRequest>, #[case] a20: Option<bool>) {
         let mut controller = I8042::new(Config::default());
         let mut fx = Effects::at(Moment(0));
-        writes
-            .iter()
-            .for_each(|(index, value)| controller.write(*index, 0, 1, *value, &mut fx));
+        writes.iter().for_each(|(index, value)| controller.write(*index, 0, 1, *value, &mut fx));
         assert_eq!((fx.reset, fx.a20), (reset, a20));
     }
 
@@ -577,22 +536,13 @@ mod tests {
         let mut controller = I8042::new(Config { byte_delay: 700 });
         let mut fx = Effects::at(Moment(0));
         controller.write(0, 0, 1, 0xff, &mut fx);
-        assert_eq!(
-            (controller.read(1, 0, 1, &mut fx), controller.deadline()),
-            (0x18, Some(Moment(700)))
-        );
+        assert_eq!((controller.read(1, 0, 1, &mut fx), controller.deadline()), (0x18, Some(Moment(700))));
         let mut fx = Effects::at(Moment(700));
         controller.on_deadline(&mut fx);
         assert_eq!(controller.read(0, 0, 1, &mut fx), 0xfa);
-        assert_eq!(
-            (controller.read(1, 0, 1, &mut fx), controller.deadline()),
-            (0x18, Some(Moment(1400)))
-        );
+        assert_eq!((controller.read(1, 0, 1, &mut fx), controller.deadline()), (0x18, Some(Moment(1400))));
         let mut fx = Effects::at(Moment(1400));
         controller.on_deadline(&mut fx);
-        assert_eq!(
-            (controller.read(0, 0, 1, &mut fx), controller.deadline()),
-            (0xaa, None)
-        );
+        assert_eq!((controller.read(0, 0, 1, &mut fx), controller.deadline()), (0xaa, None));
     }
 }

@@ -215,7 +215,7 @@ pub struct Drive {
     pub block: u8,
     /// A software reset restores the translation (SET FEATURES CCh).
     pub revert: bool,
-    /// IDENTIFY DEVICE data as first asked for and changed by SET FEATURES.
+    /// IDENTIFY (PACKET) DEVICE data as first asked for and changed by SET FEATURES.
     pub identify: Vec<u8>,
     /// SMART.
     pub smart: Smart,
@@ -263,8 +263,10 @@ impl IdeController {
         config.writable(BMIBA, &[0xf0, 0xff, 0xff, 0xff]);
         // IDETIM and the rest: kept for the guest, without effect.
         config.writable(0x40, &[0xff; 0xc0]);
-        let mut chip =
-            IdeController { state: State { config, channels: Default::default() }, attached: Default::default() };
+        let mut chip = IdeController {
+            state: State { config, channels: Default::default() },
+            attached: Default::default(),
+        };
         chip.reset(ResetKind::PowerOn, &mut Effects::default());
         chip
     }
@@ -429,7 +431,8 @@ impl<'a> Bus<'a> {
     fn diagnose(&mut self, unit: usize) {
         self.channel.drives[unit & 1].device = OBSOLETE;
         self.set_signature(unit);
-        let packet = matches!(&self.attached[unit & 1], Some(attachment) if attachment.kind == DriveKind::Cdrom);
+        let packet =
+            matches!(&self.attached[unit & 1], Some(attachment) if attachment.kind == DriveKind::Cdrom);
         let drive = &mut self.channel.drives[unit & 1];
         drive.error = 1;
         drive.status = if packet { 0 } else { DRDY | DSC };
@@ -527,7 +530,7 @@ impl<'a> Bus<'a> {
     fn read_data(&mut self, size: u8) -> u64 {
         let drive = self.drive();
         let out = matches!(drive.phase, Phase::Reply | Phase::ReadSectors | Phase::PacketReply);
-        let end = drive.position + usize::from(size);
+        let end = drive.position.saturating_add(size.into());
         if drive.status & DRQ == 0 || !out || end > drive.end {
             return 0;
         }
@@ -541,7 +544,7 @@ impl<'a> Bus<'a> {
     fn write_data(&mut self, size: u8, value: u64) {
         let drive = self.drive();
         let into = matches!(drive.phase, Phase::WriteSectors | Phase::Packet);
-        let end = drive.position + usize::from(size);
+        let end = drive.position.saturating_add(size.into());
         if drive.status & DRQ == 0 || !into || end > drive.end {
             return;
         }
@@ -626,7 +629,8 @@ impl<'a> Bus<'a> {
 
 impl Chip for IdeController {
     fn regions(&self) -> Vec<Region> {
-        let region = |index, name, base, length| Region { index, name, space: Space::Io, base, length, widest: 4 };
+        let region =
+            |index, name, base, length| Region { index, name, space: Space::Io, base, length, widest: 4 };
         let mut regions = vec![
             region(0, "ide", COMMAND_BLOCK[0], 8),
             region(1, "ide", COMMAND_BLOCK[1], 8),
@@ -692,9 +696,9 @@ impl Chip for IdeController {
             if kind == ResetKind::PowerOn {
                 // The medium keeps what was written; all else a drive knows goes with the power.
                 for unit in 0..2 {
-                    let (heads, sectors) = bus.attached[unit]
-                        .as_ref()
-                        .map_or((0, 0), |attachment| (attachment.geometry.heads, attachment.geometry.sectors));
+                    let (heads, sectors) = bus.attached[unit].as_ref().map_or((0, 0), |attachment| {
+                        (attachment.geometry.heads, attachment.geometry.sectors)
+                    });
                     let overlay = std::mem::take(&mut bus.channel.drives[unit].overlay);
                     bus.channel.drives[unit] = Drive { heads, sectors, overlay, ..Drive::default() };
                     bus.reset_drive(unit);

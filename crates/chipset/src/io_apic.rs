@@ -61,19 +61,11 @@ impl IoApic {
     /// An I/O APIC of `version` 11h, or 20h with an EOI register.
     #[must_use]
     pub fn new(version: u8) -> IoApic {
-        IoApic {
-            state: IoApic::fresh(0),
-            version,
-        }
+        IoApic { state: IoApic::fresh(0), version }
     }
 
     fn fresh(lines: u32) -> State {
-        State {
-            select: 0,
-            id: 0,
-            redirection: [MASKED; 24],
-            lines,
-        }
+        State { select: 0, id: 0, redirection: [MASKED; 24], lines }
     }
 
     /// What a snapshot carries.
@@ -179,14 +171,7 @@ fn send(entry: u64, fx: &mut Effects) {
 
 impl Chip for IoApic {
     fn regions(&self) -> Vec<Region> {
-        vec![Region {
-            index: 0,
-            name: "ioapic",
-            space: Space::Memory,
-            base: BASE,
-            length: 0x1000,
-            widest: 4,
-        }]
+        vec![Region { index: 0, name: "ioapic", space: Space::Memory, base: BASE, length: 0x1000, widest: 4 }]
     }
 
     fn read(&mut self, _index: u8, offset: u64, size: u8, fx: &mut Effects) -> u64 {
@@ -210,11 +195,7 @@ impl Chip for IoApic {
     }
 
     fn reset(&mut self, kind: ResetKind, _fx: &mut Effects) {
-        let lines = if kind == ResetKind::PowerOn {
-            0
-        } else {
-            self.state.lines
-        };
+        let lines = if kind == ResetKind::PowerOn { 0 } else { self.state.lines };
         self.state = IoApic::fresh(lines);
     }
 
@@ -294,11 +275,7 @@ mod tests {
         assert_eq!(fx.messages.len(), 0);
         chip.end_of_interrupt(0x41, &mut fx);
         assert_eq!(fx.messages.len(), 1);
-        assert_eq!(
-            write(&mut chip, 0x22, 0x1_0041),
-            0,
-            "edge and masked: remote IRR is cleared"
-        );
+        assert_eq!(write(&mut chip, 0x22, 0x1_0041), 0, "edge and masked: remote IRR is cleared");
         assert_eq!(read(&mut chip, 0x22), 0x1_0041);
     }
 

@@ -29,14 +29,10 @@ pub struct Key(u8);
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum KeyError {
     /// There is no such key.
-    #[error(
-        "unknown key `{0}` (keys are a-z, 0-9, f1-f12, and names such as ctrl, alt, delete, enter, esc)"
-    )]
+    #[error("unknown key `{0}` (keys are a-z, 0-9, f1-f12, and names such as ctrl, alt, delete, enter, esc)")]
     Unknown(String),
     /// Nothing between two dashes, or nothing at all.
-    #[error(
-        "`{0}` lacks a key name; keys held together are joined by a dash, as in ctrl-alt-delete"
-    )]
+    #[error("`{0}` lacks a key name; keys held together are joined by a dash, as in ctrl-alt-delete")]
     Empty(String),
     /// More keys than anybody holds.
     #[error("`{0}` holds more than {MOST_KEYS} keys together")]
@@ -198,10 +194,7 @@ impl Key {
     /// What this key is called; a saved key that does not exist has no name.
     #[must_use]
     pub fn name(self) -> &'static str {
-        KEYS.get(usize::from(self.0))
-            .and_then(|(names, ..)| names.first())
-            .copied()
-            .unwrap_or("")
+        KEYS.get(usize::from(self.0)).and_then(|(names, ..)| names.first()).copied().unwrap_or("")
     }
 
     /// The names of all keys.
@@ -289,10 +282,7 @@ mod tests {
     #[case::less("less", 1, &[0x56], &[0xd6])]
     fn codes(#[case] name: &str, #[case] set: u8, #[case] down: &[u8], #[case] up: &[u8]) {
         let key = Key::named(name).expect("a key of the table");
-        assert_eq!(
-            (key.scan_codes(set, true), key.scan_codes(set, false)),
-            (down.to_vec(), up.to_vec())
-        );
+        assert_eq!((key.scan_codes(set, true), key.scan_codes(set, false)), (down.to_vec(), up.to_vec()));
     }
 
     #[rstest]
@@ -313,18 +303,14 @@ mod tests {
         let names: Vec<_> = Key::names().collect();
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
         for set in 1..=3 {
-            let codes: BTreeSet<_> = (0..KEYS.len())
-                .map(|key| Key(key as u8).scan_codes(set, true))
-                .collect();
+            let codes: BTreeSet<_> =
+                (0..KEYS.len()).map(|key| Key(key as u8).scan_codes(set, true)).collect();
             assert_eq!(codes.len(), KEYS.len(), "set {set}");
         }
     }
 
     #[test]
     fn a_saved_key_that_does_not_exist_sends_nothing() {
-        assert_eq!(
-            (Key(255).scan_codes(2, true), Key(255).name()),
-            (Vec::new(), "")
-        );
+        assert_eq!((Key(255).scan_codes(2, true), Key(255).name()), (Vec::new(), ""));
     }
 }

@@ -20,8 +20,6 @@ pub mod host_bridge;
 pub mod hpet;
 pub mod i8042;
 pub mod ide;
-#[cfg(test)]
-mod replay;
 pub mod io_apic;
 pub mod keys;
 pub mod local_apic;
@@ -33,6 +31,8 @@ pub mod port92;
 pub mod post_code;
 pub mod ps2_keyboard;
 pub mod ps2_mouse;
+#[cfg(test)]
+mod replay;
 pub mod rtc;
 pub mod smbus;
 pub mod uart16550;

@@ -59,8 +59,7 @@ const LVT_LINT1: usize = 4;
 const LVT_ERROR: usize = 5;
 const LVT_ENTRIES: usize = 6;
 /// Bits of each entry that exist: timer, thermal, performance, LINT0, LINT1, error (figure 10-8).
-const LVT_WRITABLE: [u32; LVT_ENTRIES] =
-    [0x3_00ff, 0x1_07ff, 0x1_07ff, 0x1_a7ff, 0x1_a7ff, 0x1_00ff];
+const LVT_WRITABLE: [u32; LVT_ENTRIES] = [0x3_00ff, 0x1_07ff, 0x1_07ff, 0x1_a7ff, 0x1_a7ff, 0x1_00ff];
 const LVT_LEVEL: u32 = 1 << 15;
 const LVT_MASKED: u32 = 1 << 16;
 const LVT_PERIODIC: u32 = 1 << 17;
@@ -195,11 +194,7 @@ impl LocalApic {
     /// processor. `version` is 11h or 14h.
     #[must_use]
     pub fn new(cpu: u8, version: u8) -> LocalApic {
-        LocalApic {
-            state: LocalApic::fresh(cpu),
-            cpu,
-            version,
-        }
+        LocalApic { state: LocalApic::fresh(cpu), cpu, version }
     }
 
     fn fresh(cpu: u8) -> State {
@@ -264,10 +259,7 @@ impl LocalApic {
     /// Software disable masks the whole local vector table (section 10.4.7.2).
     fn disable(&mut self) {
         self.state.svr &= !SVR_ENABLED;
-        self.state
-            .lvt
-            .iter_mut()
-            .for_each(|entry| *entry |= LVT_MASKED);
+        self.state.lvt.iter_mut().for_each(|entry| *entry |= LVT_MASKED);
         self.state.due = None;
     }
 
@@ -275,12 +267,7 @@ impl LocalApic {
     /// (section 10.4.7.3).
     pub fn init(&mut self) {
         let State { base, id, lint, .. } = self.state;
-        self.state = State {
-            base,
-            id,
-            lint,
-            ..LocalApic::fresh(self.cpu)
-        };
+        self.state = State { base, id, lint, ..LocalApic::fresh(self.cpu) };
     }
 
     /// Whether `message` is for this chip. Of several that match a lowest-priority message, the one
@@ -356,11 +343,7 @@ impl LocalApic {
         if level_triggered && !level {
             self.state.irr.put(entry as u8, false);
         }
-        if rising {
-            self.local(index, level_triggered)
-        } else {
-            Delivery::None
-        }
+        if rising { self.local(index, level_triggered) } else { Delivery::None }
     }
 
     /// The vector to deliver, if one outranks the processor's priority.
@@ -396,11 +379,7 @@ impl LocalApic {
     /// Processor priority (section 10.8.3.1).
     fn ppr(&self) -> u8 {
         let in_service = self.state.isr.highest().unwrap_or(0) & 0xf0;
-        if self.state.tpr & 0xf0 >= in_service {
-            self.state.tpr
-        } else {
-            in_service
-        }
+        if self.state.tpr & 0xf0 >= in_service { self.state.tpr } else { in_service }
     }
 
     fn request(&mut self, vector: u8, level_triggered: bool) {
@@ -553,11 +532,7 @@ impl LocalApic {
             }
             register::LVT..=register::LVT_LAST => {
                 let index = (register - register::LVT) as usize;
-                let forced = if self.state.svr & SVR_ENABLED == 0 {
-                    LVT_MASKED
-                } else {
-                    0
-                };
+                let forced = if self.state.svr & SVR_ENABLED == 0 { LVT_MASKED } else { 0 };
                 self.state.lvt[index] = (value & LVT_WRITABLE[index]) | forced;
                 match index {
                     LVT_TIMER => self.arm(now, 0),
@@ -601,10 +576,7 @@ impl LocalApic {
         }
         // Fixed interrupts between processors are edges whatever bit 15 says (table 10-3).
         let level_triggered = message.level_triggered && message.mode == INIT;
-        fx.messages.push(ApicMessage {
-            level_triggered,
-            ..message
-        });
+        fx.messages.push(ApicMessage { level_triggered, ..message });
     }
 }
 
@@ -639,23 +611,15 @@ impl Chip for LocalApic {
         if size < 4 {
             fx.note("local APIC registers take 4 bytes", offset, value);
         } else if offset >= PAGE || offset >> 4 == 0 {
-            fx.messages
-                .extend(message_of_msi(BASE + (offset & (WINDOW - 1)), value as u32));
+            fx.messages.extend(message_of_msi(BASE + (offset & (WINDOW - 1)), value as u32));
         } else {
             self.write_register(offset >> 4, value as u32, fx);
         }
     }
 
     fn reset(&mut self, kind: ResetKind, fx: &mut Effects) {
-        let lint = if kind == ResetKind::PowerOn {
-            [false; 2]
-        } else {
-            self.state.lint
-        };
-        self.state = State {
-            lint,
-            ..LocalApic::fresh(self.cpu)
-        };
+        let lint = if kind == ResetKind::PowerOn { [false; 2] } else { self.state.lint };
+        self.state = State { lint, ..LocalApic::fresh(self.cpu) };
         fx.remap();
     }
 
@@ -687,14 +651,8 @@ impl Chip for LocalApic {
     }
 
     fn shift_time(&mut self, delta: i64) {
-        self.state
-            .loaded
-            .iter_mut()
-            .for_each(|moment| moment.shift(delta));
-        self.state
-            .due
-            .iter_mut()
-            .for_each(|moment| moment.shift(delta));
+        self.state.loaded.iter_mut().for_each(|moment| moment.shift(delta));
+        self.state.due.iter_mut().for_each(|moment| moment.shift(delta));
     }
 }
 

@@ -59,11 +59,7 @@ impl ConfigSpace {
     /// `command_mask`, the cache line size and the interrupt line.
     #[must_use]
     pub fn new(identity: &Identity, command_mask: u16) -> ConfigSpace {
-        let mut config = ConfigSpace {
-            bytes: no_bits(),
-            writable: no_bits(),
-            clear_by_one: no_bits(),
-        };
+        let mut config = ConfigSpace { bytes: no_bits(), writable: no_bits(), clear_by_one: no_bits() };
         config.set_u16(VENDOR_ID, identity.id.0);
         config.set_u16(VENDOR_ID + 2, identity.id.1);
         config.set(REVISION, identity.revision);
@@ -140,11 +136,7 @@ impl ConfigSpace {
     #[must_use]
     pub fn read(&self, offset: u8, size: u8) -> u32 {
         (0..size).rev().fold(0, |value, index| {
-            let byte = self
-                .bytes
-                .get(usize::from(offset) + usize::from(index))
-                .copied()
-                .unwrap_or(0xff);
+            let byte = self.bytes.get(usize::from(offset) + usize::from(index)).copied().unwrap_or(0xff);
             (value << 8) | u32::from(byte)
         })
     }
@@ -164,10 +156,7 @@ impl ConfigSpace {
 
     /// What every PCI function does at reset: command, cache line, interrupt line and BARs clear.
     pub fn reset(&mut self) {
-        for offset in (COMMAND..COMMAND + 2)
-            .chain([0x0c, INTERRUPT_LINE])
-            .chain(BAR0..0x28)
-        {
+        for offset in (COMMAND..COMMAND + 2).chain([0x0c, INTERRUPT_LINE]).chain(BAR0..0x28) {
             let at = usize::from(offset);
             self.bytes[at] &= !self.writable[at];
         }

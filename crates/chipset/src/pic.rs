@@ -83,9 +83,7 @@ impl Controller {
 
     /// Priority of a set of levels: 0 is the highest, 8 when the set is empty.
     fn rank(&self, levels: u8) -> u32 {
-        levels
-            .rotate_right(u32::from(self.first & 7))
-            .trailing_zeros()
+        levels.rotate_right(u32::from(self.first & 7)).trailing_zeros()
     }
 
     fn level_of_rank(&self, rank: u32) -> u8 {
@@ -185,20 +183,12 @@ impl Controller {
             }
             return;
         }
-        let icw4_or_mask = if self.needs_icw4 {
-            Expect::Icw4
-        } else {
-            Expect::Mask
-        };
+        let icw4_or_mask = if self.needs_icw4 { Expect::Icw4 } else { Expect::Mask };
         match self.expect {
             Expect::Mask => self.imr = value,
             Expect::Icw2 => {
                 self.vector_base = value & 0xf8;
-                self.expect = if self.single {
-                    icw4_or_mask
-                } else {
-                    Expect::Icw3
-                };
+                self.expect = if self.single { icw4_or_mask } else { Expect::Icw3 };
             }
             Expect::Icw3 => self.expect = icw4_or_mask,
             Expect::Icw4 => {
@@ -317,14 +307,8 @@ impl Pic {
 
 impl Chip for Pic {
     fn regions(&self) -> Vec<Region> {
-        let region = |index, name, base, length| Region {
-            index,
-            name,
-            space: Space::Io,
-            base,
-            length,
-            widest: 1,
-        };
+        let region =
+            |index, name, base, length| Region { index, name, space: Space::Io, base, length, widest: 1 };
         vec![
             region(0, "pic", 0x20, 2),
             region(1, "pic", 0xa0, 2),
@@ -361,14 +345,8 @@ impl Chip for Pic {
         let before = self.intr();
         let kept = |lines| if kind == ResetKind::PowerOn { 0 } else { lines };
         let State { master, slave } = &mut self.state;
-        *master = Controller {
-            lines: kept(master.lines),
-            ..Controller::default()
-        };
-        *slave = Controller {
-            lines: kept(slave.lines),
-            ..Controller::default()
-        };
+        *master = Controller { lines: kept(master.lines), ..Controller::default() };
+        *slave = Controller { lines: kept(slave.lines), ..Controller::default() };
         self.update(before, fx);
     }
 
@@ -429,11 +407,7 @@ mod tests {
                 }
                 Intr(level) => assert_eq!(pic.intr(), level, "step {number}: INTR"),
             }
-            let wire = fx
-                .lines
-                .iter()
-                .rfind(|line| line.0 == INTR)
-                .is_some_and(|line| line.1);
+            let wire = fx.lines.iter().rfind(|line| line.0 == INTR).is_some_and(|line| line.1);
             assert_eq!(wire, pic.intr(), "step {number}: the wire shows INTR");
         }
     }

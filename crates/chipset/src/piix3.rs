@@ -69,10 +69,7 @@ pub struct Config {
 impl Default for Config {
     /// QEMU's: every write of one to RCR bit 2 resets.
     fn default() -> Config {
-        Config {
-            subsystem: (0x1af4, 0x1100),
-            reset_control: Some(ResetBit::Level),
-        }
+        Config { subsystem: (0x1af4, 0x1100), reset_control: Some(ResetBit::Level) }
     }
 }
 
@@ -102,14 +99,7 @@ impl Piix3 {
     #[must_use]
     pub fn new(wiring: Config) -> Piix3 {
         let config = power_on(&wiring);
-        Piix3 {
-            state: State {
-                config,
-                pirq: [false; 4],
-                rcr: 0,
-            },
-            wiring,
-        }
+        Piix3 { state: State { config, pirq: [false; 4], rcr: 0 }, wiring }
     }
 
     /// What is saved.
@@ -194,12 +184,7 @@ impl Chip for Piix3 {
             fx.reset = Some(ResetRequest::PortCf9);
         }
         // With level behaviour RCPU never stays, as on QEMU.
-        self.state.rcr = after
-            & if bit == ResetBit::Level {
-                SRST
-            } else {
-                SRST | RCPU
-            };
+        self.state.rcr = after & if bit == ResetBit::Level { SRST } else { SRST | RCPU };
     }
 
     fn reset(&mut self, kind: ResetKind, fx: &mut Effects) {
@@ -286,28 +271,19 @@ mod tests {
         #[case] expect: bool,
         #[case] reads: u64,
     ) {
-        let mut bridge = Piix3::new(Config {
-            reset_control,
-            ..Config::default()
-        });
+        let mut bridge = Piix3::new(Config { reset_control, ..Config::default() });
         let mut resets = false;
         for value in writes {
             let mut fx = effects();
             bridge.write(0, 0, 1, *value, &mut fx);
             resets = fx.reset.is_some();
         }
-        assert_eq!(
-            (resets, bridge.read(0, 0, 1, &mut effects())),
-            (expect, reads)
-        );
+        assert_eq!((resets, bridge.read(0, 0, 1, &mut effects())), (expect, reads));
     }
 
     #[test]
     fn absent_reset_control_has_no_region() {
-        let bridge = Piix3::new(Config {
-            reset_control: None,
-            ..Config::default()
-        });
+        let bridge = Piix3::new(Config { reset_control: None, ..Config::default() });
         assert!(bridge.regions().is_empty());
     }
 

@@ -295,10 +295,7 @@ fn power_on(wiring: &Config) -> ConfigSpace {
     let present = |there: bool, bits: u8| if there { bits } else { 0 };
     config.set(0x5f, 0x10 | present(wiring.parallel, 0x80));
     config.set(0x63, 0x60);
-    config.set(
-        0x67,
-        present(wiring.serial1, 0x08) | present(wiring.serial2, 0x90),
-    );
+    config.set(0x67, present(wiring.serial1, 0x08) | present(wiring.serial2, 0x90));
     config.set_u16(SMBBA, wiring.smbus_base | 1);
     config.set(SMBHSTCFG, 0x09);
     reset_config(&mut config, wiring);
@@ -320,14 +317,7 @@ impl Chip for Piix4Pm {
         let region = |index, name, base: u64, length, widest| {
             // A base at the very top cuts the block short.
             let length = (0x1_0000 - base.min(0xffff)).min(length);
-            Region {
-                index,
-                name,
-                space: Space::Io,
-                base,
-                length,
-                widest,
-            }
+            Region { index, name, space: Space::Io, base, length, widest }
         };
         let mut regions = vec![
             region(APM, "apm-io", u64::from(APMC), 2, 1),
@@ -368,24 +358,17 @@ impl Chip for Piix4Pm {
             }
             CONTROL => word_part(u64::from(self.state.pmcntrl)),
             TIMER => word_part(self.ticks(fx.now()) & TIMER_MASK),
-            GPE => {
-                word_part(u64::from(self.state.gpe_enable) << 16 | u64::from(self.state.gpe_status))
-            }
+            GPE => word_part(u64::from(self.state.gpe_enable) << 16 | u64::from(self.state.gpe_status)),
             APM if offset == 0 => u64::from(self.state.apmc),
             APM => u64::from(self.state.apms),
             SMBUS => u64::from(self.state.smbus.read(offset)),
-            PCI_HOTPLUG if size == 4 => u64::from(
-                self.state
-                    .pci_hotplug
-                    .read(offset, self.wiring.removable_slots),
-            ),
+            PCI_HOTPLUG if size == 4 => {
+                u64::from(self.state.pci_hotplug.read(offset, self.wiring.removable_slots))
+            }
             // The block answers dwords only.
             PCI_HOTPLUG => 0,
             CPU_HOTPLUG => (0..u64::from(size)).fold(0, |value, byte| {
-                let read = self
-                    .state
-                    .cpu_hotplug
-                    .read(offset.wrapping_add(byte), self.wiring.cpus);
+                let read = self.state.cpu_hotplug.read(offset.wrapping_add(byte), self.wiring.cpus);
                 value | u64::from(read) << (8 * byte)
             }),
             _ => u64::MAX,
@@ -407,10 +390,7 @@ impl Chip for Piix4Pm {
             PCI_HOTPLUG if size == 4 => self.state.pci_hotplug.write(offset, value as u32),
             CPU_HOTPLUG => {
                 let cpus = self.wiring.cpus;
-                let moved = self
-                    .state
-                    .cpu_hotplug
-                    .write(offset, size, value as u32, cpus);
+                let moved = self.state.cpu_hotplug.write(offset, size, value as u32, cpus);
                 fx.remap |= moved;
             }
             _ => {}
@@ -497,10 +477,7 @@ mod tests {
     #[test]
     fn blocks_move_and_vanish() {
         let names = |pm: &Piix4Pm| -> Vec<(&str, u64)> {
-            pm.regions()
-                .iter()
-                .map(|region| (region.name, region.base))
-                .collect()
+            pm.regions().iter().map(|region| (region.name, region.base)).collect()
         };
         let mut pm = enabled();
         assert!(names(&pm).contains(&("acpi-tmr", 0x608)));
@@ -522,10 +499,7 @@ mod tests {
         let mut pm = enabled();
         assert_eq!(pm.read(TIMER, 0, 4, &mut at(nanoseconds)), expect);
         pm.shift_time(-1234);
-        assert_eq!(
-            pm.read(TIMER, 0, 4, &mut at(nanoseconds.wrapping_sub(1234))),
-            expect
-        );
+        assert_eq!(pm.read(TIMER, 0, 4, &mut at(nanoseconds.wrapping_sub(1234))), expect);
     }
 
     #[test]
@@ -565,22 +539,14 @@ mod tests {
     #[case::enabled(0x02, 0x41, true, 0)]
     #[case::acpi_enable(0x02, 0xf1, false, 1)]
     #[case::acpi_disable(0x02, 0xf0, false, 0)]
-    fn smi_command(
-        #[case] devactb: u32,
-        #[case] value: u64,
-        #[case] smi: bool,
-        #[case] control: u64,
-    ) {
+    fn smi_command(#[case] devactb: u32, #[case] value: u64, #[case] smi: bool, #[case] control: u64) {
         let mut pm = enabled();
         let mut fx = at(0);
         pm.config_write(DEVACTB_3, 1, devactb, &mut fx);
         pm.write(APM, 1, 1, 0x55, &mut fx);
         pm.write(APM, 0, 1, value, &mut fx);
         assert_eq!((fx.smi, pm.read(CONTROL, 0, 2, &mut fx)), (smi, control));
-        assert_eq!(
-            [0, 1].map(|port| pm.read(APM, port, 1, &mut fx)),
-            [value, 0x55]
-        );
+        assert_eq!([0, 1].map(|port| pm.read(APM, port, 1, &mut fx)), [value, 0x55]);
     }
 
     #[test]
@@ -600,10 +566,7 @@ mod tests {
     #[case::marked(true, 2)]
     #[case::not_marked(false, 0)]
     fn smm_mark(#[case] smm_marked_initialised: bool, #[case] expect: u8) {
-        let mut pm = Piix4Pm::new(Config {
-            smm_marked_initialised,
-            ..Config::default()
-        });
+        let mut pm = Piix4Pm::new(Config { smm_marked_initialised, ..Config::default() });
         pm.reset(ResetKind::System, &mut at(0));
         assert_eq!(pm.state.config.get(DEVACTB_3), expect);
     }

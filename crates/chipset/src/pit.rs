@@ -35,9 +35,7 @@ fn nanoseconds_for(clocks: u64) -> u64 {
 }
 
 fn from_bcd(value: u16) -> u32 {
-    (0..4).rev().fold(0, |sum, digit| {
-        sum * 10 + u32::from(value >> (4 * digit) & 0xf)
-    })
+    (0..4).rev().fold(0, |sum, digit| sum * 10 + u32::from(value >> (4 * digit) & 0xf))
 }
 
 fn to_bcd(value: u32) -> u16 {
@@ -147,20 +145,12 @@ impl Channel {
             3 => {
                 // Counts by two through both halves; an odd count gives the first half one more.
                 let (position, half) = (elapsed % count, count.div_ceil(2));
-                let into = if position < half {
-                    position
-                } else {
-                    position - half
-                };
+                let into = if position < half { position } else { position - half };
                 (count & !1).wrapping_sub(2 * into)
             }
             _ => (count % modulus) + modulus - elapsed % modulus,
         } % modulus;
-        if self.bcd {
-            to_bcd(value as u32)
-        } else {
-            value as u16
-        }
+        if self.bcd { to_bcd(value as u32) } else { value as u16 }
     }
 
     /// The OUT pin (figures 15 to 20 of the data sheet).
@@ -253,10 +243,7 @@ impl Channel {
 
     fn latch_count(&mut self, now: Moment) {
         if self.latch.is_none() {
-            self.latch = Some(Latch {
-                value: self.value(now),
-                high_next: false,
-            });
+            self.latch = Some(Latch { value: self.value(now), high_next: false });
         }
     }
 
@@ -302,13 +289,7 @@ impl Channel {
             let (byte, rest) = match (self.access, latch.high_next) {
                 (Access::Low, _) => (low, None),
                 (Access::High, _) | (Access::Both, true) => (high, None),
-                (Access::Both, false) => (
-                    low,
-                    Some(Latch {
-                        high_next: true,
-                        ..latch
-                    }),
-                ),
+                (Access::Both, false) => (low, Some(Latch { high_next: true, ..latch })),
             };
             self.latch = rest;
             return byte;
@@ -357,9 +338,7 @@ impl Pit {
     /// emulators start it. The chip itself leaves this open.
     #[must_use]
     pub fn new() -> Pit {
-        let mut pit = Pit {
-            state: Pit::started(Moment(0)),
-        };
+        let mut pit = Pit { state: Pit::started(Moment(0)) };
         pit.arm(Moment(0));
         pit
     }
@@ -386,17 +365,8 @@ impl Pit {
     }
 
     fn arm(&mut self, now: Moment) {
-        let State {
-            channels,
-            irq_due,
-            legacy_replaced,
-            ..
-        } = &mut self.state;
-        *irq_due = if *legacy_replaced {
-            None
-        } else {
-            channels[0].next_rise(now)
-        };
+        let State { channels, irq_due, legacy_replaced, .. } = &mut self.state;
+        *irq_due = if *legacy_replaced { None } else { channels[0].next_rise(now) };
     }
 
     fn write_control(&mut self, word: u8, now: Moment) {
@@ -440,14 +410,8 @@ impl Pit {
 
 impl Chip for Pit {
     fn regions(&self) -> Vec<Region> {
-        let region = |index, name, base, length| Region {
-            index,
-            name,
-            space: Space::Io,
-            base,
-            length,
-            widest: 1,
-        };
+        let region =
+            |index, name, base, length| Region { index, name, space: Space::Io, base, length, widest: 1 };
         vec![region(0, "pit", 0x40, 4), region(1, "pcspk", 0x61, 1)]
     }
 
@@ -484,10 +448,7 @@ impl Chip for Pit {
 
     fn reset(&mut self, kind: ResetKind, fx: &mut Effects) {
         let legacy_replaced = kind == ResetKind::System && self.state.legacy_replaced;
-        self.state = State {
-            legacy_replaced,
-            ..Pit::started(fx.now())
-        };
+        self.state = State { legacy_replaced, ..Pit::started(fx.now()) };
         self.arm(fx.now());
         fx.line(IRQ0, false);
     }
@@ -513,18 +474,9 @@ impl Chip for Pit {
     }
 
     fn shift_time(&mut self, delta: i64) {
-        let State {
-            channels,
-            speaker: _,
-            refresh_since,
-            irq_due,
-            legacy_replaced: _,
-        } = &mut self.state;
+        let State { channels, speaker: _, refresh_since, irq_due, legacy_replaced: _ } = &mut self.state;
         for channel in channels {
-            channel
-                .running
-                .iter_mut()
-                .for_each(|moment| moment.shift(delta));
+            channel.running.iter_mut().for_each(|moment| moment.shift(delta));
         }
         refresh_since.shift(delta);
         irq_due.iter_mut().for_each(|moment| moment.shift(delta));
@@ -561,11 +513,7 @@ mod tests {
         write(&mut pit, at(clocks), 0, 3, 0xc8);
         let status = read(&mut pit, at(clocks + 9), 0, 2);
         let latched = [(); 2].map(|()| read(&mut pit, at(clocks + 9), 0, 2));
-        assert_eq!(
-            status & 0x3f,
-            (word & 0x3f) as u8,
-            "status repeats the control word"
-        );
+        assert_eq!(status & 0x3f, (word & 0x3f) as u8, "status repeats the control word");
         assert_eq!(status & 0x80 != 0, out, "OUT");
         assert_eq!(u16::from_le_bytes(latched), value, "count");
         let port = read(&mut pit, at(clocks), 1, 0);

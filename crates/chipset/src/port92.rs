@@ -52,10 +52,7 @@ impl Port92 {
     /// The port with power just applied; `fast_reset` says what bit 0 does.
     #[must_use]
     pub fn new(fast_reset: ResetBit) -> Port92 {
-        Port92 {
-            state: State::default(),
-            fast_reset,
-        }
+        Port92 { state: State::default(), fast_reset }
     }
 
     /// What is saved.
@@ -73,14 +70,7 @@ impl Port92 {
 impl Chip for Port92 {
     fn regions(&self) -> Vec<Region> {
         let base = u64::from(PORT);
-        vec![Region {
-            index: 0,
-            name: "port92",
-            space: Space::Io,
-            base,
-            length: 1,
-            widest: 1,
-        }]
+        vec![Region { index: 0, name: "port92", space: Space::Io, base, length: 1, widest: 1 }]
     }
 
     fn read(&mut self, _index: u8, _offset: u64, _size: u8, _fx: &mut Effects) -> u64 {

@@ -61,10 +61,7 @@ impl Chip for PostCode {
             length: 1,
             widest: 1,
         };
-        vec![
-            port(0, "ioport80", PORT),
-            port(1, "ioportF0", COPROCESSOR_PORT),
-        ]
+        vec![port(0, "ioport80", PORT), port(1, "ioportF0", COPROCESSOR_PORT)]
     }
 
     fn read(&mut self, _index: u8, _offset: u64, _size: u8, _fx: &mut Effects) -> u64 {

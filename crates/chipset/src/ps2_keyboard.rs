@@ -63,9 +63,7 @@ impl State {
 
     /// Takes the next byte to be sent.
     pub fn take(&mut self) -> Option<u8> {
-        self.replies
-            .pop_front()
-            .or_else(|| self.scan_codes.pop_front())
+        self.replies.pop_front().or_else(|| self.scan_codes.pop_front())
     }
 
     /// A key goes down or up. False when it was lost: scanning is off or the buffer is full.
@@ -101,10 +99,7 @@ impl State {
                 self.reply(&[ACK]);
             }
             DEFAULT_DISABLE | SET_DEFAULT => {
-                *self = State {
-                    scanning: byte == SET_DEFAULT,
-                    ..State::default()
-                };
+                *self = State { scanning: byte == SET_DEFAULT, ..State::default() };
                 self.reply(&[ACK]);
             }
             RESET => {
@@ -176,9 +171,7 @@ mod tests {
     fn the_buffer_never_holds_half_a_code() {
         let mut keyboard = State::default();
         let delete = Key::named("delete").expect("a key");
-        let taken = (0..20)
-            .filter(|_| keyboard.key_event(delete, false))
-            .count();
+        let taken = (0..20).filter(|_| keyboard.key_event(delete, false)).count();
         assert_eq!((taken, drain(&mut keyboard).len()), (5, 15));
     }
 }

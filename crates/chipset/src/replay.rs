@@ -66,9 +66,9 @@ impl<C: Chip> Bench<C> {
 
     fn find(&self, port: u64) -> Option<(u8, u64)> {
         let regions = self.chip.regions();
-        let region = regions
-            .iter()
-            .find(|region| region.space == Space::Io && (region.base..region.base + region.length).contains(&port))?;
+        let region = regions.iter().find(|region| {
+            region.space == Space::Io && (region.base..region.base + region.length).contains(&port)
+        })?;
         Some((region.index, port - region.base))
     }
 

@@ -81,14 +81,7 @@ pub struct DateTime {
 impl Default for DateTime {
     /// Midnight of 1 January 2024.
     fn default() -> DateTime {
-        DateTime {
-            year: 2024,
-            month: 1,
-            day: 1,
-            hour: 0,
-            minute: 0,
-            second: 0,
-        }
+        DateTime { year: 2024, month: 1, day: 1, hour: 0, minute: 0, second: 0 }
     }
 }
 
@@ -97,10 +90,7 @@ impl DateTime {
     #[must_use]
     pub fn seconds(&self) -> i64 {
         // Count years from March, so that the leap day is the last of its year.
-        let months = self
-            .year
-            .wrapping_mul(12)
-            .wrapping_add(self.month.wrapping_sub(3));
+        let months = self.year.wrapping_mul(12).wrapping_add(self.month.wrapping_sub(3));
         let (year, month) = (months.div_euclid(12), months.rem_euclid(12));
         let days = year
             .wrapping_mul(365)
@@ -108,8 +98,7 @@ impl DateTime {
             .wrapping_add((153 * month + 2) / 5)
             .wrapping_add(self.day - 1)
             .wrapping_sub(719_468);
-        days.wrapping_mul(SECONDS_PER_DAY)
-            .wrapping_add(self.hour * 3600 + self.minute * 60 + self.second)
+        days.wrapping_mul(SECONDS_PER_DAY).wrapping_add(self.hour * 3600 + self.minute * 60 + self.second)
     }
 
     /// The date `seconds` after the start of 1970.
@@ -159,9 +148,7 @@ pub struct Wiring {
 
 impl Default for Wiring {
     fn default() -> Wiring {
-        Wiring {
-            reset_clears_shutdown_status: true,
-        }
+        Wiring { reset_clears_shutdown_status: true }
     }
 }
 
@@ -216,11 +203,7 @@ impl Rtc {
     /// One CMOS byte as stored (time registers as of the last access).
     #[must_use]
     pub fn cmos(&self, index: u8) -> u8 {
-        self.state
-            .cmos
-            .get(usize::from(index))
-            .copied()
-            .unwrap_or(0xff)
+        self.state.cmos.get(usize::from(index)).copied().unwrap_or(0xff)
     }
 
     /// Sets one CMOS byte from outside, as a machine does for memory sizes or for S3.
@@ -237,20 +220,12 @@ impl Rtc {
     /// A register in the data mode of register B, as a number.
     fn number(&self, value: u8) -> i64 {
         let (tens, units) = (i64::from(value >> 4), i64::from(value & 0xf));
-        if self.is_set(REGISTER_B, B_DM) {
-            i64::from(value)
-        } else {
-            tens * 10 + units
-        }
+        if self.is_set(REGISTER_B, B_DM) { i64::from(value) } else { tens * 10 + units }
     }
 
     fn coded(&self, number: i64) -> u8 {
         let number = number.rem_euclid(100) as u8;
-        if self.is_set(REGISTER_B, B_DM) {
-            number
-        } else {
-            ((number / 10) << 4) | (number % 10)
-        }
+        if self.is_set(REGISTER_B, B_DM) { number } else { ((number / 10) << 4) | (number % 10) }
     }
 
     fn hour_of(&self, value: u8) -> i64 {
@@ -318,11 +293,7 @@ impl Rtc {
         let hour = alarm(HOURS_ALARM, Rtc::hour_of);
         let matches = |want: Option<i64>, is: i64| want.is_none_or(|want| want == is);
         (1..=seconds.min(SECONDS_PER_DAY as u64) as i64).any(|ahead| {
-            let now = self
-                .state
-                .seconds
-                .wrapping_add(ahead)
-                .rem_euclid(SECONDS_PER_DAY);
+            let now = self.state.seconds.wrapping_add(ahead).rem_euclid(SECONDS_PER_DAY);
             matches(second, now % 60) && matches(minute, now / 60 % 60) && matches(hour, now / 3600)
         })
     }
@@ -423,10 +394,7 @@ impl Rtc {
             REGISTER_C | REGISTER_D => {}
             index => {
                 self.set_cmos(index, value);
-                let time = matches!(
-                    index,
-                    SECONDS | MINUTES | HOURS | DAY_OF_WEEK..=YEAR | CENTURY
-                );
+                let time = matches!(index, SECONDS | MINUTES | HOURS | DAY_OF_WEEK..=YEAR | CENTURY);
                 if time && !self.is_set(REGISTER_B, B_SET) {
                     self.take_time();
                 }
@@ -442,14 +410,7 @@ fn into_second(next: Moment, now: Moment) -> u64 {
 
 impl Chip for Rtc {
     fn regions(&self) -> Vec<Region> {
-        let region = |index, name, base| Region {
-            index,
-            name,
-            space: Space::Io,
-            base,
-            length: 1,
-            widest: 1,
-        };
+        let region = |index, name, base| Region { index, name, space: Space::Io, base, length: 1, widest: 1 };
         vec![region(0, "rtc-index", 0x70), region(1, "rtc", 0x71)]
     }
 
@@ -478,9 +439,7 @@ impl Chip for Rtc {
         let enables = B_PIE | B_AIE | B_UIE | B_SQWE;
         self.set_cmos(REGISTER_B, self.cmos(REGISTER_B) & !enables);
         self.set_cmos(REGISTER_C, 0);
-        if self.wiring.reset_clears_shutdown_status
-            && self.cmos(SHUTDOWN_STATUS) != SHUTDOWN_STATUS_S3
-        {
+        if self.wiring.reset_clears_shutdown_status && self.cmos(SHUTDOWN_STATUS) != SHUTDOWN_STATUS_S3 {
             self.set_cmos(SHUTDOWN_STATUS, 0);
         }
         self.state.nmi_masked = false;
@@ -508,10 +467,7 @@ impl Chip for Rtc {
 
     fn shift_time(&mut self, delta: i64) {
         self.state.checked.shift(delta);
-        self.state
-            .next_second
-            .iter_mut()
-            .for_each(|moment| moment.shift(delta));
+        self.state.next_second.iter_mut().for_each(|moment| moment.shift(delta));
     }
 }
 
@@ -547,8 +503,7 @@ mod tests {
         for &(register, value) in setup {
             write(&mut rtc, 0, register, value);
         }
-        let shown =
-            [YEAR, MONTH, DAY_OF_MONTH, HOURS, MINUTES, SECONDS].map(|r| read(&mut rtc, now, r));
+        let shown = [YEAR, MONTH, DAY_OF_MONTH, HOURS, MINUTES, SECONDS].map(|r| read(&mut rtc, now, r));
         assert_eq!(shown, expect);
     }
 
@@ -592,19 +547,11 @@ mod tests {
     fn periodic_interrupt_keeps_its_grid_and_waits_for_the_guest() {
         let mut rtc = clock();
         write(&mut rtc, 0, REGISTER_B, 0x42);
-        assert_eq!(
-            rtc.deadline(),
-            Some(Moment(976_563)),
-            "1024 Hz, rounded up to the nanosecond"
-        );
+        assert_eq!(rtc.deadline(), Some(Moment(976_563)), "1024 Hz, rounded up to the nanosecond");
         let mut fx = Effects::at(Moment(976_563));
         rtc.on_deadline(&mut fx);
         assert_eq!(fx.lines, [(IRQ8, true)]);
-        assert_eq!(
-            rtc.deadline(),
-            None,
-            "the line is high until register C is read"
-        );
+        assert_eq!(rtc.deadline(), None, "the line is high until register C is read");
         assert_eq!(read(&mut rtc, 1_000_000, REGISTER_C), 0xc0);
         assert_eq!(rtc.deadline(), Some(Moment(1_953_125)));
         assert_eq!(read(&mut rtc, 1_953_124, REGISTER_C), 0);

@@ -79,10 +79,7 @@ impl State {
     /// A controller with `eeproms` blank EEPROMs (at most eight) from address 50h on.
     #[must_use]
     pub fn new(eeproms: u8) -> State {
-        let blank = Eeprom {
-            address: 0,
-            bytes: BTreeMap::new(),
-        };
+        let blank = Eeprom { address: 0, bytes: BTreeMap::new() };
         State {
             status: 0,
             control: 0,
@@ -100,10 +97,7 @@ impl State {
     /// Takes the reset line: registers clear, EEPROMs keep their bytes.
     pub fn reset(&mut self) {
         let eeproms = std::mem::take(&mut self.eeproms);
-        *self = State {
-            eeproms,
-            ..State::new(0)
-        };
+        *self = State { eeproms, ..State::new(0) };
     }
 
     /// Reads the register at `offset`.
@@ -168,7 +162,8 @@ impl State {
     /// Carries the transaction out.
     fn run(&mut self) {
         self.status &= !HOST_BUSY;
-        let done = self.transact().is_some();
+        // Nothing is carried out before an earlier error has been cleared.
+        let done = self.status & DEVICE_ERROR == 0 && self.transact().is_some();
         self.status |= if done { INTERRUPT } else { DEVICE_ERROR };
     }
 
@@ -206,9 +201,7 @@ impl State {
             }
             (5, false) => {
                 let length = usize::from(self.data0).min(BLOCK);
-                self.block[..length]
-                    .iter()
-                    .for_each(|byte| eeprom.store(*byte));
+                self.block[..length].iter().for_each(|byte| eeprom.store(*byte));
             }
             _ => return None,
         }
@@ -240,10 +233,7 @@ mod tests {
     #[case::process_call(0xa1, 4, [1, 4, 0, 0])]
     #[case::empty_block(0xa1, 5, [1, 4, 0, 0])]
     fn answers(#[case] address: u8, #[case] protocol: u8, #[case] expect: [u8; 4]) {
-        assert_eq!(
-            transact(&mut State::new(8), address, 0, protocol << 2),
-            expect
-        );
+        assert_eq!(transact(&mut State::new(8), address, 0, protocol << 2), expect);
     }
 
     #[test]

@@ -116,10 +116,7 @@ impl Uart16550 {
     /// A port with power just applied.
     #[must_use]
     pub fn new(wiring: Config) -> Uart16550 {
-        Uart16550 {
-            state: State::default(),
-            wiring,
-        }
+        Uart16550 { state: State::default(), wiring }
     }
 
     /// What is saved.
@@ -137,11 +134,8 @@ impl Uart16550 {
     /// A byte comes in from the host; false when there is no room and the byte was not taken.
     pub fn receive(&mut self, byte: u8, fx: &mut Effects) -> bool {
         let looped = self.state.mcr & MCR_LOOP != 0;
-        let full = if self.fifos() {
-            self.state.fifo.len() >= FIFO
-        } else {
-            self.state.lsr & LSR_DATA_READY != 0
-        };
+        let full =
+            if self.fifos() { self.state.fifo.len() >= FIFO } else { self.state.lsr & LSR_DATA_READY != 0 };
         if looped || full {
             return false;
         }
@@ -200,8 +194,8 @@ impl Uart16550 {
     /// The interrupt with the highest priority (table IV).
     fn identification(&self) -> u8 {
         let state = &self.state;
-        let received = state.lsr & LSR_DATA_READY != 0
-            && (!self.fifos() || state.fifo.len() >= self.trigger());
+        let received =
+            state.lsr & LSR_DATA_READY != 0 && (!self.fifos() || state.fifo.len() >= self.trigger());
         if state.ier & IER_LINE != 0 && state.lsr & LSR_ERRORS != 0 {
             IIR_LINE
         } else if state.ier & IER_RECEIVED != 0 && state.timed_out {
@@ -282,14 +276,7 @@ impl Chip for Uart16550 {
     fn regions(&self) -> Vec<Region> {
         let base = u64::from(self.wiring.base);
         let length = (0x1_0000 - base).min(8);
-        vec![Region {
-            index: 0,
-            name: "serial",
-            space: Space::Io,
-            base,
-            length,
-            widest: 1,
-        }]
+        vec![Region { index: 0, name: "serial", space: Space::Io, base, length, widest: 1 }]
     }
 
     fn read(&mut self, _index: u8, offset: u64, _size: u8, fx: &mut Effects) -> u64 {
@@ -436,9 +423,6 @@ mod tests {
         assert!(uart.receive(1, &mut fx));
         assert!(!uart.receive(2, &mut fx));
         uart.write(0, 2, 1, 1, &mut fx);
-        assert_eq!(
-            (0..20).filter(|byte| uart.receive(*byte, &mut fx)).count(),
-            FIFO
-        );
+        assert_eq!((0..20).filter(|byte| uart.receive(*byte, &mut fx)).count(), FIFO);
     }
 }

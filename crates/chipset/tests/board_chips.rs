@@ -16,36 +16,13 @@ use warmboot_chipset::{Chip, Effects, GuestMemory, Moment, ResetKind, keys};
 /// One thing that happens to a chip.
 #[derive(Clone, Debug)]
 enum Event {
-    Read {
-        region: u8,
-        offset: u64,
-        size: u8,
-    },
-    Write {
-        region: u8,
-        offset: u64,
-        size: u8,
-        value: u64,
-    },
-    ConfigRead {
-        offset: u8,
-        size: u8,
-    },
-    ConfigWrite {
-        offset: u8,
-        size: u8,
-        value: u32,
-    },
-    Input {
-        pin: u8,
-        level: bool,
-    },
-    Reset {
-        power: bool,
-    },
-    Wait {
-        nanoseconds: u64,
-    },
+    Read { region: u8, offset: u64, size: u8 },
+    Write { region: u8, offset: u64, size: u8, value: u64 },
+    ConfigRead { offset: u8, size: u8 },
+    ConfigWrite { offset: u8, size: u8, value: u32 },
+    Input { pin: u8, level: bool },
+    Reset { power: bool },
+    Wait { nanoseconds: u64 },
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -72,8 +49,8 @@ struct Pattern;
 
 impl GuestMemory for Pattern {
     fn read(&mut self, address: u64, bytes: &mut [u8]) {
-        for (byte, address) in bytes.iter_mut().zip(address..) {
-            *byte = (address.wrapping_mul(37) >> 3) as u8;
+        for (byte, index) in bytes.iter_mut().zip(0u64..) {
+            *byte = (address.wrapping_add(index).wrapping_mul(37) >> 3) as u8;
         }
     }
 
@@ -92,21 +69,12 @@ fn happen(chip: &mut dyn Chip, now: &mut Moment, event: &Event) -> String {
         (offset + u64::from(size) <= region.length).then_some((region.index, offset, size))
     };
     match *event {
-        Event::Read {
-            region,
-            offset,
-            size,
-        } => {
+        Event::Read { region, offset, size } => {
             if let Some((index, offset, size)) = place(region, offset, size) {
                 value = chip.read(index, offset, size, &mut fx);
             }
         }
-        Event::Write {
-            region,
-            offset,
-            size,
-            value,
-        } => {
+        Event::Write { region, offset, size, value } => {
             if let Some((index, offset, size)) = place(region, offset, size) {
                 chip.write(index, offset, size, value, &mut fx);
             }
@@ -114,11 +82,7 @@ fn happen(chip: &mut dyn Chip, now: &mut Moment, event: &Event) -> String {
         Event::ConfigRead { offset, size } => {
             value = u64::from(chip.config_read(offset, size, &mut fx));
         }
-        Event::ConfigWrite {
-            offset,
-            size,
-            value,
-        } => chip.config_write(offset, size, value, &mut fx),
+        Event::ConfigWrite { offset, size, value } => chip.config_write(offset, size, value, &mut fx),
         Event::Input { pin, level } => chip.input(pin, level, &mut fx),
         Event::Reset { power: true } => chip.reset(ResetKind::PowerOn, &mut fx),
         Event::Reset { power: false } => chip.reset(ResetKind::System, &mut fx),
@@ -136,14 +100,8 @@ fn happen(chip: &mut dyn Chip, now: &mut Moment, event: &Event) -> String {
             due.push(fx.lines);
         }
     }
-    assert!(
-        chip.deadline().is_none_or(|deadline| deadline > *now),
-        "a deadline that stays"
-    );
-    format!(
-        "{value:x} {:?} {:?} {:?} {:?} {:?} {due:?}",
-        fx.lines, fx.output, fx.power, fx.reset, fx.a20
-    )
+    assert!(chip.deadline().is_none_or(|deadline| deadline > *now), "a deadline that stays");
+    format!("{value:x} {:?} {:?} {:?} {:?} {:?} {due:?}", fx.lines, fx.output, fx.power, fx.reset, fx.a20)
 }
 
 /// Runs `events` on three copies of a chip: one plain, one moved in time half way, one saved and
@@ -169,24 +127,13 @@ fn check<C: Chip + Clone, S: Serialize + DeserializeOwned>(
 
     let json = serde_json::to_string(&state(&plain)).expect("a state can be written");
     let mut restored = chip.clone();
-    restore(
-        &mut restored,
-        serde_json::from_str(&json).expect("a state can be read"),
-    );
+    restore(&mut restored, serde_json::from_str(&json).expect("a state can be read"));
     let mut restored_now = now;
 
     for event in second {
         let expect = happen(&mut plain, &mut now, event);
-        assert_eq!(
-            happen(&mut shifted, &mut shifted_now, event),
-            expect,
-            "shifted, {event:?}"
-        );
-        assert_eq!(
-            happen(&mut restored, &mut restored_now, event),
-            expect,
-            "restored, {event:?}"
-        );
+        assert_eq!(happen(&mut shifted, &mut shifted_now, event), expect, "shifted, {event:?}");
+        assert_eq!(happen(&mut restored, &mut restored_now, event), expect, "restored, {event:?}");
     }
     shifted.shift_time(-i64::from(shift));
     let json = |chip: &C| serde_json::to_value(state(chip)).expect("a state can be written");
@@ -229,15 +176,8 @@ fn port_with_bytes() -> Uart16550 {
 }
 
 fn items() -> fw_cfg::Config {
-    let writable = Item {
-        writable: true,
-        ..Item::file("b", [7; 300])
-    };
-    fw_cfg::Config {
-        dma: true,
-        file_slots: 4,
-        items: vec![Item::file("a", [1, 2, 3]), writable],
-    }
+    let writable = Item { writable: true, ..Item::file("b", [7; 300]) };
+    fw_cfg::Config { dma: true, file_slots: 4, items: vec![Item::file("a", [1, 2, 3]), writable] }
 }
 
 chips! {

@@ -3,28 +3,16 @@
 
 use proptest::prelude::*;
 use warmboot_chipset::{
-    Chip, Effects, Moment, ResetKind, dma::Dma, hpet::Hpet, io_apic::IoApic, local_apic::LocalApic,
-    pic::Pic, pit::Pit, rtc::DateTime, rtc::Rtc, rtc::Wiring,
+    Chip, Effects, Moment, ResetKind, dma::Dma, hpet::Hpet, io_apic::IoApic, local_apic::LocalApic, pic::Pic,
+    pit::Pit, rtc::DateTime, rtc::Rtc, rtc::Wiring,
 };
 
 /// One step in a chip's life.
 #[derive(Clone, Debug)]
 enum Step {
-    Read {
-        region: u8,
-        offset: u64,
-        size: u8,
-    },
-    Write {
-        region: u8,
-        offset: u64,
-        size: u8,
-        value: u64,
-    },
-    Input {
-        pin: u8,
-        level: bool,
-    },
+    Read { region: u8, offset: u64, size: u8 },
+    Write { region: u8, offset: u64, size: u8, value: u64 },
+    Input { pin: u8, level: bool },
     Reset,
     Deadline,
 }
@@ -32,12 +20,7 @@ enum Step {
 fn step() -> impl Strategy<Value = (u64, Step)> {
     let size = prop::sample::select(vec![1u8, 2, 4, 8]);
     let offset = prop_oneof![0..16u64, (0..64u64).prop_map(|n| n * 16), 0..0x1000u64];
-    let value = prop_oneof![
-        0..16u64,
-        0..256u64,
-        any::<u32>().prop_map(u64::from),
-        any::<u64>()
-    ];
+    let value = prop_oneof![0..16u64, 0..256u64, any::<u32>().prop_map(u64::from), any::<u64>()];
     let wait = prop_oneof![Just(1_000u64), 0..100_000u64, 0..3_000_000_000u64];
     let what = prop_oneof![
         3 => (any::<u8>(), offset.clone(), size.clone())
@@ -67,11 +50,7 @@ fn play(chip: &mut impl Chip, steps: &[(u64, Step)], start: u64) -> Vec<Seen> {
             };
             now = now.max(due.0);
             chip.on_deadline(&mut Effects::at(Moment(now)));
-            assert_ne!(
-                chip.deadline(),
-                Some(Moment(now)),
-                "an event must move its deadline"
-            );
+            assert_ne!(chip.deadline(), Some(Moment(now)), "an event must move its deadline");
         }
         now = target;
         let mut fx = Effects::at(Moment(now));
@@ -80,28 +59,15 @@ fn play(chip: &mut impl Chip, steps: &[(u64, Step)], start: u64) -> Vec<Seen> {
         let place = |region: u8, offset: u64, size: u8| {
             let region = regions.get(usize::from(region) % regions.len().max(1))?;
             let size = size.min(region.widest);
-            Some((
-                region.index,
-                (offset % region.length) & !(u64::from(size) - 1),
-                size,
-            ))
+            Some((region.index, (offset % region.length) & !(u64::from(size) - 1), size))
         };
         match *step {
-            Step::Read {
-                region,
-                offset,
-                size,
-            } => {
+            Step::Read { region, offset, size } => {
                 if let Some((index, offset, size)) = place(region, offset, size) {
                     value = chip.read(index, offset, size, &mut fx);
                 }
             }
-            Step::Write {
-                region,
-                offset,
-                size,
-                value,
-            } => {
+            Step::Write { region, offset, size, value } => {
                 if let Some((index, offset, size)) = place(region, offset, size) {
                     chip.write(index, offset, size, value, &mut fx);
                 }

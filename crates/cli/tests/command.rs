@@ -20,17 +20,13 @@ fn warmboot(arguments: &[&str], folder: &Path) -> Output {
 /// A folder with files to be refused.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let write =
-        |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).expect("a file");
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).expect("a file");
     write("empty.bin", &[]);
     write("odd.bin", &[0; 1000]);
     write("huge.bin", &vec![0; (16 << 20) + 65536]);
     write("bad.toml", b"[[step]]\nrun-untill = \"halt\"\n");
     write("not-text.toml", &[0xff, 0xfe]);
-    write(
-        "no-rom.toml",
-        b"[machine]\nfirmware = \"rom:nothing\"\n[[step]]\nrun-until = \"halt\"\n",
-    );
+    write("no-rom.toml", b"[machine]\nfirmware = \"rom:nothing\"\n[[step]]\nrun-until = \"halt\"\n");
     fs::create_dir(folder.path().join("nothing")).expect("a folder");
     folder
 }
@@ -91,10 +87,7 @@ fn a_case_that_cannot_run_is_bad_input() {
     let output = warmboot(&["run", "no-rom.toml"], folder.path());
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(2), "{text}");
-    assert!(
-        text.contains("unknown test ROM `nothing`") && text.contains("0 passed, 1 failed"),
-        "{text}"
-    );
+    assert!(text.contains("unknown test ROM `nothing`") && text.contains("0 passed, 1 failed"), "{text}");
 }
 
 #[rstest]
@@ -109,15 +102,11 @@ fn ends(#[case] arguments: &[&str], #[case] status: i32, #[case] ended_by: &str)
     let output = warmboot(&arguments, folder.path());
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(status), "{message}");
-    let report: serde_json::Value =
-        serde_json::from_slice(&output.stdout).expect("one JSON object");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
     assert_eq!(report["ended_by"], ended_by);
     for key in ["digest", "state_digest"] {
         let digest = report[key].as_str().expect("text");
-        assert!(
-            digest.len() == 64 && digest.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')),
-            "{digest}"
-        );
+        assert!(digest.len() == 64 && digest.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')), "{digest}");
     }
     for key in ["instructions", "virtual_time_ns", "wall_ms"] {
         assert!(report[key].is_u64(), "{key}: {report}");
@@ -141,12 +130,7 @@ fn the_second_boot_is_waited_for() {
         "2G",
     ];
     let output = warmboot(&arguments, folder.path());
-    assert_eq!(
-        output.status.code(),
-        Some(0),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let log = fs::read_to_string(folder.path().join("log")).expect("the log");
     assert_eq!(log.matches("No bootable device").count(), 2, "{log}");
 }
@@ -154,10 +138,7 @@ fn the_second_boot_is_waited_for() {
 #[test]
 fn a_closed_pipe_is_no_panic() {
     let folder = folder();
-    for arguments in [
-        &["machines"][..],
-        &["memory-map", "--firmware", "rom:hello"],
-    ] {
+    for arguments in [&["machines"][..], &["memory-map", "--firmware", "rom:hello"]] {
         let mut child = Command::new(env!("CARGO_BIN_EXE_warmboot"))
             .args(arguments)
             .current_dir(folder.path())

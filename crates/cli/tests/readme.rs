@@ -13,17 +13,11 @@ fn every_path_exists() {
         let first = word.split('/').next().unwrap_or_default();
         let ours = ["crates", "test-roms", "scenarios", "xtask", ".ci"].contains(&first);
         if ours && word.contains('/') {
-            assert!(
-                top.join(word).exists(),
-                "README names {word}, which does not exist"
-            );
+            assert!(top.join(word).exists(), "README names {word}, which does not exist");
             seen += 1;
         }
     }
-    assert!(
-        seen > 20,
-        "only {seen} paths found: is the test still looking?"
-    );
+    assert!(seen > 20, "only {seen} paths found: is the test still looking?");
 }
 
 #[test]
@@ -31,14 +25,7 @@ fn every_folder_of_code_is_on_the_map() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let readme = fs::read_to_string(top.join("README.md")).expect("README.md");
     for entry in fs::read_dir(top.join("crates")).expect("crates") {
-        let name = entry
-            .expect("an entry")
-            .file_name()
-            .to_string_lossy()
-            .into_owned();
-        assert!(
-            readme.contains(&format!("`crates/{name}`")),
-            "crates/{name} is not on README's map"
-        );
+        let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
+        assert!(readme.contains(&format!("`crates/{name}`")), "crates/{name} is not on README's map");
     }
 }

@@ -79,7 +79,10 @@ enum Where {
     Register(u8),
     HighByte(u8),
     /// In one frame, which nobody watches.
-    Direct { frame: Frame, offset: u16 },
+    Direct {
+        frame: Frame,
+        offset: u16,
+    },
     Memory(Range),
     Nowhere,
 }
@@ -134,8 +137,7 @@ impl Core {
         let breakpoints = state.dr[7];
         let data_breakpoints = breakpoints & 0xff != 0 && breakpoints & 0x1111_0000 != 0;
         let user = state.cpl == 3;
-        let alignment =
-            user && state.cr0 & cr0::AM != 0 && state.flags.alignment_check();
+        let alignment = user && state.cr0 & cr0::AM != 0 && state.flags.alignment_check();
         self.context = if !self.cached || data_breakpoints || alignment {
             context::NEVER
         } else {
@@ -193,37 +195,23 @@ impl Core {
 
     /// The fault of a bad access through segment `index`: #SS(0) or #GP(0).
     fn segment_fault(index: u8) -> Exception {
-        if index == segment::SS {
-            Exception::stack(0)
-        } else {
-            Exception::general_protection(0)
-        }
+        if index == segment::SS { Exception::stack(0) } else { Exception::general_protection(0) }
     }
 
     /// Checks type and limit (SDM vol. 3A, 5.3 and 5.5) and gives the linear address.
     #[cold]
-    fn check_segment(
-        &self,
-        index: u8,
-        offset: u64,
-        length: u64,
-        write: bool,
-    ) -> Result<u64, Exception> {
+    fn check_segment(&self, index: u8, offset: u64, length: u64, write: bool) -> Result<u64, Exception> {
         let fault = Core::segment_fault(index);
-        let Some(segment) = self.state.segments.get(usize::from(index)) else { return Err(fault) };
+        let Some(segment) = self.state.segments.get(usize::from(index)) else {
+            return Err(fault);
+        };
         self.check_in(segment, offset, length, write).ok_or(fault)
     }
 
     /// As [`Core::check_segment`], for a segment that is not loaded yet.
-    pub(crate) fn check_in(
-        &self,
-        segment: &Segment,
-        offset: u64,
-        length: u64,
-        write: bool,
-    ) -> Option<u64> {
-        let typed = self.state.eight_thousand()
-            || if write { segment.writable() } else { segment.readable() };
+    pub(crate) fn check_in(&self, segment: &Segment, offset: u64, length: u64, write: bool) -> Option<u64> {
+        let typed =
+            self.state.eight_thousand() || if write { segment.writable() } else { segment.readable() };
         if !segment.present() || !typed {
             return None;
         }
@@ -260,12 +248,7 @@ impl Core {
 
     /// Reads `op`'s operand `which` (a register, memory, the immediate or a segment selector).
     #[inline(always)]
-    pub fn load<W: Width, B: Bus>(
-        &mut self,
-        bus: &mut B,
-        op: &Op,
-        which: Operand,
-    ) -> Result<W, Exception> {
+    pub fn load<W: Width, B: Bus>(&mut self, bus: &mut B, op: &Op, which: Operand) -> Result<W, Exception> {
         Ok(match which {
             Operand::Register(index) => W::from_u64(self.register(index)),
             Operand::HighByte(index) => W::from_u64(self.register(index) >> 8),
@@ -284,13 +267,7 @@ impl Core {
 
     /// Writes it. For registers of width 32 the upper half is cleared.
     #[inline(always)]
-    pub fn store<W: Width, B: Bus>(
-        &mut self,
-        bus: &mut B,
-        op: &Op,
-        which: Operand,
-        value: W,
-    ) -> Exec {
+    pub fn store<W: Width, B: Bus>(&mut self, bus: &mut B, op: &Op, which: Operand, value: W) -> Exec {
         match which {
             Operand::Register(index) => self.write_register::<W>(index, value),
             Operand::HighByte(index) => self.write_high_byte(index, value.to_u64()),
@@ -389,13 +366,7 @@ impl Core {
 
     /// Writes memory at `segment:offset`.
     #[inline(always)]
-    pub fn store_at<W: Width, B: Bus>(
-        &mut self,
-        bus: &mut B,
-        segment: u8,
-        offset: u64,
-        value: W,
-    ) -> Exec {
+    pub fn store_at<W: Width, B: Bus>(&mut self, bus: &mut B, segment: u8, offset: u64, value: W) -> Exec {
         let linear = self.linear_for_write(segment, offset, W::BYTES as u64)?;
         self.write_linear(bus, linear, value)
     }
@@ -423,14 +394,7 @@ impl Core {
     }
 
     /// Checks that `length` bytes at `segment:offset` can be written (or read), page by page.
-    pub fn probe<B: Bus>(
-        &mut self,
-        bus: &mut B,
-        segment: u8,
-        offset: u64,
-        length: u64,
-        write: bool,
-    ) -> Exec {
+    pub fn probe<B: Bus>(&mut self, bus: &mut B, segment: u8, offset: u64, length: u64, write: bool) -> Exec {
         if length == 0 {
             return Ok(());
         }
@@ -460,11 +424,7 @@ impl Core {
     }
 
     /// Reads the stack at SP + `displacement` without changing SP.
-    pub fn peek<W: Width, B: Bus>(
-        &mut self,
-        bus: &mut B,
-        displacement: u64,
-    ) -> Result<W, Exception> {
+    pub fn peek<W: Width, B: Bus>(&mut self, bus: &mut B, displacement: u64) -> Result<W, Exception> {
         let offset = self.register(gpr::RSP).wrapping_add(displacement) & self.stack_mask;
         self.load_at(bus, segment::SS, offset)
     }

@@ -104,7 +104,9 @@ impl<B: Bus> Cache<B> {
         if let Some(slots) = self.frames.get_mut(&frame) {
             let table = &mut self.slots;
             slots.retain(|index| {
-                let Some(slot) = table.get_mut(usize::from(*index)) else { return false };
+                let Some(slot) = table.get_mut(usize::from(*index)) else {
+                    return false;
+                };
                 let Some(block) = slot.as_ref().filter(|block| block.key.frame == frame) else {
                     return false;
                 };

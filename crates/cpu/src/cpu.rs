@@ -94,12 +94,7 @@ impl<B: Bus> Cpu<B> {
     /// message; the number is also the initial APIC id.
     #[must_use]
     pub fn new(model: &'static Model, index: u8) -> Cpu<B> {
-        Cpu {
-            core: Core::new(model, index),
-            cache: Cache::default(),
-            breakpoints: Vec::new(),
-            passed: false,
-        }
+        Cpu { core: Core::new(model, index), cache: Cache::default(), breakpoints: Vec::new(), passed: false }
     }
 
     /// RESET#: everything takes its power-on value. The TSC starts at the machine's time; the
@@ -286,8 +281,7 @@ impl<B: Bus> Cpu<B> {
         if self.core.retired >= self.core.budget_end {
             return Between::Stop(Stop::Budget);
         }
-        if !self.breakpoints.is_empty() && !std::mem::take(&mut self.passed) && self.at_breakpoint()
-        {
+        if !self.breakpoints.is_empty() && !std::mem::take(&mut self.passed) && self.at_breakpoint() {
             self.passed = true;
             return Between::Stop(Stop::Address);
         }
@@ -396,17 +390,16 @@ impl<B: Bus> Cpu<B> {
             // The walk's accessed bits fell on code: drop it first.
             return false;
         }
-        let key = Key {
-            frame,
-            offset: (linear & 0xfff) as u16,
-            big: core.state.cs().big(),
-            rip: rip as u32,
-        };
+        let key = Key { frame, offset: (linear & 0xfff) as u16, big: core.state.cs().big(), rip: rip as u32 };
         if self.cache.get(key).is_none() {
-            let Some(block) = build(bus, key) else { return false };
+            let Some(block) = build(bus, key) else {
+                return false;
+            };
             self.cache.insert(block, &mut core.watch, &mut core.tlb);
         }
-        let Some(block) = self.cache.get(key) else { return false };
+        let Some(block) = self.cache.get(key) else {
+            return false;
+        };
         if rip + u64::from(block.bytes) - 1 > limit {
             return false;
         }
@@ -539,10 +532,7 @@ fn fetch<B: Bus>(core: &mut Core, bus: &mut B) -> Result<Lowered<B>, Exception> 
         // A device is read byte by byte, no further than the instruction goes.
         let more = if target.frame == NO_FRAME { 1 } else { room.min(available - have) };
         for index in 0..more {
-            let place = crate::memory::Target {
-                physical: target.physical + index as u64,
-                ..target
-            };
+            let place = crate::memory::Target { physical: target.physical + index as u64, ..target };
             let byte = core.read_part(bus, place, 1) as u8;
             if let Some(slot) = bytes.get_mut(have + index) {
                 *slot = byte;
@@ -566,7 +556,9 @@ fn build<B: Bus>(bus: &B, key: Key) -> Option<Block<B>> {
         let end = (at + LONGEST).min(page.len());
         let bytes = page.get(at..end)?;
         let rip = u64::from(key.rip) + (at - usize::from(key.offset)) as u64;
-        let Decoded::Op { lowered, ends } = decode(bytes, key.big, rip) else { break };
+        let Decoded::Op { lowered, ends } = decode(bytes, key.big, rip) else {
+            break;
+        };
         at += usize::from(lowered.op.length);
         ops.push(lowered);
         if ends {

@@ -45,7 +45,7 @@ fn too_long(bytes: &[u8], bitness: u32, instruction: &Instruction) -> bool {
     }
     let shorter = bytes.get(..LONGEST - 1).unwrap_or(bytes);
     let mut cut = Decoder::new(bitness, shorter, DecoderOptions::NONE);
-    cut.decode();
+    let _ = cut.decode();
     let mut lenient = Decoder::new(bitness, bytes, DecoderOptions::NO_INVALID_CHECK);
     cut.last_error() == DecoderError::NoMoreBytes && lenient.decode().is_invalid()
 }
@@ -68,13 +68,7 @@ const EMPTY: Op = Op {
     address_size: 2,
     lock: false,
     repeat: Repeat::None,
-    memory: Memory {
-        segment: segment::DS,
-        base: gpr::ZERO,
-        index: gpr::ZERO,
-        scale: 0,
-        displacement: 0,
-    },
+    memory: Memory { segment: segment::DS, base: gpr::ZERO, index: gpr::ZERO, scale: 0, displacement: 0 },
     immediate: 0,
     immediate2: 0,
     code: iced_x86::Code::INVALID,
@@ -124,11 +118,7 @@ fn lower(instruction: &Instruction, bytes: &[u8], big: bool) -> Op {
 fn register(register: Register) -> Operand {
     let number = register.number() as u8;
     if register.is_gpr8() {
-        if (4..8).contains(&number) {
-            Operand::HighByte(number - 4)
-        } else {
-            Operand::Register(number & 15)
-        }
+        if (4..8).contains(&number) { Operand::HighByte(number - 4) } else { Operand::Register(number & 15) }
     } else if register.is_gpr() {
         Operand::Register(number & 15)
     } else if register.is_segment_register() {
@@ -167,13 +157,13 @@ fn operand(instruction: &Instruction, index: u32, op: &mut Op) -> Operand {
             Operand::Immediate
         }
         OpKind::FarBranch16 => {
-            op.immediate = (u64::from(instruction.far_branch_selector()) << 32)
-                | u64::from(instruction.far_branch16());
+            op.immediate =
+                (u64::from(instruction.far_branch_selector()) << 32) | u64::from(instruction.far_branch16());
             Operand::Immediate
         }
         OpKind::FarBranch32 => {
-            op.immediate = (u64::from(instruction.far_branch_selector()) << 32)
-                | u64::from(instruction.far_branch32());
+            op.immediate =
+                (u64::from(instruction.far_branch_selector()) << 32) | u64::from(instruction.far_branch32());
             Operand::Immediate
         }
         OpKind::Immediate8_2nd => {

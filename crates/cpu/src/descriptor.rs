@@ -158,12 +158,11 @@ impl Core {
     /// Loads a segment register in real or v8086 mode. Real mode leaves limit and size alone
     /// ("big real mode"); v8086 mode sets them.
     pub(crate) fn load_segment_8086(&mut self, index: u8, selector: u16) {
-        let Some(old) = self.state.segments.get(usize::from(index)) else { return };
+        let Some(old) = self.state.segments.get(usize::from(index)) else {
+            return;
+        };
         let value = if self.state.v8086() {
-            Segment {
-                rights: rights::REAL_MODE | (3 << rights::DPL_SHIFT),
-                ..Segment::real_mode(selector)
-            }
+            Segment { rights: rights::REAL_MODE | (3 << rights::DPL_SHIFT), ..Segment::real_mode(selector) }
         } else {
             Segment {
                 limit: old.limit,
@@ -228,8 +227,7 @@ impl Core {
     pub(crate) fn drop_inner_segments(&mut self) {
         for index in [segment::ES, segment::DS, segment::FS, segment::GS] {
             let segment = self.state.segments[usize::from(index)];
-            let usable = segment.present()
-                && (segment.conforming() || segment.dpl() >= self.state.cpl);
+            let usable = segment.present() && (segment.conforming() || segment.dpl() >= self.state.cpl);
             if !usable && !null(segment.selector) || !segment.present() {
                 self.set_segment(index, Segment::default());
             }

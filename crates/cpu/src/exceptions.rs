@@ -126,11 +126,7 @@ impl Core {
             // Any #DB lets the handler use the debug registers.
             self.state.dr[7] &= !(1 << 13);
         }
-        if self.state.protected() {
-            self.enter_protected(bus, event)
-        } else {
-            self.enter_real(bus, event)
-        }
+        if self.state.protected() { self.enter_protected(bus, event) } else { self.enter_real(bus, event) }
     }
 
     /// Through the interrupt vector table at IDTR's base (section 20.1.4).
@@ -175,11 +171,7 @@ impl Core {
 
     /// INT n in v8086 mode with CR4.VME: whether the TSS' redirection bitmap sends it to the 8086
     /// handler (table 20-2). Done here in full when it does.
-    pub(crate) fn redirected<B: Bus>(
-        &mut self,
-        bus: &mut B,
-        vector: u8,
-    ) -> Result<bool, Exception> {
+    pub(crate) fn redirected<B: Bus>(&mut self, bus: &mut B, vector: u8) -> Result<bool, Exception> {
         if !self.state.v8086() || self.state.cr4 & cr4::VME == 0 {
             return Ok(false);
         }

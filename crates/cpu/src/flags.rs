@@ -75,11 +75,7 @@ impl Eq for Flags {}
 
 impl From<u32> for Flags {
     fn from(bits: u32) -> Self {
-        let mut flags = Flags {
-            system: bit::FIXED,
-            result: 0,
-            carries: 0,
-        };
+        let mut flags = Flags { system: bit::FIXED, result: 0, carries: 0 };
         flags.set_bits(bits);
         flags
     }
@@ -173,11 +169,7 @@ impl Flags {
         let overflow = u64::from(bits & bit::OF != 0);
         let adjust = u64::from(bits & bit::AF != 0);
         self.carries = (carry << 63) | ((carry ^ overflow) << 62) | (adjust << 3);
-        self.set_zero_sign_parity(
-            bits & bit::ZF != 0,
-            bits & bit::SF != 0,
-            bits & bit::PF != 0,
-        );
+        self.set_zero_sign_parity(bits & bit::ZF != 0, bits & bit::SF != 0, bits & bit::PF != 0);
     }
 
     /// IOPL, 0-3.
@@ -287,9 +279,8 @@ impl Flags {
     fn set_zero_sign_parity(&mut self, zero: bool, sign: bool, parity: bool) {
         // Zero stands for ZF=1, SF=0, PF=1; one for ZF=0, SF=0, PF=0. The flips say the rest.
         self.result = u64::from(!zero);
-        self.carries = (self.carries & !(FLIP_SIGN | FLIP_PARITY))
-            | u64::from(sign)
-            | (u64::from(parity != zero) << 1);
+        self.carries =
+            (self.carries & !(FLIP_SIGN | FLIP_PARITY)) | u64::from(sign) | (u64::from(parity != zero) << 1);
     }
 
     /// Whether condition `code` holds: the low four bits of Jcc, SETcc and CMOVcc opcodes (Intel
@@ -313,8 +304,7 @@ impl Flags {
     #[inline(always)]
     fn set<W: Width>(&mut self, result: W, carries: u64) {
         self.result = result.to_i64() as u64;
-        self.carries =
-            ((carries << (64 - W::BITS)) & (CARRY_OUT | CARRY_IN)) | (carries & CARRY_NIBBLE);
+        self.carries = ((carries << (64 - W::BITS)) & (CARRY_OUT | CARRY_IN)) | (carries & CARRY_NIBBLE);
     }
 
     /// After `sum = a + b`.

@@ -76,9 +76,7 @@ impl Core {
     }
 
     pub(crate) fn tag_context(&self, user: bool) -> u64 {
-        context::VALID
-            | if user { context::USER } else { 0 }
-            | if self.state.smm { context::SMM } else { 0 }
+        context::VALID | if user { context::USER } else { 0 } | if self.state.smm { context::SMM } else { 0 }
     }
 
     /// Forgets all translations and ends the current block.
@@ -108,11 +106,8 @@ impl Core {
             });
         }
         self.uncacheable_walk = false;
-        let physical = if self.state.paging() {
-            self.walk(bus, linear, access, user)?
-        } else {
-            linear
-        } & self.a20_mask;
+        let physical =
+            if self.state.paging() { self.walk(bus, linear, access, user)? } else { linear } & self.a20_mask;
         let page = bus.page(physical & !0xfff, self.state.smm);
         let read_frame = page.read.map_or(NO_FRAME, |frame| frame.0);
         let frame = match access {
@@ -125,8 +120,7 @@ impl Core {
                 Access::Write => self.watch.chunks(frame),
                 Access::Read | Access::Fetch => 0,
             };
-            let entry =
-                Entry { tag: tag | device, physical: physical & !0xfff, watched, frame, read_frame };
+            let entry = Entry { tag: tag | device, physical: physical & !0xfff, watched, frame, read_frame };
             self.tlb.insert(access, entry);
         }
         Ok(Target { physical, frame, read_frame })
@@ -140,13 +134,11 @@ impl Core {
         access: Access,
         user: bool,
     ) -> Result<u64, Exception> {
-        let no_execute = self.state.msrs.efer & efer::NXE != 0
-            && self.state.cr4 & cr4::PAE != 0;
+        let no_execute = self.state.msrs.efer & efer::NXE != 0 && self.state.cr4 & cr4::PAE != 0;
         let reasons = if access == Access::Write { fault::WRITE } else { 0 }
             | if user { fault::USER } else { 0 }
             | if access == Access::Fetch && no_execute { fault::FETCH } else { 0 };
-        let page_fault =
-            |more: u32| Exception { vector: 14, error: Some(reasons | more), address: linear };
+        let page_fault = |more: u32| Exception { vector: 14, error: Some(reasons | more), address: linear };
 
         let pae = self.state.cr4 & cr4::PAE != 0;
         let beyond = u64::MAX << self.model.physical_bits;
@@ -335,15 +327,10 @@ impl Core {
 
     /// Reads a value at a linear address.
     #[inline(always)]
-    pub(crate) fn read_linear<W: Width, B: Bus>(
-        &mut self,
-        bus: &mut B,
-        linear: u64,
-    ) -> Result<W, Exception> {
+    pub(crate) fn read_linear<W: Width, B: Bus>(&mut self, bus: &mut B, linear: u64) -> Result<W, Exception> {
         if let Some(slot) = self.tlb.slot(Access::Read, linear)
             && slot.tag == (linear & !0xfff) | self.context
-            && let Some(value) =
-                W::read_from(bus.frame(Frame(slot.frame)), (linear & 0xfff) as usize)
+            && let Some(value) = W::read_from(bus.frame(Frame(slot.frame)), (linear & 0xfff) as usize)
         {
             return Ok(value);
         }
@@ -353,12 +340,7 @@ impl Core {
 
     /// Writes a value at a linear address.
     #[inline(always)]
-    pub(crate) fn write_linear<W: Width, B: Bus>(
-        &mut self,
-        bus: &mut B,
-        linear: u64,
-        value: W,
-    ) -> Exec {
+    pub(crate) fn write_linear<W: Width, B: Bus>(&mut self, bus: &mut B, linear: u64, value: W) -> Exec {
         let offset = (linear & 0xfff) as usize;
         if let Some(slot) = self.tlb.slot(Access::Write, linear)
             && slot.tag == (linear & !0xfff) | self.context
@@ -394,13 +376,7 @@ impl Core {
         Ok(value)
     }
 
-    fn read_parts<B: Bus>(
-        &mut self,
-        bus: &mut B,
-        first: Target,
-        second: (Target, u8),
-        size: u8,
-    ) -> u64 {
+    fn read_parts<B: Bus>(&mut self, bus: &mut B, first: Target, second: (Target, u8), size: u8) -> u64 {
         let mut value = 0;
         for index in 0..size {
             let target = part(first, second, index);
@@ -454,13 +430,7 @@ impl Core {
         }
     }
 
-    pub(crate) fn write_range<B: Bus>(
-        &mut self,
-        bus: &mut B,
-        range: &Range,
-        size: u8,
-        value: u64,
-    ) {
+    pub(crate) fn write_range<B: Bus>(&mut self, bus: &mut B, range: &Range, size: u8, value: u64) {
         match range.second {
             None => self.write_part(bus, range.first, size, value),
             Some(second) => {
@@ -484,6 +454,7 @@ impl Core {
         if length == 0 {
             return Ok(());
         }
+        let linear = linear & LINEAR;
         // No instruction touches more than a few hundred bytes at once.
         let pages = ((linear & 0xfff) + (length - 1).min(0xffff)) >> 12;
         self.resolve(bus, linear & LINEAR, access, user)?;
@@ -505,13 +476,7 @@ impl Core {
     }
 
     /// Writes a descriptor table or TSS.
-    pub(crate) fn write_system<B: Bus>(
-        &mut self,
-        bus: &mut B,
-        linear: u64,
-        size: u8,
-        value: u64,
-    ) -> Exec {
+    pub(crate) fn write_system<B: Bus>(&mut self, bus: &mut B, linear: u64, size: u8, value: u64) -> Exec {
         self.write_slow(bus, linear, size, value, false)
     }
 
@@ -524,13 +489,7 @@ impl Core {
     }
 
     /// Writes physical memory.
-    pub(crate) fn write_physical<B: Bus>(
-        &mut self,
-        bus: &mut B,
-        physical: u64,
-        size: u8,
-        value: u64,
-    ) {
+    pub(crate) fn write_physical<B: Bus>(&mut self, bus: &mut B, physical: u64, size: u8, value: u64) {
         let physical = physical & self.a20_mask;
         let page = bus.page(physical & !0xfff, self.state.smm);
         let frame = page.write.map_or(NO_FRAME, |frame| frame.0);
@@ -565,7 +524,7 @@ impl Core {
                 2 => 8,
                 _ => 4,
             };
-            let start = self.state.dr[index as usize] & !(length - 1);
+            let start = self.state.dr[index as usize] & LINEAR & !(length - 1);
             let overlaps = start < linear + u64::from(size) && linear < start + length;
             if enabled && overlaps && (kind == 3 || (kind == 1 && write)) {
                 self.debug_hits |= 1 << index;

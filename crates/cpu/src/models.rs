@@ -218,12 +218,7 @@ mod tests {
     #[case::beyond_basic_7_2(&QEMU64, 0xe, 0, [0; 4])]
     #[case::no_extended(&PENTIUM3, 0x8000_0000, 0, [0; 4])]
     #[case::apic_id(&QEMU64, 1, 0, [0x0006_0fb1, 0x0300_0800, 0x8000_2001, 0x078b_fbfd])]
-    fn cpuid(
-        #[case] model: &Model,
-        #[case] function: u32,
-        #[case] index: u32,
-        #[case] expect: [u32; 4],
-    ) {
+    fn cpuid(#[case] model: &Model, #[case] function: u32, #[case] index: u32, #[case] expect: [u32; 4]) {
         assert_eq!(model.cpuid(function, index, 3, true), expect);
     }
 }

@@ -41,7 +41,11 @@ pub struct Memory {
 /// Repeat prefix.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
-pub enum Repeat { None, WhileEqual, WhileNotEqual }
+pub enum Repeat {
+    None,
+    WhileEqual,
+    WhileNotEqual,
+}
 
 /// One lowered instruction.
 #[derive(Clone, Copy, Debug)]

@@ -210,10 +210,7 @@ impl Core {
         let low = value & 0xffff_ffff;
         let mut nowhere = Segment::default();
         let index = match item {
-            Item::Selector(index)
-            | Item::Attributes(index)
-            | Item::Limit(index)
-            | Item::Base(index) => index,
+            Item::Selector(index) | Item::Attributes(index) | Item::Limit(index) | Item::Base(index) => index,
             _ => u8::MAX,
         };
         let segment = match index {
@@ -317,8 +314,8 @@ impl Core {
         if halted {
             state.activity = Activity::Halted;
         }
-        let impossible = (state.paging() && !state.protected())
-            || (state.cr0 & cr0::NW != 0 && state.cr0 & cr0::CD == 0);
+        let impossible =
+            (state.paging() && !state.protected()) || (state.cr0 & cr0::NW != 0 && state.cr0 & cr0::CD == 0);
         if impossible {
             state.activity = Activity::Shutdown;
         }

@@ -81,12 +81,7 @@ impl Segment {
     /// What a segment register holds in real mode after loading `selector`.
     #[must_use]
     pub fn real_mode(selector: u16) -> Segment {
-        Segment {
-            selector,
-            base: u64::from(selector) << 4,
-            limit: 0xffff,
-            rights: rights::REAL_MODE,
-        }
+        Segment { selector, base: u64::from(selector) << 4, limit: 0xffff, rights: rights::REAL_MODE }
     }
 
     /// Type field, 0-15.

@@ -16,7 +16,10 @@ pub(crate) enum Cause {
     Call,
     Return,
     /// Through a task gate of the IDT; `ext` goes into error codes, `resume` sets RF in the image.
-    Interrupt { ext: u32, resume: bool },
+    Interrupt {
+        ext: u32,
+        resume: bool,
+    },
 }
 
 impl Cause {
@@ -46,10 +49,8 @@ struct Layout {
     limit: u32,
 }
 
-const LAYOUT_16: Layout =
-    Layout { size: 2, ip: 0x0e, segments: 0x22, count: 4, ldt: 0x2a, limit: 0x2b };
-const LAYOUT_32: Layout =
-    Layout { size: 4, ip: 0x20, segments: 0x48, count: 6, ldt: 0x60, limit: 0x67 };
+const LAYOUT_16: Layout = Layout { size: 2, ip: 0x0e, segments: 0x22, count: 4, ldt: 0x2a, limit: 0x2b };
+const LAYOUT_32: Layout = Layout { size: 4, ip: 0x20, segments: 0x48, count: 6, ldt: 0x60, limit: 0x67 };
 
 impl Layout {
     fn of(kind: u8) -> &'static Layout {
@@ -68,12 +69,7 @@ const BUSY: u32 = 1 << 9;
 
 impl Core {
     /// A task switch through a task gate whose TSS selector is `selector`.
-    pub(crate) fn switch_by_gate<B: Bus>(
-        &mut self,
-        bus: &mut B,
-        selector: u16,
-        cause: Cause,
-    ) -> Exec {
+    pub(crate) fn switch_by_gate<B: Bus>(&mut self, bus: &mut B, selector: u16, cause: Cause) -> Exec {
         let code = error(selector) | cause.ext();
         let fault = Exception::general_protection(code);
         if selector & 4 != 0 {
@@ -133,8 +129,7 @@ impl Core {
         if cause.nests() {
             self.probe_linear(bus, base, 2, Access::Write, false)?;
         }
-        let old_descriptor =
-            self.state.gdtr.base.wrapping_add(u64::from(old_tr.selector & !7)) & 0xffff_ffff;
+        let old_descriptor = self.state.gdtr.base.wrapping_add(u64::from(old_tr.selector & !7)) & 0xffff_ffff;
         let frees_old = matches!(cause, Cause::Jump | Cause::Return);
         if frees_old {
             self.probe_linear(bus, old_descriptor.wrapping_add(4), 4, Access::Write, false)?;
@@ -171,10 +166,8 @@ impl Core {
         }
 
         // The point of no return.
-        self.attention |= attention::NEW_TASK
-            | attention::NO_TRAP
-            | attention::KEEP_RESUME
-            | attention::END_BLOCK;
+        self.attention |=
+            attention::NEW_TASK | attention::NO_TRAP | attention::KEEP_RESUME | attention::END_BLOCK;
         self.state.tr = Descriptor { high: high | BUSY, ..*descriptor }.segment(selector);
         self.state.cr0 |= cr0::TS;
         self.state.dr[7] &= !0x155;
@@ -185,12 +178,7 @@ impl Core {
         Ok(())
     }
 
-    fn read_image<B: Bus>(
-        &mut self,
-        bus: &mut B,
-        base: u64,
-        layout: &Layout,
-    ) -> Result<Image, Exception> {
+    fn read_image<B: Bus>(&mut self, bus: &mut B, base: u64, layout: &Layout) -> Result<Image, Exception> {
         let size = layout.size;
         let mut image = Image::default();
         let mut at = base.wrapping_add(layout.ip);
@@ -221,13 +209,7 @@ impl Core {
         Ok(image)
     }
 
-    fn save_image<B: Bus>(
-        &mut self,
-        bus: &mut B,
-        base: u64,
-        layout: &Layout,
-        flags: u32,
-    ) -> Exec {
+    fn save_image<B: Bus>(&mut self, bus: &mut B, base: u64, layout: &Layout, flags: u32) -> Exec {
         let size = layout.size;
         let mut values = [0; 10];
         values[0] = self.state.rip;
@@ -246,13 +228,7 @@ impl Core {
         Ok(())
     }
 
-    fn load_image<B: Bus>(
-        &mut self,
-        bus: &mut B,
-        image: &Image,
-        layout: &Layout,
-        cause: Cause,
-    ) -> Exec {
+    fn load_image<B: Bus>(&mut self, bus: &mut B, image: &Image, layout: &Layout, cause: Cause) -> Exec {
         let ext = cause.ext();
         let wide = layout.size == 4;
         self.state.rip = image.rip;

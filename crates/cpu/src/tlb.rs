@@ -44,8 +44,7 @@ pub(crate) struct Entry {
     pub(crate) read_frame: u32,
 }
 
-const EMPTY: Entry =
-    Entry { tag: 0, physical: 0, watched: 0, frame: NO_FRAME, read_frame: NO_FRAME };
+const EMPTY: Entry = Entry { tag: 0, physical: 0, watched: 0, frame: NO_FRAME, read_frame: NO_FRAME };
 
 /// Direct-mapped tables, empty until the first run.
 #[derive(Clone, Debug, Default)]
@@ -145,9 +144,7 @@ impl Watch {
 
     /// Whether a write to `written` of `frame` hits (code, page tables).
     pub(crate) fn hit(&self, frame: u32, written: u64) -> (bool, bool) {
-        self.frames
-            .get(&frame)
-            .map_or((false, false), |w| (w.code & written != 0, w.tables & written != 0))
+        self.frames.get(&frame).map_or((false, false), |w| (w.code & written != 0, w.tables & written != 0))
     }
 
     /// Decoded code lies in these chunks.

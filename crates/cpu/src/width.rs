@@ -88,9 +88,7 @@ macro_rules! width {
 
             #[inline(always)]
             fn write_to(self, bytes: &mut [u8], offset: usize) -> bool {
-                let place = offset
-                    .checked_add(Self::BYTES)
-                    .and_then(|end| bytes.get_mut(offset..end));
+                let place = offset.checked_add(Self::BYTES).and_then(|end| bytes.get_mut(offset..end));
                 match place {
                     Some(place) => {
                         place.copy_from_slice(&self.to_le_bytes());

@@ -20,24 +20,14 @@ const STACK: u64 = 0x8000;
 /// The handler of vector N is a HLT at HANDLERS + N.
 const HANDLERS: u64 = 0x2000;
 const NAMES: [&str; 8] = ["eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"];
-const FLAGS: [(char, u32); 6] = [
-    ('o', bit::OF),
-    ('s', bit::SF),
-    ('z', bit::ZF),
-    ('a', bit::AF),
-    ('p', bit::PF),
-    ('c', bit::CF),
-];
+const FLAGS: [(char, u32); 6] =
+    [('o', bit::OF), ('s', bit::SF), ('z', bit::ZF), ('a', bit::AF), ('p', bit::PF), ('c', bit::CF)];
 
 /// `eax=12 [2000]=1234`: registers, and memory of as many bytes as there are pairs of digits.
 fn settings(text: &str) -> impl Iterator<Item = (&str, u64, usize)> {
     text.split_whitespace().filter_map(|word| {
         let (name, value) = word.split_once('=')?;
-        Some((
-            name,
-            u64::from_str_radix(value, 16).unwrap(),
-            value.len() / 2,
-        ))
+        Some((name, u64::from_str_radix(value, 16).unwrap(), value.len() / 2))
     })
 }
 
@@ -56,10 +46,7 @@ fn prepared(code: &[u8], change: impl FnOnce(&mut State)) -> (Cpu<FlatBus>, Flat
     let mut cpu = Cpu::new(&models::QEMU64, 0);
     let state = cpu.state_mut();
     for segment in &mut state.segments {
-        *segment = Segment {
-            rights: segment.rights,
-            ..Segment::real_mode(0)
-        };
+        *segment = Segment { rights: segment.rights, ..Segment::real_mode(0) };
     }
     state.rip = CODE;
     state.gpr[4] = STACK;
@@ -83,12 +70,9 @@ fn check(code: Code, before: &str, after: &str, flags: &str) {
     code(&mut assembler).unwrap();
     assembler.hlt().unwrap();
     let code = assembler.assemble(CODE).unwrap();
-    for (start, path) in [
-        (0, Path::Cached),
-        (bit::ARITHMETIC, Path::Cached),
-        (0, Path::Plain),
-        (bit::ARITHMETIC, Path::Plain),
-    ] {
+    for (start, path) in
+        [(0, Path::Cached), (bit::ARITHMETIC, Path::Cached), (0, Path::Plain), (bit::ARITHMETIC, Path::Plain)]
+    {
         let (mut cpu, mut bus) = prepared(&code, |state| {
             state.flags.set_bits(start);
             for (name, value, _) in settings(before) {
@@ -116,9 +100,7 @@ fn check(code: Code, before: &str, after: &str, flags: &str) {
             }
         }
         let mut got = cpu.state().flags.bits();
-        let vector = after
-            .split_whitespace()
-            .find_map(|word| word.strip_prefix('#'));
+        let vector = after.split_whitespace().find_map(|word| word.strip_prefix('#'));
         match vector {
             Some(vector) => {
                 let handler = HANDLERS + vector.parse::<u64>().unwrap();
@@ -387,21 +369,12 @@ fn strings(#[case] code: Code, #[case] before: &str, #[case] after: &str) {
 #[case::scas_finds(|a: Asm| a.repne().scasb(), "eax=00 ecx=9 edi=4000 [4000]=0066ffff", "ecx=5 edi=4004", "001010")]
 #[case::scas_alone(|a: Asm| a.scasw(), "eax=1 edi=4000 [4000]=0002", "edi=4002", "010111")]
 #[case::no_iteration_keeps_flags(|a: Asm| a.repe().cmpsb(), "ecx=0", "ecx=0", "......")]
-fn comparing_strings(
-    #[case] code: Code,
-    #[case] before: &str,
-    #[case] after: &str,
-    #[case] flags: &str,
-) {
+fn comparing_strings(#[case] code: Code, #[case] before: &str, #[case] after: &str, #[case] flags: &str) {
     check(code, before, after, flags);
 }
 
 /// One 16-bit-code program on both paths, compared in everything, with the state after.
-fn on_both_paths(
-    code: &[u8],
-    fill: impl Fn(&mut FlatBus),
-    change: impl Fn(&mut State),
-) -> (State, FlatBus) {
+fn on_both_paths(code: &[u8], fill: impl Fn(&mut FlatBus), change: impl Fn(&mut State)) -> (State, FlatBus) {
     let mut code = code.to_vec();
     code.push(0xf4);
     let [cached, plain] = [Path::Cached, Path::Plain].map(|path| {
@@ -412,11 +385,7 @@ fn on_both_paths(
     });
     assert_eq!(cached.0, plain.0);
     for address in 0..0x10000 {
-        assert_eq!(
-            cached.1.byte(address),
-            plain.1.byte(address),
-            "at {address:x}"
-        );
+        assert_eq!(cached.1.byte(address), plain.1.byte(address), "at {address:x}");
     }
     cached
 }

@@ -22,7 +22,7 @@ use warmboot_cpu::{
 #[case::data_write_ignores_reads(0x000d_0401, DATA as u32 + 8, 0, 0)]
 #[case::data_any(0x000f_0401, DATA as u32 + 8, 1, 16)]
 #[case::data_byte_inside(0x0001_0401, DATA as u32 + 3, 1, 10)]
-fn debug_registers(#[case] dr7: u32, #[case] dr0: u32, #[case] dr6: u64, #[case] eip: u64) {
+fn debug_registers(#[case] control: u32, #[case] address: u32, #[case] hits: u64, #[case] eip: u64) {
     let code = assemble(32, CODE, |a| {
         a.mov(eax, 1)?;
         a.mov(dword_ptr(DATA as u32), eax)?;
@@ -31,15 +31,15 @@ fn debug_registers(#[case] dr7: u32, #[case] dr0: u32, #[case] dr6: u64, #[case]
     });
     let mut machine = Machine::protected(0, &code);
     let state = machine.cpu.state_mut();
-    state.dr[0] = u64::from(dr0);
-    state.dr[7] = u64::from(dr7);
+    state.dr[0] = u64::from(address);
+    state.dr[7] = u64::from(control);
     machine.run();
-    if dr6 == 0 {
+    if hits == 0 {
         assert_eq!(machine.vector(), Some(3));
         return;
     }
     assert_eq!(machine.vector(), Some(1));
-    assert_eq!(machine.state().dr[6] & 0xf, dr6);
+    assert_eq!(machine.state().dr[6] & 0xf, hits);
     assert_eq!(u64::from(machine.stack(0)), CODE + eip);
 }
 

@@ -80,12 +80,7 @@ fn through_fs(selector: u16, offset: u32, write: bool) -> Machine {
 #[case::down_top(sel::DOWN, 0xfffc, true, false)]
 #[case::down_beyond(sel::DOWN, 0xfffd, false, true)]
 #[case::top_of_4g(sel::DATA_0, 0xffff_fffd, false, true)]
-fn segment_limits(
-    #[case] selector: u16,
-    #[case] offset: u32,
-    #[case] write: bool,
-    #[case] faults: bool,
-) {
+fn segment_limits(#[case] selector: u16, #[case] offset: u32, #[case] write: bool, #[case] faults: bool) {
     let mut machine = through_fs(selector, offset, write);
     machine.run();
     let expect = faults.then_some(13);
@@ -116,12 +111,7 @@ fn segment_limits(
 #[case::rdpmc(vec![0xb1, 9, 0x0f, 0x33], 13, Some(0), 2)]
 #[case::nw_without_cd(vec![0x0f, 0x20, 0xc0, 0x0d, 0, 0, 0, 0x20, 0x0f, 0x22, 0xc0], 13, Some(0), 8)]
 #[case::cr4_reserved(vec![0x0f, 0xba, 0xe8, 20, 0x0f, 0x22, 0xe0], 13, Some(0), 4)]
-fn ring_0(
-    #[case] code: Vec<u8>,
-    #[case] vector: u64,
-    #[case] error: Option<u32>,
-    #[case] eip: u64,
-) {
+fn ring_0(#[case] code: Vec<u8>, #[case] vector: u64, #[case] error: Option<u32>, #[case] eip: u64) {
     check(Machine::protected(0, &code), vector, error, eip);
 }
 
@@ -137,12 +127,7 @@ fn ring_0(
 #[case::ring_0_data(load_ds(sel::DATA_0), 13, Some(0x10), 5)]
 #[case::ring_0_code(vec![0xea, 0, 0, 1, 0, 8, 0], 13, Some(8), 0)]
 #[case::sysenter_unset(vec![0x0f, 0x34], 13, Some(0), 0)]
-fn ring_3(
-    #[case] code: Vec<u8>,
-    #[case] vector: u64,
-    #[case] error: Option<u32>,
-    #[case] eip: u64,
-) {
+fn ring_3(#[case] code: Vec<u8>, #[case] vector: u64, #[case] error: Option<u32>, #[case] eip: u64) {
     check(Machine::protected(3, &code), vector, error, eip);
 }
 
@@ -205,8 +190,7 @@ fn return_to_ring_3_drops_ring_0_segments() {
     machine.bus.set_byte(CODE + 0x100, 0xcc);
     machine.run();
     assert_eq!(machine.vector(), Some(3));
-    let selectors: Vec<u16> =
-        machine.state().segments.iter().map(|segment| segment.selector).collect();
+    let selectors: Vec<u16> = machine.state().segments.iter().map(|segment| segment.selector).collect();
     assert_eq!(selectors[0], sel::DATA_3);
     assert_eq!(selectors[3], 0);
     assert_eq!(machine.stack(2) & 0x200, 0x200);

@@ -218,8 +218,8 @@ fn reserved_bits_of_pointers_fault_when_loaded() {
     });
     let mut machine = Machine::protected(0, &code);
     machine.bus.poke64(DIRECTORY, TABLE | 1 | 2);
-    let cr0 = machine.state().cr0 | cr0::PG;
-    machine.set(gpr::RAX, cr0 as u32);
+    let value = machine.state().cr0 | cr0::PG;
+    machine.set(gpr::RAX, value as u32);
     let state = machine.cpu.state_mut();
     state.cr3 = DIRECTORY;
     state.cr4 = cr4::PAE;

@@ -23,15 +23,28 @@ impl Random {
 
 /// Opcodes that random bytes seldom hit, with an operand at a useful address.
 const SEEDS: [&[u8]; 16] = [
-    &[0xf3, 0xa4], &[0xf3, 0xab], &[0xf2, 0xae], &[0x8e, 0xd8], &[0x8e, 0xd0], &[0x0f, 0x22, 0xd8],
-    &[0x9d], &[0xcf], &[0xcb], &[0xfb], &[0x17], &[0xc8, 8, 0, 2], &[0x60], &[0x61],
-    &[0x0f, 0x01, 0x38], &[0xf0, 0x0f, 0xb1, 0x0d, 0, 0, 3, 0],
+    &[0xf3, 0xa4],
+    &[0xf3, 0xab],
+    &[0xf2, 0xae],
+    &[0x8e, 0xd8],
+    &[0x8e, 0xd0],
+    &[0x0f, 0x22, 0xd8],
+    &[0x9d],
+    &[0xcf],
+    &[0xcb],
+    &[0xfb],
+    &[0x17],
+    &[0xc8, 8, 0, 2],
+    &[0x60],
+    &[0x61],
+    &[0x0f, 0x01, 0x38],
+    &[0xf0, 0x0f, 0xb1, 0x0d, 0, 0, 3, 0],
 ];
 
 fn fill(machine: &mut Machine, random: &mut Random) {
     let mut at = CODE;
     while at < CODE + 0x1800 {
-        if random.next() % 4 == 0 {
+        if random.next().is_multiple_of(4) {
             let seed = SEEDS[(random.next() % SEEDS.len() as u64) as usize];
             machine.bus.poke(at, seed);
             at += seed.len() as u64;
@@ -56,10 +69,7 @@ fn fill(machine: &mut Machine, random: &mut Random) {
 }
 
 #[rstest]
-fn random_code(
-    #[values(0, 1, 2, 3)] mode: u8,
-    #[values(1, 2, 3, 4, 5, 6, 7, 8)] group: u64,
-) {
+fn random_code(#[values(0, 1, 2, 3)] mode: u8, #[values(1, 2, 3, 4, 5, 6, 7, 8)] group: u64) {
     for seed in 0..12 {
         let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ (group << 32 | seed << 8 | u64::from(mode)));
         for _ in 0..8 {

@@ -3,7 +3,6 @@
 mod common;
 
 use common::{CODE, GDT, HANDLERS, IDT, Machine, STACK_0, TSS, TSS_B, assemble, gate, sel};
-use iced_x86::code_asm::*;
 use rstest::rstest;
 use warmboot_cpu::{
     Stop,
@@ -65,8 +64,14 @@ fn task_16() {
     let mut machine = Machine::protected(0, &[0xea, 0, 0, 0, 0, 0x90, 0]);
     machine.bus.poke(TSS_B, &[0; 0x2c]);
     let words = [
-        (0x0e, 0x10), (0x10, 2), (0x12, 0x1234), (0x1a, 0x900), (0x22, sel::DATA_16),
-        (0x24, sel::CODE_16), (0x26, sel::DATA_16), (0x28, sel::DATA_16),
+        (0x0e, 0x10),
+        (0x10, 2),
+        (0x12, 0x1234),
+        (0x1a, 0x900),
+        (0x22, sel::DATA_16),
+        (0x24, sel::CODE_16),
+        (0x26, sel::DATA_16),
+        (0x28, sel::DATA_16),
     ];
     for (offset, value) in words {
         machine.bus.poke(TSS_B + offset, &value.to_le_bytes());
@@ -154,8 +159,7 @@ fn v8086_frame_has_all_segments() {
     machine.run();
     assert_eq!(machine.vector(), Some(3));
     let frame: Vec<u32> = (0..9).map(|index| machine.stack(index)).collect();
-    let expect =
-        [1, 0x1100, bit::VM | 2, 0x1000, 0x2000, 0x2800, 0x3000, 0x4000, 0x5000];
+    let expect = [1, 0x1100, bit::VM | 2, 0x1000, 0x2000, 0x2800, 0x3000, 0x4000, 0x5000];
     assert_eq!(frame, expect);
     assert_eq!(machine.register(gpr::RSP), STACK_0 as u32 - 36);
     assert_eq!(machine.state().segments[3].rights, 0);
@@ -165,7 +169,7 @@ fn v8086_frame_has_all_segments() {
 /// Code, IOPL, VME: the vector that arrives at ring 0.
 #[rstest]
 #[case::int_iopl_0(vec![0xcd, 0x41], 0, false, 13)]
-#[case::int_iopl_3(vec![0xcd, 0x41], 3, false, 13)]
+#[case::int_iopl_3(vec![0xcd, 0x41], 3, false, 0x41)]
 #[case::cli_iopl_0(vec![0xfa], 0, false, 13)]
 #[case::cli_iopl_3(vec![0xfa, 0xcc], 3, false, 3)]
 #[case::cli_vme(vec![0xfa, 0xcc], 0, true, 3)]
@@ -176,12 +180,7 @@ fn v8086_frame_has_all_segments() {
 #[case::port(vec![0xe4, 0x80], 3, false, 13)]
 #[case::lldt(vec![0x0f, 0x00, 0xd0], 3, false, 6)]
 #[case::segment_load(vec![0xb8, 0x34, 0x12, 0x8e, 0xd8, 0xcc], 0, false, 3)]
-fn v8086_sensitive(
-    #[case] code: Vec<u8>,
-    #[case] iopl: u32,
-    #[case] vme: bool,
-    #[case] vector: u64,
-) {
+fn v8086_sensitive(#[case] code: Vec<u8>, #[case] iopl: u32, #[case] vme: bool, #[case] vector: u64) {
     let mut machine = v8086(&code, iopl);
     if vme {
         machine.cpu.state_mut().cr4 |= cr4::VME;

@@ -39,11 +39,7 @@ pub struct Line {
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes: String = self
-            .bytes
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let bytes: String = self.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         write!(f, "{:08x}  {bytes:<20}  {}", self.offset, self.text)
     }
 }
@@ -59,15 +55,8 @@ pub fn disassemble(bytes: &[u8], offset: u64, bits: Bits, count: usize) -> Vec<L
         let instruction = decoder.decode();
         let mut text = String::new();
         formatter.format(&instruction, &mut text);
-        let bytes = bytes
-            .get(start..decoder.position())
-            .unwrap_or_default()
-            .to_vec();
-        lines.push(Line {
-            offset: instruction.ip(),
-            bytes,
-            text,
-        });
+        let bytes = bytes.get(start..decoder.position()).unwrap_or_default().to_vec();
+        lines.push(Line { offset: instruction.ip(), bytes, text });
     }
     lines
 }
@@ -97,18 +86,10 @@ mod tests {
     #[case::width(&[0xb8, 1, 0, 0, 0, 0x90], 0, Bits::ThirtyTwo, &["mov eax,1", "nop"])]
     #[case::cut_short(&[0xea, 0x5b], 0, Bits::Sixteen, &["(bad)"])]
     #[case::nothing(&[], 0, Bits::Sixteen, &[])]
-    fn code(
-        #[case] bytes: &[u8],
-        #[case] offset: u64,
-        #[case] bits: Bits,
-        #[case] expect: &[&str],
-    ) {
+    fn code(#[case] bytes: &[u8], #[case] offset: u64, #[case] bits: Bits, #[case] expect: &[&str]) {
         let lines = disassemble(bytes, offset, bits, 10);
         let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
         assert_eq!(texts, expect);
-        assert_eq!(
-            lines.iter().map(|line| line.bytes.len()).sum::<usize>(),
-            bytes.len()
-        );
+        assert_eq!(lines.iter().map(|line| line.bytes.len()).sum::<usize>(), bytes.len());
     }
 }

@@ -389,12 +389,14 @@ impl GuestMemory for Lent<'_> {
             };
             // Page by page, so that the processor's decoded code can be told.
             let in_page = 4096 - (here & 0xfff);
-            let available = (range.end - here).saturating_add(1).min(in_page).min((bytes.len() - done) as u64) as usize;
+            let available =
+                (range.end - here).saturating_add(1).min(in_page).min((bytes.len() - done) as u64) as usize;
             if let Target::Block { block, offset } = range.write {
                 let offset = offset + (here - range.start);
                 if self.memory.write_block(block, offset, &bytes[done..done + available]).is_ok() {
                     let frame = self.memory.frame_of(block, offset >> 12);
-                    let entry = frame.map(|frame| (Frame(frame.0), (offset & 0xfff) as u16, available as u16));
+                    let entry =
+                        frame.map(|frame| (Frame(frame.0), (offset & 0xfff) as u16, available as u16));
                     self.written.extend(entry);
                 }
             }
@@ -472,7 +474,8 @@ impl Bus for Board {
                     let taken = bytes.get(..usize::from(part)).unwrap_or_default();
                     if self.memory.write_block(block, offset, taken).is_ok() {
                         let frame = self.memory.frame_of(block, offset >> 12);
-                        let entry = frame.map(|frame| (Frame(frame.0), (offset & 0xfff) as u16, u16::from(part)));
+                        let entry =
+                            frame.map(|frame| (Frame(frame.0), (offset & 0xfff) as u16, u16::from(part)));
                         self.written.extend(entry);
                     }
                 }
@@ -493,7 +496,9 @@ impl Bus for Board {
         self.clock.extra += cost::PORT;
         self.io_write(port, size, u64::from(value), at);
         let watch = &self.attachments.port_watch;
-        let hit = watch.iter().position(|(watched, wanted)| *watched == port && wanted.is_none_or(|wanted| wanted == value));
+        let hit = watch
+            .iter()
+            .position(|(watched, wanted)| *watched == port && wanted.is_none_or(|wanted| wanted == value));
         if hit.is_some() {
             self.attachments.port_hit = hit;
         }

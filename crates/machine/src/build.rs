@@ -24,8 +24,10 @@ const AMD: u32 = u32::from_le_bytes(*b"Auth");
 
 pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
     config.check()?;
-    let machine_type = machine_types::find(&config.machine).ok_or_else(|| ConfigError::new("unknown machine"))?;
-    let generation = generations::find(&config.emulator).ok_or_else(|| ConfigError::new("unknown emulator"))?;
+    let machine_type =
+        machine_types::find(&config.machine).ok_or_else(|| ConfigError::new("unknown machine"))?;
+    let generation =
+        generations::find(&config.emulator).ok_or_else(|| ConfigError::new("unknown emulator"))?;
     let cpu_name = config.cpu.as_deref().unwrap_or(machine_type.cpu);
     let model = warmboot_cpu::Model::by_name(cpu_name).ok_or_else(|| {
         let names: Vec<&str> = warmboot_cpu::models::MODELS.iter().map(|model| model.name).collect();
@@ -59,8 +61,10 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
         reset_control: generation.port_cf9_reset,
         ..chipset::piix3::Config::default()
     };
-    let piix4_pm = chipset::piix4_pm::Config { serial1: config.serial, ..chipset::piix4_pm::Config::default() };
-    let clock = rtc::Rtc::new(rtc::DateTime::default(), tables::cmos::cmos(&description), rtc::Wiring::default());
+    let piix4_pm =
+        chipset::piix4_pm::Config { serial1: config.serial, ..chipset::piix4_pm::Config::default() };
+    let clock =
+        rtc::Rtc::new(rtc::DateTime::default(), tables::cmos::cmos(&description), rtc::Wiring::default());
 
     let mut slots = Vec::new();
     let mut put = |name, devfn, device| slots.push(Slot { name, devfn, device });
@@ -73,19 +77,28 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
     put("rtc", None, Device::Rtc(clock));
     put("hpet", None, Device::Hpet(chipset::hpet::Hpet::new(HPET_ROUTES)));
     put("ioapic", None, Device::IoApic(chipset::io_apic::IoApic::new(machine_type.io_apic_version)));
-    put("apic", None, Device::LocalApic(chipset::local_apic::LocalApic::new(0, machine_type.local_apic_version)));
+    put(
+        "apic",
+        None,
+        Device::LocalApic(chipset::local_apic::LocalApic::new(0, machine_type.local_apic_version)),
+    );
     put("dma", None, Device::Dma(chipset::dma::Dma::new()));
     put("i8042", None, Device::I8042(chipset::i8042::I8042::new(chipset::i8042::Config::default())));
     put("port92", None, Device::Port92(chipset::port92::Port92::new(generation.port_92_reset)));
     put("fdc", None, Device::Floppy(floppy));
     put("post-code", None, Device::PostCode(chipset::post_code::PostCode::new()));
     put("fw_cfg", None, Device::FwCfg(fw_cfg));
-    let debug = |port| Device::DebugPort(chipset::debug_port::DebugPort::new(port, generation.debug_port_reads));
+    let debug =
+        |port| Device::DebugPort(chipset::debug_port::DebugPort::new(port, generation.debug_port_reads));
     put("debugcon", None, debug(chipset::debug_port::FIRMWARE_PORT));
     put("debugcon-e9", None, debug(chipset::debug_port::BOCHS_PORT));
     if config.serial {
         let [(base, _), ..] = chipset::uart16550::COM;
-        put("com1", None, Device::Uart(chipset::uart16550::Uart16550::new(chipset::uart16550::Config { base })));
+        put(
+            "com1",
+            None,
+            Device::Uart(chipset::uart16550::Uart16550::new(chipset::uart16550::Config { base })),
+        );
     }
     if let Some(port) = config.debug_exit {
         put("debug-exit", None, Device::DebugExit(chipset::debug_exit::DebugExit::new(port)));

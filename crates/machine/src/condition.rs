@@ -132,7 +132,11 @@ impl FromStr for Condition {
         let bad = |why: String| ConfigError::new(format!("condition `{text}`: {why}"));
         let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
         let nonempty = |rest: &str| {
-            if rest.is_empty() { Err(bad("expected some text after the colon".into())) } else { Ok(rest.to_owned()) }
+            if rest.is_empty() {
+                Err(bad("expected some text after the colon".into()))
+            } else {
+                Ok(rest.to_owned())
+            }
         };
         match kind {
             "debug" => nonempty(rest).map(Condition::Debug),
@@ -167,7 +171,9 @@ impl FromStr for Condition {
                 let place = place.ok_or_else(|| bad("expected 0x7c00 or f000:fff0".into()))?;
                 Ok(Condition::Address(place))
             }
-            "instructions" => count(rest).map(Condition::Instructions).map_err(|error| bad(error.to_string())),
+            "instructions" => {
+                count(rest).map(Condition::Instructions).map_err(|error| bad(error.to_string()))
+            }
             "time" => time(rest).map(Condition::Time).map_err(|error| bad(error.to_string())),
             "halt" if rest.is_empty() => Ok(Condition::Halt),
             "shutdown" if rest.is_empty() => Ok(Condition::Shutdown),
@@ -189,7 +195,12 @@ fn number(text: &str) -> Option<u64> {
 /// Splits `5.5GiB`-like text into its number and suffix and scales it exactly.
 fn scaled(text: &str, units: &[(&str, u64)], what: &str) -> Result<u64, ConfigError> {
     let names: Vec<&str> = units.iter().map(|(name, _)| *name).filter(|name| !name.is_empty()).collect();
-    let bad = || ConfigError::new(format!("`{text}` is not {what}; expected a whole number, with or without {}", names.join(", ")));
+    let bad = || {
+        ConfigError::new(format!(
+            "`{text}` is not {what}; expected a whole number, with or without {}",
+            names.join(", ")
+        ))
+    };
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, suffix) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| bad())?;

@@ -168,7 +168,11 @@ impl Config {
         check_firmware(&self.firmware)?;
         for rom in &self.option_roms {
             if rom.bytes.is_empty() || rom.bytes.len() > 128 << 10 {
-                return fail(format!("option ROM `{}` has {} bytes; expected 1 to 131072", rom.name, rom.bytes.len()));
+                return fail(format!(
+                    "option ROM `{}` has {} bytes; expected 1 to 131072",
+                    rom.name,
+                    rom.bytes.len()
+                ));
             }
         }
         let mut seen = std::collections::BTreeSet::new();

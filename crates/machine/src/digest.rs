@@ -43,7 +43,11 @@ impl Machine {
     fn hash(&mut self, clock: Option<&Clock>, slots: &[Slot]) -> String {
         let mut hasher = blake3::Hasher::new();
         hasher.update(VERSION);
-        put(&mut hasher, "machine", &(self.machine_type.name, self.board.generation.name, self.cpu.model().name));
+        put(
+            &mut hasher,
+            "machine",
+            &(self.machine_type.name, self.board.generation.name, self.cpu.model().name),
+        );
         if let Some(clock) = clock {
             put(&mut hasher, "clock", clock);
         }

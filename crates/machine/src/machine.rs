@@ -34,14 +34,7 @@ impl Machine {
         path: Path,
         disks: Vec<(config::Slot, String)>,
     ) -> Machine {
-        let mut machine = Machine {
-            machine_type,
-            board,
-            cpu,
-            path,
-            disks,
-            resets: 0,
-        };
+        let mut machine = Machine { machine_type, board, cpu, path, disks, resets: 0 };
         machine.board.reset_chips(ResetKind::PowerOn);
         machine.board.draw();
         machine.cpu.reset();
@@ -141,7 +134,8 @@ impl Machine {
                         return Ok(Ended::Halt);
                     }
                     // Halted: time jumps to whatever comes first.
-                    let horizons = [limits.time, watch.time, self.board.next_event().map(|(moment, _)| moment.0)];
+                    let horizons =
+                        [limits.time, watch.time, self.board.next_event().map(|(moment, _)| moment.0)];
                     if let Some(next) = horizons.into_iter().flatten().min() {
                         self.board.clock.nanoseconds = self.board.clock.nanoseconds.max(next);
                     }
@@ -318,10 +312,13 @@ impl Machine {
     pub fn chip_register(&self, chip: &str, register: &str) -> Option<serde_json::Value> {
         let slot = self.board.slots.iter().find(|slot| slot.name == chip)?;
         let state = slot.device.state().ok()?;
-        register.split('.').try_fold(&state, |value, name| match value {
-            serde_json::Value::Array(items) => items.get(name.parse::<usize>().ok()?),
-            other => other.get(name),
-        }).cloned()
+        register
+            .split('.')
+            .try_fold(&state, |value, name| match value {
+                serde_json::Value::Array(items) => items.get(name.parse::<usize>().ok()?),
+                other => other.get(name),
+            })
+            .cloned()
     }
 
     /// The names of the machine's chips.
@@ -348,7 +345,9 @@ impl Machine {
     #[must_use]
     pub fn disk_writes(&self, at: config::Slot) -> Vec<(u64, Vec<u8>)> {
         let overlay = match at {
-            config::Slot::Ide { channel, unit } => self.board.ide().and_then(|ide| ide.overlay(channel, unit)),
+            config::Slot::Ide { channel, unit } => {
+                self.board.ide().and_then(|ide| ide.overlay(channel, unit))
+            }
             config::Slot::Floppy(unit) => self.board.floppy().and_then(|floppy| floppy.overlay(unit)),
         };
         let written = overlay.into_iter().flat_map(warmboot_chipset::disk::Overlay::written);

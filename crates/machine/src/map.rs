@@ -113,7 +113,8 @@ impl Board {
         let isa_bios = regions.alias("isa-bios", pc_bios, bios_size - isa_size, u128::from(isa_size));
         regions.set_read_only(isa_bios, !self.generation.bios_writable);
         regions.map(pci, isa_bios, 0x10_0000 - isa_size, 1)?;
-        let pc_rom = regions.ram("pc.rom", rom, 0, u128::from(OPTION_ROM_SIZE), !self.generation.option_roms_writable);
+        let pc_rom =
+            regions.ram("pc.rom", rom, 0, u128::from(OPTION_ROM_SIZE), !self.generation.option_roms_writable);
         regions.map(pci, pc_rom, 0xc_0000, 1)?;
 
         self.draw_shadows(regions, system, pc_ram, pci)?;

@@ -1,6 +1,8 @@
 //! Which pin leads where: interrupt lines, interrupt messages, floppy DMA.
 
-use warmboot_chipset::{ApicMessage, Effects, Moment, dma, floppy::DMA_CHANNEL, io_apic, local_apic::Delivery};
+use warmboot_chipset::{
+    ApicMessage, Effects, Moment, dma, floppy::DMA_CHANNEL, io_apic, local_apic::Delivery,
+};
 
 use warmboot_chipset::GuestMemory as _;
 
@@ -125,7 +127,6 @@ impl Board {
                 }
                 Delivery::Startup(vector) => self.signals.push(Signal::StartUp(vector)),
             }
-
         }
     }
 
@@ -196,7 +197,10 @@ impl Board {
 
     /// Sets the local APIC's base address, as WRMSR and reset do.
     pub(crate) fn set_apic_base(&mut self, value: u64, at: Moment) {
-        let Some(slot) = self.slots.iter().position(|slot| matches!(slot.device, Device::LocalApic(_))) else { return };
+        let Some(slot) = self.slots.iter().position(|slot| matches!(slot.device, Device::LocalApic(_)))
+        else {
+            return;
+        };
         let mut effects = Effects::at(at);
         if let Device::LocalApic(apic) = &mut self.slots[slot].device {
             apic.set_base(value, &mut effects);
@@ -206,7 +210,9 @@ impl Board {
 
     /// Moves bytes between the floppy controller and memory on DMA channel 2 while both are ready.
     pub(crate) fn run_floppy_dma(&mut self, at: Moment) {
-        let Some(slot) = self.slots.iter().position(|slot| matches!(slot.device, Device::Floppy(_))) else { return };
+        let Some(slot) = self.slots.iter().position(|slot| matches!(slot.device, Device::Floppy(_))) else {
+            return;
+        };
         // A sector at a time; a transfer cannot be longer than the 8237's 64 KiB.
         for _ in 0..0x1_0000 / SECTOR {
             let wanted = self.floppy().and_then(warmboot_chipset::floppy::Floppy::dma_request);
@@ -219,7 +225,13 @@ impl Board {
     }
 
     /// Moves up to a sector between the floppy controller and memory; false when nothing moved.
-    fn exchange_floppy(&mut self, slot: usize, wanted: dma::Direction, programmed: dma::Programmed, at: Moment) -> bool {
+    fn exchange_floppy(
+        &mut self,
+        slot: usize,
+        wanted: dma::Direction,
+        programmed: dma::Programmed,
+        at: Moment,
+    ) -> bool {
         // Counting down, bytes go one at a time, so that each lands where it should.
         let most = if programmed.decrement { 1 } else { SECTOR.min(programmed.contiguous) };
         let length = programmed.bytes_left.min(most) as usize;
@@ -244,7 +256,9 @@ impl Board {
         }
         self.apply(slot, effects);
         let mut effects = Effects::at(at);
-        let Some(dma_slot) = self.slots.iter().position(|slot| matches!(slot.device, Device::Dma(_))) else { return false };
+        let Some(dma_slot) = self.slots.iter().position(|slot| matches!(slot.device, Device::Dma(_))) else {
+            return false;
+        };
         if let Device::Dma(dma) = &mut self.slots[dma_slot].device {
             dma.advance(DMA_CHANNEL, moved as u32, &mut effects);
         }

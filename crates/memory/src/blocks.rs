@@ -53,9 +53,7 @@ pub enum MemoryError {
         name: String,
     },
     /// An access that does not lie within the block.
-    #[error(
-        "{length} bytes at offset {offset:#x} are outside RAM block `{name}` of {size:#x} bytes"
-    )]
+    #[error("{length} bytes at offset {offset:#x} are outside RAM block `{name}` of {size:#x} bytes")]
     Outside {
         /// The block.
         name: String,
@@ -101,10 +99,7 @@ impl Default for Memory {
 
 impl std::fmt::Debug for Memory {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Memory")
-            .field("blocks", &self.blocks)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Memory").field("blocks", &self.blocks).finish_non_exhaustive()
     }
 }
 
@@ -112,11 +107,7 @@ impl Memory {
     /// No blocks.
     #[must_use]
     pub fn new() -> Memory {
-        Memory {
-            blocks: Vec::new(),
-            total: 0,
-            table: Table::new(),
-        }
+        Memory { blocks: Vec::new(), total: 0, table: Table::new() }
     }
 
     /// Adds a block of zeros.
@@ -125,27 +116,16 @@ impl Memory {
     /// A size that is zero, no multiple of 4096 or beyond 64 GiB in all; a name that is taken.
     pub fn add_block(&mut self, name: &str, size: u64) -> Result<BlockId, MemoryError> {
         if size == 0 || !size.is_multiple_of(PAGE_SIZE as u64) {
-            return Err(MemoryError::Size {
-                name: name.into(),
-                size,
-            });
+            return Err(MemoryError::Size { name: name.into(), size });
         }
         let left = TOTAL_LIMIT - self.total;
         if size > left {
-            return Err(MemoryError::TooLarge {
-                name: name.into(),
-                size,
-                left,
-            });
+            return Err(MemoryError::TooLarge { name: name.into(), size, left });
         }
         if self.block(name).is_some() {
             return Err(MemoryError::Duplicate { name: name.into() });
         }
-        let mut block = Block {
-            name: name.into(),
-            size,
-            first: 0,
-        };
+        let mut block = Block { name: name.into(), size, first: 0 };
         block.first = self.table.grow(block.leaves());
         self.total += size;
         self.blocks.push(block);
@@ -168,11 +148,7 @@ impl Memory {
     #[must_use]
     pub fn info(&self, id: BlockId) -> BlockInfo<'_> {
         let block = self.get(id);
-        BlockInfo {
-            id,
-            name: &block.name,
-            size: block.size,
-        }
+        BlockInfo { id, name: &block.name, size: block.size }
     }
 
     /// The frame of page number `page` of a block; `None` beyond its end.
@@ -185,10 +161,7 @@ impl Memory {
     /// The block and byte offset at which a frame lies.
     #[must_use]
     pub fn place_of(&self, frame: Frame) -> Option<(BlockId, u64)> {
-        let index = self
-            .blocks
-            .partition_point(|block| block.first <= frame.0)
-            .checked_sub(1)?;
+        let index = self.blocks.partition_point(|block| block.first <= frame.0).checked_sub(1)?;
         let block = self.blocks.get(index)?;
         let offset = u64::from(frame.0 - block.first) * PAGE_SIZE as u64;
         (offset < block.size).then_some((BlockId(index as u32), offset))
@@ -211,12 +184,7 @@ impl Memory {
     ///
     /// # Errors
     /// If they do not all lie within it; `bytes` is then unchanged.
-    pub fn read_block(
-        &self,
-        id: BlockId,
-        offset: u64,
-        bytes: &mut [u8],
-    ) -> Result<(), MemoryError> {
+    pub fn read_block(&self, id: BlockId, offset: u64, bytes: &mut [u8]) -> Result<(), MemoryError> {
         self.check(id, offset, bytes.len())?;
         let first = self.get(id).first;
         let mut at = offset;
@@ -235,12 +203,7 @@ impl Memory {
     ///
     /// # Errors
     /// If they do not all lie within it; nothing is then written.
-    pub fn write_block(
-        &mut self,
-        id: BlockId,
-        offset: u64,
-        bytes: &[u8],
-    ) -> Result<(), MemoryError> {
+    pub fn write_block(&mut self, id: BlockId, offset: u64, bytes: &[u8]) -> Result<(), MemoryError> {
         self.check(id, offset, bytes.len())?;
         let first = self.get(id).first;
         let mut at = offset;
@@ -284,11 +247,7 @@ impl Memory {
     /// copies a page when it first writes to it. `&mut`, because pages written so far become shared.
     #[must_use]
     pub fn fork(&mut self) -> Memory {
-        Memory {
-            blocks: self.blocks.clone(),
-            total: self.total,
-            table: self.table.fork(),
-        }
+        Memory { blocks: self.blocks.clone(), total: self.total, table: self.table.fork() }
     }
 
     /// Whether a frame is the same shared page in a fork, so that it needs no comparing. Both must
@@ -328,26 +287,15 @@ impl Memory {
     fn check(&self, id: BlockId, offset: u64, length: usize) -> Result<(), MemoryError> {
         let block = self.get(id);
         let length = length as u64;
-        if offset
-            .checked_add(length)
-            .is_some_and(|end| end <= block.size)
-        {
+        if offset.checked_add(length).is_some_and(|end| end <= block.size) {
             return Ok(());
         }
-        Err(MemoryError::Outside {
-            name: block.name.clone(),
-            size: block.size,
-            offset,
-            length,
-        })
+        Err(MemoryError::Outside { name: block.name.clone(), size: block.size, offset, length })
     }
 }
 
 /// Frame and offset within it of a byte offset into the block whose first frame is given.
 fn split(first: u32, offset: u64) -> (Frame, usize) {
     let page = PAGE_SIZE as u64;
-    (
-        Frame(first + (offset / page) as u32),
-        (offset % page) as usize,
-    )
+    (Frame(first + (offset / page) as u32), (offset % page) as usize)
 }

@@ -37,14 +37,8 @@ impl Target {
     #[must_use]
     pub fn advanced(self, distance: u64) -> Target {
         match self {
-            Target::Block { block, offset } => Target::Block {
-                block,
-                offset: offset.wrapping_add(distance),
-            },
-            Target::Device { tag, offset } => Target::Device {
-                tag,
-                offset: offset.wrapping_add(distance),
-            },
+            Target::Block { block, offset } => Target::Block { block, offset: offset.wrapping_add(distance) },
+            Target::Device { tag, offset } => Target::Device { tag, offset: offset.wrapping_add(distance) },
             Target::Nothing => Target::Nothing,
         }
     }
@@ -127,9 +121,7 @@ impl FlatView {
     pub fn new(regions: &Regions, root: RegionId) -> FlatView {
         let reads = Pass::run(regions, root, false);
         let writes = Pass::run(regions, root, true);
-        let mut view = FlatView {
-            ranges: Vec::with_capacity(reads.len()),
-        };
+        let mut view = FlatView { ranges: Vec::with_capacity(reads.len()) };
         let (mut read, mut write) = (reads.iter().peekable(), writes.iter().peekable());
         let mut at: u128 = 0;
         // Cut at every edge of either side; `at` is where the next range may begin.
@@ -141,23 +133,12 @@ impl FlatView {
                 write.next();
             }
             let edges = [read.peek(), write.peek()].into_iter().flatten();
-            let Some(end) = edges
-                .map(|piece| {
-                    if piece.start > at {
-                        piece.start
-                    } else {
-                        piece.end
-                    }
-                })
-                .min()
+            let Some(end) = edges.map(|piece| if piece.start > at { piece.start } else { piece.end }).min()
             else {
                 break;
             };
-            let here = |piece: Option<&&Piece>| {
-                piece
-                    .filter(|piece| piece.start <= at)
-                    .map(|piece| piece.from(at))
-            };
+            let here =
+                |piece: Option<&&Piece>| piece.filter(|piece| piece.start <= at).map(|piece| piece.from(at));
             if let Some(range) = combine(regions, at, end, here(read.peek()), here(write.peek())) {
                 match view.ranges.last_mut() {
                     Some(last) if last.continues_in(&range) => last.end = range.end,
@@ -178,9 +159,7 @@ impl FlatView {
     /// The range that `address` lies in.
     #[must_use]
     pub fn lookup(&self, address: u64) -> Option<&Range> {
-        let range = self
-            .ranges
-            .get(self.ranges.partition_point(|range| range.end < address))?;
+        let range = self.ranges.get(self.ranges.partition_point(|range| range.end < address))?;
         (range.start <= address).then_some(range)
     }
 
@@ -216,22 +195,14 @@ impl fmt::Display for FlatView {
                 Kind::Device => "i/o",
                 Kind::Split => "split",
             };
-            write!(
-                f,
-                "  {:016x}-{:016x} (prio {}, {kind}): ",
-                range.start, range.end, range.priority
-            )?;
+            write!(f, "  {:016x}-{:016x} (prio {}, {kind}): ", range.start, range.end, range.priority)?;
             if range.kind == Kind::Split {
                 let source = |target, name: Option<&str>, offset| match (target, name) {
                     (_, None) => "nothing".to_owned(),
                     (Target::Nothing, Some(name)) => format!("dropped by {name}"),
                     (_, Some(name)) => format!("{name}{}", At(offset)),
                 };
-                let read = source(
-                    range.read,
-                    range.source.0.map(|_| &*range.name),
-                    range.offset,
-                );
+                let read = source(range.read, range.source.0.map(|_| &*range.name), range.offset);
                 let write = source(range.write, range.write_name.as_deref(), range.write_offset);
                 writeln!(f, "read {read}, write {write}")?;
             } else {
@@ -247,11 +218,7 @@ struct At(u64);
 
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 == 0 {
-            Ok(())
-        } else {
-            write!(f, " @{:016x}", self.0)
-        }
+        if self.0 == 0 { Ok(()) } else { write!(f, " @{:016x}", self.0) }
     }
 }
 
@@ -265,19 +232,16 @@ fn combine(
 ) -> Option<Range> {
     let main = read.or(write)?;
     let region = regions.get(main.region);
-    let same = read.map(|piece| (piece.region, piece.offset))
-        == write.map(|piece| (piece.region, piece.offset));
-    let target =
-        |piece: Option<Piece>| piece.map_or(Target::Nothing, |piece| piece.target(regions));
+    let same =
+        read.map(|piece| (piece.region, piece.offset)) == write.map(|piece| (piece.region, piece.offset));
+    let target = |piece: Option<Piece>| piece.map_or(Target::Nothing, |piece| piece.target(regions));
     let kind = match (same, target(read), target(write)) {
         (false, ..) => Kind::Split,
         (true, Target::Block { .. }, Target::Nothing) => Kind::Rom,
         (true, Target::Block { .. }, _) => Kind::Ram,
         (true, ..) => Kind::Device,
     };
-    let write_name = write
-        .filter(|_| !same)
-        .map(|piece| regions.get(piece.region).name.clone());
+    let write_name = write.filter(|_| !same).map(|piece| regions.get(piece.region).name.clone());
     Some(Range {
         start: start as u64,
         end: (end - 1) as u64,
@@ -288,10 +252,7 @@ fn combine(
         kind,
         write_name,
         offset: main.offset,
-        source: (
-            read.map(|piece| piece.region),
-            write.map(|piece| piece.region),
-        ),
+        source: (read.map(|piece| piece.region), write.map(|piece| piece.region)),
         write_offset: write.map_or(0, |piece| piece.offset),
     })
 }
@@ -312,24 +273,16 @@ struct Piece {
 impl Piece {
     /// The rest of the piece from `at`, which lies within it.
     fn from(&self, at: u128) -> Piece {
-        Piece {
-            start: at,
-            offset: self.offset.wrapping_add((at - self.start) as u64),
-            ..*self
-        }
+        Piece { start: at, offset: self.offset.wrapping_add((at - self.start) as u64), ..*self }
     }
 
     fn target(&self, regions: &Regions) -> Target {
         match regions.get(self.region).content {
             _ if self.dropped => Target::Nothing,
-            Content::Ram { block, offset } => Target::Block {
-                block,
-                offset: offset.wrapping_add(self.offset),
-            },
-            Content::Device { tag } => Target::Device {
-                tag,
-                offset: self.offset,
-            },
+            Content::Ram { block, offset } => {
+                Target::Block { block, offset: offset.wrapping_add(self.offset) }
+            }
+            Content::Device { tag } => Target::Device { tag, offset: self.offset },
             Content::Container | Content::Alias { .. } | Content::Split { .. } => Target::Nothing,
         }
     }
@@ -345,11 +298,7 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     fn run(regions: &Regions, root: RegionId, writes: bool) -> Vec<Piece> {
-        let mut pass = Pass {
-            regions,
-            writes,
-            pieces: Vec::new(),
-        };
+        let mut pass = Pass { regions, writes, pieces: Vec::new() };
         pass.render(root, 0, 0, 1 << 64, false);
         pass.pieces
     }
@@ -368,9 +317,7 @@ impl Pass<'_> {
             Content::Alias { target, offset } => {
                 self.render(target, base - i128::from(offset), low, high, dropped)
             }
-            Content::Split { write, .. } if self.writes => {
-                self.render(write, base, low, high, dropped)
-            }
+            Content::Split { write, .. } if self.writes => self.render(write, base, low, high, dropped),
             Content::Split { read, .. } => self.render(read, base, low, high, dropped),
             Content::Container | Content::Ram { .. } | Content::Device { .. } => {
                 for &child in &region.children {
@@ -393,23 +340,15 @@ impl Pass<'_> {
 
     /// Adds what of `whole` is not covered yet.
     fn fill_gaps(&mut self, whole: Piece) {
-        let first = self
-            .pieces
-            .partition_point(|piece| piece.end <= whole.start);
+        let first = self.pieces.partition_point(|piece| piece.end <= whole.start);
         let mut added = Vec::new();
         let mut at = whole.start;
         let mut next = first;
         while at < whole.end {
-            let covered = self
-                .pieces
-                .get(next)
-                .filter(|piece| piece.start < whole.end);
+            let covered = self.pieces.get(next).filter(|piece| piece.start < whole.end);
             let edge = covered.map_or(whole.end, |piece| piece.start);
             if at < edge {
-                added.push(Piece {
-                    end: edge,
-                    ..whole.from(at)
-                });
+                added.push(Piece { end: edge, ..whole.from(at) });
             }
             let Some(piece) = covered else { break };
             added.push(*piece);

@@ -42,10 +42,7 @@ struct Page {
 }
 
 /// What every never-touched page reads as. Recognised by its address; never counted, never freed.
-static ZERO: Page = Page {
-    bytes: [0; PAGE_SIZE],
-    hash: OnceLock::new(),
-};
+static ZERO: Page = Page { bytes: [0; PAGE_SIZE], hash: OnceLock::new() };
 
 /// An owned reference to a page (an `Arc<Page>` taken apart, or the address of [`ZERO`]), tagged.
 struct Slot(*const Page);
@@ -99,9 +96,7 @@ impl Slot {
         if self.is_writable() {
             *blake3::hash(&page.bytes).as_bytes()
         } else {
-            *page
-                .hash
-                .get_or_init(|| *blake3::hash(&page.bytes).as_bytes())
+            *page.hash.get_or_init(|| *blake3::hash(&page.bytes).as_bytes())
         }
     }
 }
@@ -137,11 +132,7 @@ struct Leaf {
 
 impl Leaf {
     fn zero() -> Leaf {
-        Leaf {
-            slots: std::array::from_fn(|_| Slot::zero()),
-            hash: OnceLock::new(),
-            hot: false,
-        }
+        Leaf { slots: std::array::from_fn(|_| Slot::zero()), hash: OnceLock::new(), hot: false }
     }
 
     fn compute_hash(&self) -> Digest {
@@ -153,21 +144,13 @@ impl Leaf {
     }
 
     fn hash(&self) -> Digest {
-        if self.hot {
-            self.compute_hash()
-        } else {
-            *self.hash.get_or_init(|| self.compute_hash())
-        }
+        if self.hot { self.compute_hash() } else { *self.hash.get_or_init(|| self.compute_hash()) }
     }
 }
 
 impl Clone for Leaf {
     fn clone(&self) -> Leaf {
-        Leaf {
-            slots: self.slots.clone(),
-            hash: OnceLock::new(),
-            hot: false,
-        }
+        Leaf { slots: self.slots.clone(), hash: OnceLock::new(), hot: false }
     }
 }
 
@@ -182,18 +165,13 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new() -> Table {
-        Table {
-            leaves: Vec::new(),
-            zero: Arc::new(Leaf::zero()),
-            hot: Vec::new(),
-        }
+        Table { leaves: Vec::new(), zero: Arc::new(Leaf::zero()), hot: Vec::new() }
     }
 
     /// Adds `count` leaves of zeros; returns the first one's first frame.
     pub(crate) fn grow(&mut self, count: usize) -> u32 {
         let first = self.leaves.len();
-        self.leaves
-            .extend(std::iter::repeat_n(&self.zero, count).cloned());
+        self.leaves.extend(std::iter::repeat_n(&self.zero, count).cloned());
         (first << LEAF_SHIFT) as u32
     }
 
@@ -201,9 +179,7 @@ impl Table {
     #[inline(always)]
     pub(crate) fn frame(&self, frame: Frame) -> &[u8; PAGE_SIZE] {
         let index = frame.0 as usize;
-        &self.leaves[index >> LEAF_SHIFT].slots[index & SLOT_MASK]
-            .page()
-            .bytes
+        &self.leaves[index >> LEAF_SHIFT].slots[index & SLOT_MASK].page().bytes
     }
 
     /// A page's bytes, to be changed. The first write since the page was shared copies it.
@@ -235,19 +211,13 @@ impl Table {
         }
         let slot = &mut leaf.slots[index & SLOT_MASK];
         let page = match slot.take() {
-            None => Arc::new(Page {
-                bytes: [0; PAGE_SIZE],
-                hash: OnceLock::new(),
-            }),
+            None => Arc::new(Page { bytes: [0; PAGE_SIZE], hash: OnceLock::new() }),
             Some(mut page) => match Arc::get_mut(&mut page) {
                 Some(own) => {
                     own.hash.take();
                     page
                 }
-                None => Arc::new(Page {
-                    bytes: page.bytes,
-                    hash: OnceLock::new(),
-                }),
+                None => Arc::new(Page { bytes: page.bytes, hash: OnceLock::new() }),
             },
         };
         *slot = Slot::from_arc(page);
@@ -274,21 +244,13 @@ impl Table {
     /// A second table with the same contents, sharing everything.
     pub(crate) fn fork(&mut self) -> Table {
         self.seal();
-        Table {
-            leaves: self.leaves.clone(),
-            zero: self.zero.clone(),
-            hot: Vec::new(),
-        }
+        Table { leaves: self.leaves.clone(), zero: self.zero.clone(), hot: Vec::new() }
     }
 
     /// Hashes of the `count` leaves from that of frame `first` on.
     pub(crate) fn leaf_hashes(&self, first: u32, count: usize) -> impl Iterator<Item = Digest> {
         let first = first as usize >> LEAF_SHIFT;
-        self.leaves
-            .iter()
-            .skip(first)
-            .take(count)
-            .map(|leaf| leaf.hash())
+        self.leaves.iter().skip(first).take(count).map(|leaf| leaf.hash())
     }
 
     /// Pages of `first..first + count` that were ever written, in order.

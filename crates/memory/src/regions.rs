@@ -116,15 +116,7 @@ impl Regions {
         size: u128,
         read_only: bool,
     ) -> RegionId {
-        self.add(
-            name,
-            size,
-            Content::Ram {
-                block,
-                offset: block_offset,
-            },
-            read_only,
-        )
+        self.add(name, size, Content::Ram { block, offset: block_offset }, read_only)
     }
 
     /// A window of `size` bytes into `target` from `offset` on.
@@ -149,15 +141,7 @@ impl Regions {
         write_region: RegionId,
         size: u128,
     ) -> RegionId {
-        self.add(
-            name,
-            size,
-            Content::Split {
-                read: read_region,
-                write: write_region,
-            },
-            false,
-        )
+        self.add(name, size, Content::Split { read: read_region, write: write_region }, false)
     }
 
     /// Puts `child` into `parent` at `offset`. Above siblings of equal or lower priority.
@@ -172,15 +156,9 @@ impl Regions {
         priority: i32,
     ) -> Result<(), RegionError> {
         if let Some(old) = self.get(child).parent {
-            return Err(RegionError::Mapped {
-                child: self.name(child),
-                parent: self.name(old),
-            });
+            return Err(RegionError::Mapped { child: self.name(child), parent: self.name(old) });
         }
-        if matches!(
-            self.get(parent).content,
-            Content::Alias { .. } | Content::Split { .. }
-        ) {
+        if matches!(self.get(parent).content, Content::Alias { .. } | Content::Split { .. }) {
             return Err(RegionError::Kind {
                 name: self.name(parent),
                 expected: "a container, RAM or a device",
@@ -240,10 +218,7 @@ impl Regions {
         offset: u64,
     ) -> Result<(), RegionError> {
         if !matches!(self.get(alias).content, Content::Alias { .. }) {
-            return Err(RegionError::Kind {
-                name: self.name(alias),
-                expected: "an alias",
-            });
+            return Err(RegionError::Kind { name: self.name(alias), expected: "an alias" });
         }
         self.refuse_cycle(alias, target)?;
         self.set_content(alias, Content::Alias { target, offset });
@@ -261,10 +236,7 @@ impl Regions {
         write: RegionId,
     ) -> Result<(), RegionError> {
         if !matches!(self.get(split).content, Content::Split { .. }) {
-            return Err(RegionError::Kind {
-                name: self.name(split),
-                expected: "a split region",
-            });
+            return Err(RegionError::Kind { name: self.name(split), expected: "a split region" });
         }
         self.refuse_cycle(split, read)?;
         self.refuse_cycle(split, write)?;
@@ -275,15 +247,7 @@ impl Regions {
     /// What is known of a region.
     #[must_use]
     pub fn info(&self, region: RegionId) -> RegionInfo<'_> {
-        let Region {
-            name,
-            size,
-            offset,
-            priority,
-            enabled,
-            read_only,
-            ..
-        } = self.get(region);
+        let Region { name, size, offset, priority, enabled, read_only, .. } = self.get(region);
         RegionInfo {
             name,
             size: *size,
@@ -336,18 +300,13 @@ impl Regions {
 
     fn insert_child(&mut self, parent: RegionId, child: RegionId) {
         let priority = self.get(child).priority;
-        let place = self
-            .get(parent)
-            .children
-            .partition_point(|&other| self.get(other).priority > priority);
+        let place = self.get(parent).children.partition_point(|&other| self.get(other).priority > priority);
         self.get_mut(parent).children.insert(place, child);
         self.version += 1;
     }
 
     fn remove_child(&mut self, parent: RegionId, child: RegionId) {
-        self.get_mut(parent)
-            .children
-            .retain(|&other| other != child);
+        self.get_mut(parent).children.retain(|&other| other != child);
         self.version += 1;
     }
 
@@ -357,17 +316,12 @@ impl Regions {
         let mut open = vec![inner];
         while let Some(region) = open.pop() {
             if region == outer {
-                return Err(RegionError::Cycle {
-                    outer: self.name(outer),
-                    inner: self.name(inner),
-                });
+                return Err(RegionError::Cycle { outer: self.name(outer), inner: self.name(inner) });
             }
             if std::mem::replace(&mut seen[region.0 as usize], true) {
                 continue;
             }
-            let Region {
-                content, children, ..
-            } = self.get(region);
+            let Region { content, children, .. } = self.get(region);
             open.extend(children);
             match *content {
                 Content::Alias { target, .. } => open.push(target),

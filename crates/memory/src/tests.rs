@@ -32,13 +32,7 @@ fn a_huge_block_costs_nothing_until_touched() {
     memory.write_block(block, (64 << 30) - 1, &[7]).unwrap();
     memory.write_block(block, 5 * MIB, &[0; 9000]).unwrap();
     assert_eq!(memory.resident_pages(), 1);
-    assert_eq!(
-        memory
-            .touched_pages(block)
-            .map(|(page, _)| page)
-            .collect::<Vec<_>>(),
-        [(16 << 20) - 1]
-    );
+    assert_eq!(memory.touched_pages(block).map(|(page, _)| page).collect::<Vec<_>>(), [(16 << 20) - 1]);
 }
 
 #[rstest]
@@ -48,11 +42,7 @@ fn a_huge_block_costs_nothing_until_touched() {
 fn accesses_outside_are_refused(#[case] offset: u64, #[case] length: usize) {
     let (mut memory, block) = with_block(0x1000);
     assert!(memory.write_block(block, offset, &vec![1; length]).is_err());
-    assert!(
-        memory
-            .read_block(block, offset, &mut vec![1; length])
-            .is_err()
-    );
+    assert!(memory.read_block(block, offset, &mut vec![1; length]).is_err());
     assert_eq!(memory.resident_pages(), 0);
 }
 
@@ -90,10 +80,7 @@ fn forks_live_in_other_threads() {
         memory.read_block(block, offset, &mut byte).unwrap();
         byte[0]
     };
-    assert_eq!(
-        [byte(&memory, 0), byte(&memory, 0x1000), byte(&fork, 0)],
-        [9, 2, 1]
-    );
+    assert_eq!([byte(&memory, 0), byte(&memory, 0x1000), byte(&fork, 0)], [9, 2, 1]);
 }
 
 #[test]
@@ -179,21 +166,10 @@ fn check_pam(mode: &str, expect: &str) {
     );
     assert_eq!(view.to_string(), expect);
     let frame = |block, offset: u64| memory.frame_of(block, offset >> 12);
-    let read = if matches!(mode, "pci" | "write-ram") {
-        frame(bios, 0x31000)
-    } else {
-        frame(ram, 0xf1000)
-    };
-    let write = if matches!(mode, "ram" | "write-ram") {
-        frame(ram, 0xf1000)
-    } else {
-        None
-    };
+    let read = if matches!(mode, "pci" | "write-ram") { frame(bios, 0x31000) } else { frame(ram, 0xf1000) };
+    let write = if matches!(mode, "ram" | "write-ram") { frame(ram, 0xf1000) } else { None };
     assert_eq!(view.page(&memory, 0xf1234), (read, write));
-    assert_eq!(
-        view.page(&memory, 0x1234),
-        (frame(ram, 0x1000), frame(ram, 0x1000))
-    );
+    assert_eq!(view.page(&memory, 0x1234), (frame(ram, 0x1000), frame(ram, 0x1000)));
     assert_eq!(view.page(&memory, 0xfffc_0000), (frame(bios, 0), None));
     assert_eq!(view.page(&memory, 0x500_0000), (None, None));
 }
@@ -252,17 +228,8 @@ fn devices_are_byte_granular_and_cover_their_parent() {
         00000000000004d1-00000000000004d1 (prio 0, i/o): elcr\n  \
         00000000000004d2-000000000000ffff (prio 0, i/o): io @00000000000004d2\n";
     assert_eq!(view.to_string(), expect);
-    assert_eq!(
-        view.lookup(0x71).unwrap().read_at(0x71),
-        Target::Device { tag: 1, offset: 1 }
-    );
-    assert_eq!(
-        view.lookup(0x3f8).unwrap().write_at(0x3f8),
-        Target::Device {
-            tag: 0,
-            offset: 0x3f8
-        }
-    );
+    assert_eq!(view.lookup(0x71).unwrap().read_at(0x71), Target::Device { tag: 1, offset: 1 });
+    assert_eq!(view.lookup(0x3f8).unwrap().write_at(0x3f8), Target::Device { tag: 0, offset: 0x3f8 });
     assert!(view.lookup(0x10000).is_none());
 }
 
@@ -275,30 +242,18 @@ fn the_last_mapped_of_equals_wins_and_the_whole_space_can_be_covered() {
     regions.map(root, a, 0, 0).unwrap();
     let names = |regions: &Regions| {
         let view = FlatView::new(regions, root);
-        view.ranges()
-            .iter()
-            .map(|range| (range.start, range.end, range.name.to_string()))
-            .collect::<Vec<_>>()
+        view.ranges().iter().map(|range| (range.start, range.end, range.name.to_string())).collect::<Vec<_>>()
     };
     assert_eq!(names(&regions), [(0, u64::MAX, "a".into())]);
     let version = regions.version();
     regions.set_offset(b, u64::MAX - 15);
     assert_eq!(regions.version(), version);
     regions.set_offset(b, u64::MAX - 14);
-    assert_eq!(
-        names(&regions),
-        [
-            (0, u64::MAX - 15, "a".into()),
-            (u64::MAX - 14, u64::MAX, "b".into())
-        ]
-    );
+    assert_eq!(names(&regions), [(0, u64::MAX - 15, "a".into()), (u64::MAX - 14, u64::MAX, "b".into())]);
     regions.set_enabled(a, false);
     assert_eq!(names(&regions), [(u64::MAX - 14, u64::MAX, "b".into())]);
     regions.unmap(b);
-    assert_eq!(
-        FlatView::new(&regions, root).to_string(),
-        "  No rendered FlatView\n"
-    );
+    assert_eq!(FlatView::new(&regions, root).to_string(), "  No rendered FlatView\n");
 }
 
 #[test]
@@ -311,23 +266,13 @@ fn a_region_cannot_contain_itself() {
     assert!(regions.map(inner, outer, 0, 0).is_err());
     assert!(regions.map(inner, window, 0, 0).is_err());
     assert!(regions.map(window, window, 0, 0).is_err());
-    assert!(
-        regions
-            .map(outer, inner, 0, 0)
-            .unwrap_err()
-            .to_string()
-            .contains("already mapped")
-    );
+    assert!(regions.map(outer, inner, 0, 0).unwrap_err().to_string().contains("already mapped"));
     let harmless = regions.mmio("harmless", 100, 0);
     regions.set_alias_target(window, harmless, 0).unwrap();
     regions.map(inner, window, 0, 0).unwrap();
     assert!(regions.set_alias_target(window, outer, 0).is_err());
     assert!(regions.set_alias_target(inner, harmless, 0).is_err());
-    assert!(
-        regions
-            .set_split_targets(window, harmless, harmless)
-            .is_err()
-    );
+    assert!(regions.set_split_targets(window, harmless, harmless).is_err());
 }
 
 /// One random region: kind, size, target or block offset, priority, offset, flags.
@@ -346,39 +291,21 @@ struct Plan {
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
-    let numbers = (
-        0u8..5,
-        1u8..=255,
-        any::<u8>(),
-        any::<u8>(),
-        0u8..64,
-        any::<u8>(),
-        0u8..200,
-        -2i8..3,
-    );
-    (
-        numbers,
-        proptest::bool::weighted(0.9),
-        proptest::bool::weighted(0.2),
+    let numbers = (0u8..5, 1u8..=255, any::<u8>(), any::<u8>(), 0u8..64, any::<u8>(), 0u8..200, -2i8..3);
+    (numbers, proptest::bool::weighted(0.9), proptest::bool::weighted(0.2)).prop_map(
+        |((kind, size, target, other, target_offset, parent, offset, priority), enabled, read_only)| Plan {
+            kind,
+            size,
+            target,
+            other,
+            target_offset,
+            parent,
+            offset,
+            priority,
+            enabled,
+            read_only,
+        },
     )
-        .prop_map(
-            |(
-                (kind, size, target, other, target_offset, parent, offset, priority),
-                enabled,
-                read_only,
-            )| Plan {
-                kind,
-                size,
-                target,
-                other,
-                target_offset,
-                parent,
-                offset,
-                priority,
-                enabled,
-                read_only,
-            },
-        )
 }
 
 /// What answers one address, found the slow way: (target, region).
@@ -398,13 +325,9 @@ fn resolve(
         Content::Alias { target, offset } => {
             resolve(regions, target, at + i128::from(offset), writes, dropped)
         }
-        Content::Split { read, write } => resolve(
-            regions,
-            if writes { write } else { read },
-            at,
-            writes,
-            dropped,
-        ),
+        Content::Split { read, write } => {
+            resolve(regions, if writes { write } else { read }, at, writes, dropped)
+        }
         content => {
             let child = region.children.iter().find_map(|&child| {
                 let offset = i128::from(regions.get(child).offset);
@@ -413,20 +336,10 @@ fn resolve(
             child.or(match content {
                 Content::Container => None,
                 _ if dropped => Some((Target::Nothing, id)),
-                Content::Ram { block, offset } => Some((
-                    Target::Block {
-                        block,
-                        offset: offset + at as u64,
-                    },
-                    id,
-                )),
-                Content::Device { tag } => Some((
-                    Target::Device {
-                        tag,
-                        offset: at as u64,
-                    },
-                    id,
-                )),
+                Content::Ram { block, offset } => {
+                    Some((Target::Block { block, offset: offset + at as u64 }, id))
+                }
+                Content::Device { tag } => Some((Target::Device { tag, offset: at as u64 }, id)),
                 _ => unreachable!(),
             })
         }

@@ -10,9 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use warmboot_machine::{
-    BlockSource, Disk, DiskError, Drive, DriveKind, MemorySource, Slot, ZeroSource,
-};
+use warmboot_machine::{BlockSource, Disk, DiskError, Drive, DriveKind, MemorySource, Slot, ZeroSource};
 
 use crate::{firmware, problem::InputError, spec::Places};
 
@@ -52,11 +50,9 @@ impl DriveSpec {
     /// # Errors
     /// Says what was expected.
     pub fn parse(text: &str) -> Result<DriveSpec, InputError> {
-        let expected =
-            "expected SLOT=IMAGE[,readonly][,latency=50ms][,write], such as ide0-0=disk.img";
-        let (at, rest) = text
-            .split_once('=')
-            .ok_or_else(|| InputError(format!("drive `{text}`: {expected}")))?;
+        let expected = "expected SLOT=IMAGE[,readonly][,latency=50ms][,write], such as ide0-0=disk.img";
+        let (at, rest) =
+            text.split_once('=').ok_or_else(|| InputError(format!("drive `{text}`: {expected}")))?;
         let mut parts = rest.split(',');
         let image = parts.next().unwrap_or_default();
         if at.is_empty() || image.is_empty() {
@@ -80,9 +76,7 @@ impl DriveSpec {
             }
         }
         if drive.read_only && drive.write_back {
-            return Err(InputError(format!(
-                "drive `{text}`: readonly and write exclude each other"
-            )));
+            return Err(InputError(format!("drive `{text}`: readonly and write exclude each other")));
         }
         Ok(drive)
     }
@@ -92,10 +86,8 @@ impl DriveSpec {
     /// # Errors
     /// A slot that does not exist, an image that cannot be read or, with `write`, written.
     pub fn open(&self, places: &Places) -> Result<Drive, InputError> {
-        let at: Slot = self
-            .at
-            .parse()
-            .map_err(|error| InputError(format!("drive `{}`: {error}", self.at)))?;
+        let at: Slot =
+            self.at.parse().map_err(|error| InputError(format!("drive `{}`: {error}", self.at)))?;
         let (source, is_cd) = self.source(places)?;
         let kind = match at {
             Slot::Floppy(_) => DriveKind::Floppy,
@@ -103,16 +95,10 @@ impl DriveSpec {
             Slot::Ide { .. } => DriveKind::HardDisk,
         };
         if self.cdrom && kind == DriveKind::Floppy {
-            return Err(InputError(format!(
-                "drive `{}`: a CD-ROM cannot be a floppy",
-                self.at
-            )));
+            return Err(InputError(format!("drive `{}`: a CD-ROM cannot be a floppy", self.at)));
         }
         if self.write_back && kind == DriveKind::Cdrom {
-            return Err(InputError(format!(
-                "drive `{}`: a CD-ROM cannot be written",
-                self.at
-            )));
+            return Err(InputError(format!("drive `{}`: a CD-ROM cannot be written", self.at)));
         }
         Ok(Drive {
             at,
@@ -131,8 +117,7 @@ impl DriveSpec {
     }
 
     fn source(&self, places: &Places) -> Result<(Arc<dyn BlockSource>, bool), InputError> {
-        let made =
-            self.image.strip_prefix("rom:").is_some() || self.image.strip_prefix("zero:").is_some();
+        let made = self.image.strip_prefix("rom:").is_some() || self.image.strip_prefix("zero:").is_some();
         if made && self.write_back {
             return Err(InputError(format!(
                 "drive `{}`: `{}` is not a file to write to",
@@ -146,20 +131,13 @@ impl DriveSpec {
         }
         if let Some(size) = self.image.strip_prefix("zero:") {
             let size = bytes(size).ok_or_else(|| {
-                InputError(format!(
-                    "drive `{}`: `zero:{size}` is no size; expected zero:8M",
-                    self.at
-                ))
+                InputError(format!("drive `{}`: `zero:{size}` is no size; expected zero:8M", self.at))
             })?;
             return Ok((Arc::new(ZeroSource { size }), false));
         }
         let path = places.resolve(&self.image);
         let fail = |error: io::Error| {
-            InputError(format!(
-                "cannot read image `{}` of drive {}: {error}",
-                path.display(),
-                self.at
-            ))
+            InputError(format!("cannot read image `{}` of drive {}: {error}", path.display(), self.at))
         };
         if fs::metadata(&path).map_err(fail)?.is_dir() {
             return Err(InputError(format!(
@@ -169,20 +147,11 @@ impl DriveSpec {
             )));
         }
         if self.write_back {
-            fs::OpenOptions::new()
-                .write(true)
-                .open(&path)
-                .map_err(|error| {
-                    InputError(format!(
-                        "cannot write image `{}` of drive {}: {error}",
-                        path.display(),
-                        self.at
-                    ))
-                })?;
+            fs::OpenOptions::new().write(true).open(&path).map_err(|error| {
+                InputError(format!("cannot write image `{}` of drive {}: {error}", path.display(), self.at))
+            })?;
         }
-        let is_cd = path
-            .extension()
-            .is_some_and(|extension| extension.eq_ignore_ascii_case("iso"));
+        let is_cd = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("iso"));
         Ok((Arc::new(FileSource::open(&path).map_err(fail)?), is_cd))
     }
 }
@@ -229,11 +198,7 @@ impl FileSource {
             size += count as u64;
             hasher.update(buffer.get(..count).unwrap_or_default());
         }
-        Ok(FileSource {
-            file,
-            size,
-            digest: *hasher.finalize().as_bytes(),
-        })
+        Ok(FileSource { file, size, digest: *hasher.finalize().as_bytes() })
     }
 }
 
@@ -243,10 +208,8 @@ impl BlockSource for FileSource {
     }
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<(), DiskError> {
-        read_exact_at(&self.file, offset, bytes).map_err(|error| DiskError::Source {
-            offset,
-            reason: error.to_string(),
-        })
+        read_exact_at(&self.file, offset, bytes)
+            .map_err(|error| DiskError::Source { offset, reason: error.to_string() })
     }
 
     fn digest(&self) -> [u8; 32] {
@@ -305,11 +268,7 @@ mod tests {
     #[case(DriveSpec::new("ide0-0", "zero:lots"), "is no size")]
     #[case(DriveSpec { write_back: true, ..DriveSpec::new("ide0-0", "zero:1M") }, "not a file to write to")]
     fn refused(#[case] drive: DriveSpec, #[case] expect: &str) {
-        let error = drive
-            .open(&Places::default())
-            .map(|_| ())
-            .expect_err("refused")
-            .to_string();
+        let error = drive.open(&Places::default()).map(|_| ()).expect_err("refused").to_string();
         assert!(error.contains(expect), "{error}");
         assert!(!error.contains('\n'), "{error}");
     }

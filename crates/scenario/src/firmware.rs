@@ -35,18 +35,9 @@ pub struct Known {
     pub about: &'static str,
 }
 
-const SEABIOS_FOLDERS: &[&str] = &[
-    "/usr/share/seabios",
-    "/usr/share/qemu",
-    "/usr/share/qemu-kvm",
-];
-const OVMF_FOLDERS: &[&str] = &[
-    "/usr/share/OVMF",
-    "/usr/share/ovmf",
-    "/usr/share/edk2/ovmf",
-    "/usr/share/edk2/x64",
-    "/usr/share/qemu",
-];
+const SEABIOS_FOLDERS: &[&str] = &["/usr/share/seabios", "/usr/share/qemu", "/usr/share/qemu-kvm"];
+const OVMF_FOLDERS: &[&str] =
+    &["/usr/share/OVMF", "/usr/share/ovmf", "/usr/share/edk2/ovmf", "/usr/share/edk2/x64", "/usr/share/qemu"];
 
 /// Every image known by name.
 pub const KNOWN: &[Known] = &[
@@ -133,18 +124,12 @@ pub fn find(name: &str) -> Option<&'static Known> {
 pub fn locate(known: &Known, places: &Places) -> Option<PathBuf> {
     let downloads = places.firmware_folders.iter().flat_map(|folder| {
         // In a download folder only the first name is ours; the second may be another package's.
-        known
-            .files
-            .iter()
-            .take(1)
-            .map(move |file| folder.join(file))
+        known.files.iter().take(1).map(move |file| folder.join(file))
     });
-    let installed = known.folders.iter().flat_map(|folder| {
-        known
-            .files
-            .iter()
-            .map(move |file| Path::new(folder).join(file))
-    });
+    let installed = known
+        .folders
+        .iter()
+        .flat_map(|folder| known.files.iter().map(move |file| Path::new(folder).join(file)));
     downloads.chain(installed).find(|path| path.is_file())
 }
 
@@ -159,19 +144,12 @@ pub fn system(name: &str, places: &Places) -> Result<Firmware, InputError> {
         return Err(InputError(format!("firmware {shown} is empty")));
     }
     if !size.is_multiple_of(SEGMENT) || size > LARGEST {
-        let found = if size > LARGEST {
-            "more than 16 MiB".to_owned()
-        } else {
-            format!("{size} bytes")
-        };
+        let found = if size > LARGEST { "more than 16 MiB".to_owned() } else { format!("{size} bytes") };
         return Err(InputError(format!(
             "firmware {shown} has {found}; expected a multiple of 64 KiB, at most 16 MiB"
         )));
     }
-    Ok(Firmware {
-        name: name.to_owned(),
-        bytes,
-    })
+    Ok(Firmware { name: name.to_owned(), bytes })
 }
 
 /// Reads an option ROM: `rom:NAME`, a known name or a path.
@@ -185,19 +163,12 @@ pub fn option_rom(name: &str, places: &Places) -> Result<Firmware, InputError> {
         return Err(InputError(format!("option ROM {shown} is empty")));
     }
     if size > LARGEST_OPTION_ROM {
-        return Err(InputError(format!(
-            "option ROM {shown} is larger than 128 KiB"
-        )));
+        return Err(InputError(format!("option ROM {shown} is larger than 128 KiB")));
     }
     if bytes.get(..2) != Some(&[0x55, 0xaa]) {
-        return Err(InputError(format!(
-            "option ROM {shown} does not begin with its signature 55 AA"
-        )));
+        return Err(InputError(format!("option ROM {shown} does not begin with its signature 55 AA")));
     }
-    Ok(Firmware {
-        name: name.to_owned(),
-        bytes,
-    })
+    Ok(Firmware { name: name.to_owned(), bytes })
 }
 
 /// The bytes of an image (at most one more than `largest`) and how messages call it.
@@ -230,10 +201,7 @@ fn read(name: &str, places: &Places, largest: u64) -> Result<(Vec<u8>, String), 
 /// When there is no such ROM.
 pub fn test_rom(name: &str) -> Result<Vec<u8>, InputError> {
     let rom = warmboot_test_roms::find(name).ok_or_else(|| {
-        let names: Vec<&str> = warmboot_test_roms::all()
-            .iter()
-            .map(|rom| rom.name)
-            .collect();
+        let names: Vec<&str> = warmboot_test_roms::all().iter().map(|rom| rom.name).collect();
         InputError(format!(
             "unknown test ROM `{name}`{}; there are {}",
             or_did_you_mean(name, names.iter().copied()),
@@ -262,22 +230,12 @@ fn missing(known: &Known, places: &Places) -> InputError {
 
 /// Reads a file of at most `largest` bytes; a larger one comes back one byte too long.
 fn read_file(path: &Path, largest: u64) -> Result<Vec<u8>, InputError> {
-    let fail = |error: io::Error| {
-        InputError(format!(
-            "cannot read firmware `{}`: {error}",
-            path.display()
-        ))
-    };
+    let fail = |error: io::Error| InputError(format!("cannot read firmware `{}`: {error}", path.display()));
     if fs::metadata(path).map_err(fail)?.is_dir() {
-        return Err(InputError(format!(
-            "firmware `{}` is a directory; expected a file",
-            path.display()
-        )));
+        return Err(InputError(format!("firmware `{}` is a directory; expected a file", path.display())));
     }
     let mut bytes = Vec::new();
-    fs::File::open(path)
-        .and_then(|file| file.take(largest + 1).read_to_end(&mut bytes))
-        .map_err(fail)?;
+    fs::File::open(path).and_then(|file| file.take(largest + 1).read_to_end(&mut bytes)).map_err(fail)?;
     Ok(bytes)
 }
 
@@ -307,11 +265,7 @@ mod tests {
     #[rstest]
     #[case::good("good", Some(128 << 10), None)]
     #[case::empty("empty", Some(0), Some("is empty"))]
-    #[case::odd(
-        "odd",
-        Some(1000),
-        Some("has 1000 bytes; expected a multiple of 64 KiB")
-    )]
+    #[case::odd("odd", Some(1000), Some("has 1000 bytes; expected a multiple of 64 KiB"))]
     #[case::huge("huge", Some((16 << 20) + 65536), Some("has more than 16 MiB"))]
     #[case::missing("missing", None, Some("cannot read firmware"))]
     fn sizes(#[case] name: &str, #[case] size: Option<usize>, #[case] expect: Option<&str>) {
@@ -333,27 +287,16 @@ mod tests {
     #[case("seabois", "did you mean `seabios`?")]
     #[case("rom:nothing-like-it", "unknown test ROM `nothing-like-it`")]
     fn refused(#[case] name: &str, #[case] expect: &str) {
-        let error = system(name, &Places::default())
-            .expect_err("refused")
-            .to_string();
+        let error = system(name, &Places::default()).expect_err("refused").to_string();
         assert!(error.contains(expect), "{error}");
         assert!(!error.contains('\n'), "{error}");
     }
 
     #[test]
     fn a_missing_one_names_its_package() {
-        let known = Known {
-            name: "x",
-            files: &["x.bin"],
-            package: "xpkg",
-            folders: &["/nowhere"],
-            about: "",
-        };
+        let known =
+            Known { name: "x", files: &["x.bin"], package: "xpkg", folders: &["/nowhere"], about: "" };
         assert_eq!(locate(&known, &Places::default()), None);
-        assert!(
-            missing(&known, &Places::default())
-                .to_string()
-                .contains("package xpkg")
-        );
+        assert!(missing(&known, &Places::default()).to_string().contains("package xpkg"));
     }
 }

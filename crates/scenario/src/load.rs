@@ -75,14 +75,8 @@ fn read(source: &Source, text: &str) -> Result<Scenario, Problem> {
     let document = toml_span::parse(text).map_err(|error| table::syntax(source, &error))?;
     let root = table::table(source, &document)?;
     let reader = Reader::new(source, Some(root), "a scenario");
-    let title = reader
-        .optional("title", table::string)?
-        .unwrap_or_default()
-        .to_owned();
-    let about = reader
-        .optional("about", table::string)?
-        .unwrap_or_default()
-        .to_owned();
+    let title = reader.optional("title", table::string)?.unwrap_or_default().to_owned();
+    let about = reader.optional("about", table::string)?.unwrap_or_default().to_owned();
     let machine = reader.optional("machine", table::table)?;
     let axes = match reader.get("matrix") {
         Some(value) => matrix::axes(source, table::table(source, value)?)?,
@@ -97,8 +91,9 @@ fn read(source: &Source, text: &str) -> Result<Scenario, Problem> {
     if entries.is_empty() {
         let span = step.map_or(Span::new(0, 0), |value| value.span);
         let problem = source.problem(span, "this scenario has no steps: nothing would run", "");
-        return Err(problem
-            .note("a step is written as [[step]], then for example run-until = \"debug:TEXT\""));
+        return Err(
+            problem.note("a step is written as [[step]], then for example run-until = \"debug:TEXT\"")
+        );
     }
     let steps = entries
         .iter()
@@ -106,37 +101,19 @@ fn read(source: &Source, text: &str) -> Result<Scenario, Problem> {
         .map(|(index, entry)| placed_step(source, index + 1, entry, &axes).map(Arc::new))
         .collect::<Result<Vec<_>, _>>()?;
     let name = source.name().strip_suffix(".toml").unwrap_or(source.name());
-    let base = Path::new(source.name())
-        .parent()
-        .map(Path::to_path_buf)
-        .unwrap_or_default();
+    let base = Path::new(source.name()).parent().map(Path::to_path_buf).unwrap_or_default();
     let mut cases = Vec::new();
     for combination in matrix::combinations(&axes) {
         let instead: Vec<(String, &Value<'_>)> = combination
             .iter()
-            .filter_map(|(path, _, value)| {
-                path.strip_prefix("machine.")
-                    .map(|key| (key.to_owned(), *value))
-            })
+            .filter_map(|(path, _, value)| path.strip_prefix("machine.").map(|key| (key.to_owned(), *value)))
             .collect();
-        let combination: Vec<(String, String)> = combination
-            .into_iter()
-            .map(|(path, text, _)| (path, text))
-            .collect();
-        let taken: Vec<Arc<PlacedStep>> = steps
-            .iter()
-            .filter(|step| step.is_taken(&combination))
-            .cloned()
-            .collect();
-        let shown: Vec<String> = combination
-            .iter()
-            .map(|(path, text)| format!("{path}={text}"))
-            .collect();
-        let suffix = if shown.is_empty() {
-            String::new()
-        } else {
-            format!(" [{}]", shown.join(", "))
-        };
+        let combination: Vec<(String, String)> =
+            combination.into_iter().map(|(path, text, _)| (path, text)).collect();
+        let taken: Vec<Arc<PlacedStep>> =
+            steps.iter().filter(|step| step.is_taken(&combination)).cloned().collect();
+        let shown: Vec<String> = combination.iter().map(|(path, text)| format!("{path}={text}")).collect();
+        let suffix = if shown.is_empty() { String::new() } else { format!(" [{}]", shown.join(", ")) };
         if !taken.iter().any(|step| step.step.expects()) {
             let message = format!("no step expects anything{suffix}: the case could not fail");
             let span = step.map_or(Span::new(0, 0), |value| value.span);
@@ -151,12 +128,7 @@ fn read(source: &Source, text: &str) -> Result<Scenario, Problem> {
             steps: taken,
         });
     }
-    Ok(Scenario {
-        file: source.name().to_owned(),
-        title,
-        about,
-        cases,
-    })
+    Ok(Scenario { file: source.name().to_owned(), title, about, cases })
 }
 
 /// Reads `[machine]`, with the matrix's values in place of its own.
@@ -167,17 +139,11 @@ fn machine_spec<'a, 'de>(
 ) -> Result<MachineSpec, Problem> {
     let reader = Reader::new(source, machine, "[machine]").with(instead);
     let mut spec = MachineSpec::default();
-    let text = |key| {
-        reader
-            .optional(key, table::string)
-            .map(|text| text.map(str::to_owned))
-    };
+    let text = |key| reader.optional(key, table::string).map(|text| text.map(str::to_owned));
     spec.machine = text("type")?.unwrap_or(spec.machine);
     spec.emulator = text("emulator")?.unwrap_or(spec.emulator);
     spec.cpu = text("cpu")?.or(spec.cpu);
-    if let Some(cpus) =
-        reader.optional("cpus", |source, value| table::integer(source, value, 255))?
-    {
+    if let Some(cpus) = reader.optional("cpus", |source, value| table::integer(source, value, 255))? {
         spec.cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
     }
     if let Some(memory) = reader.optional("memory", memory)? {
@@ -189,9 +155,7 @@ fn machine_spec<'a, 'de>(
         spec.option_roms = roms.into_iter().map(str::to_owned).collect();
     }
     spec.boot = text("boot")?.unwrap_or(spec.boot);
-    spec.serial = reader
-        .optional("serial", table::boolean)?
-        .unwrap_or(spec.serial);
+    spec.serial = reader.optional("serial", table::boolean)?.unwrap_or(spec.serial);
     if let Some(port) = reader.optional("debug-exit", debug_exit)? {
         spec.debug_exit = port;
     }
@@ -223,18 +187,12 @@ fn drive(source: &Source, value: &Value<'_>) -> Result<DriveSpec, Problem> {
     let reader = Reader::new(source, Some(table::table(source, value)?), "a drive");
     let required = |key| {
         let problem = || source.problem(value.span, format!("this drive has no `{key}`"), "");
-        reader
-            .get(key)
-            .ok_or_else(problem)
-            .and_then(|value| table::string(source, value))
+        reader.get(key).ok_or_else(problem).and_then(|value| table::string(source, value))
     };
     let mut drive = DriveSpec::new(required("at")?, required("image")?);
-    drive.read_only = reader
-        .optional("readonly", table::boolean)?
-        .unwrap_or(false);
+    drive.read_only = reader.optional("readonly", table::boolean)?.unwrap_or(false);
     drive.cdrom = reader.optional("cdrom", table::boolean)?.unwrap_or(false);
-    let latency =
-        |source: &Source, value: &Value<'_>| table::parsed(source, value, warmboot_machine::time);
+    let latency = |source: &Source, value: &Value<'_>| table::parsed(source, value, warmboot_machine::time);
     drive.latency = reader.optional("latency", latency)?;
     reader.finish()?;
     Ok(drive)
@@ -249,20 +207,11 @@ fn placed_step(
 ) -> Result<PlacedStep, Problem> {
     let entries = table::table(source, entry)?;
     let ordered = table::in_order(entries);
-    let steps_note = || {
-        format!(
-            "steps: {}",
-            steps::step_names().collect::<Vec<_>>().join(", ")
-        )
-    };
-    let mut named = ordered
-        .iter()
-        .filter_map(|(key, value)| steps::find(&key.name).map(|kind| (key, value, kind)));
+    let steps_note = || format!("steps: {}", steps::step_names().collect::<Vec<_>>().join(", "));
+    let mut named =
+        ordered.iter().filter_map(|(key, value)| steps::find(&key.name).map(|kind| (key, value, kind)));
     let Some((key, value, kind)) = named.next() else {
-        let unknown: Option<&&Key<'_>> = ordered
-            .iter()
-            .map(|(key, _)| key)
-            .find(|key| key.name != "when");
+        let unknown: Option<&&Key<'_>> = ordered.iter().map(|(key, _)| key).find(|key| key.name != "when");
         return Err(match unknown {
             Some(key) => source
                 .problem(
@@ -271,9 +220,7 @@ fn placed_step(
                     did_you_mean(&key.name, steps::step_names()),
                 )
                 .note(steps_note()),
-            None => source
-                .problem(entry.span, "this step does nothing", "")
-                .note(steps_note()),
+            None => source.problem(entry.span, "this step does nothing", "").note(steps_note()),
         });
     };
     if let Some((second, _, _)) = named.next() {
@@ -289,13 +236,7 @@ fn placed_step(
     let step = (kind.parse)(source, value, &reader)?;
     reader.finish()?;
     let line = source.problem(key.span, "", "").line();
-    Ok(PlacedStep {
-        number,
-        line,
-        text: step.describe(),
-        step,
-        when,
-    })
+    Ok(PlacedStep { number, line, text: step.describe(), step, when })
 }
 
 /// Reads `when`: each key an axis of the matrix, each value one or more of the axis's.
@@ -313,13 +254,8 @@ fn conditions(
             } else {
                 format!("matrix: {}", paths().collect::<Vec<_>>().join(", "))
             };
-            let message = format!(
-                "`when` asks for `{}`, which the matrix does not vary",
-                key.name
-            );
-            return Err(source
-                .problem(key.span, message, did_you_mean(&key.name, paths()))
-                .note(note));
+            let message = format!("`when` asks for `{}`, which the matrix does not vary", key.name);
+            return Err(source.problem(key.span, message, did_you_mean(&key.name, paths())).note(note));
         };
         let values = table::one_or_more(source, value, |value| {
             let text = table::scalar(source, value)?;
@@ -327,14 +263,9 @@ fn conditions(
             if known().any(|known| known == text) {
                 return Ok(text);
             }
-            let message = format!(
-                "`{}` never is `{text}`: the step would never be taken",
-                axis.path
-            );
+            let message = format!("`{}` never is `{text}`: the step would never be taken", axis.path);
             let note = format!("values: {}", known().collect::<Vec<_>>().join(", "));
-            Err(source
-                .problem(value.span, message, did_you_mean(&text, known()))
-                .note(note))
+            Err(source.problem(value.span, message, did_you_mean(&text, known())).note(note))
         })?;
         conditions.push((axis.path.clone(), values));
     }
@@ -344,9 +275,7 @@ fn conditions(
 impl PlacedStep {
     fn is_taken(&self, combination: &[(String, String)]) -> bool {
         self.when.iter().all(|(path, values)| {
-            combination
-                .iter()
-                .any(|(chosen, value)| chosen == path && values.contains(value))
+            combination.iter().any(|(chosen, value)| chosen == path && values.contains(value))
         })
     }
 }
@@ -358,8 +287,7 @@ impl PlacedStep {
 pub fn scenario_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, InputError> {
     let mut files = Vec::new();
     for path in paths {
-        let fail =
-            |error: io::Error| InputError(format!("cannot read `{}`: {error}", path.display()));
+        let fail = |error: io::Error| InputError(format!("cannot read `{}`: {error}", path.display()));
         if !fs::metadata(path).map_err(fail)?.is_dir() {
             files.push(path.clone());
             continue;
@@ -367,10 +295,7 @@ pub fn scenario_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, InputError> {
         let before = files.len();
         search(path, &mut files, 0).map_err(fail)?;
         if files.len() == before {
-            return Err(InputError(format!(
-                "no scenario (*.toml) in `{}`",
-                path.display()
-            )));
+            return Err(InputError(format!("no scenario (*.toml) in `{}`", path.display())));
         }
     }
     let mut seen = std::collections::BTreeSet::new();
@@ -382,19 +307,15 @@ pub fn scenario_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, InputError> {
 const DEEPEST: usize = 32;
 
 fn search(folder: &Path, files: &mut Vec<PathBuf>, depth: usize) -> io::Result<()> {
-    let mut entries = fs::read_dir(folder)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut entries =
+        fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
     entries.sort();
     for path in entries {
         if path.is_dir() {
             if depth < DEEPEST {
                 search(&path, files, depth + 1)?;
             }
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension == "toml")
-        {
+        } else if path.extension().is_some_and(|extension| extension == "toml") {
             files.push(path);
         }
     }

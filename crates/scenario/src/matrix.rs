@@ -20,22 +20,13 @@ pub(crate) struct Axis<'a, 'de> {
 pub(crate) type Combination<'a, 'de> = Vec<(String, String, &'a Value<'de>)>;
 
 /// Reads the axes in the order of the file.
-pub(crate) fn axes<'a, 'de>(
-    source: &Source,
-    matrix: &'a Table<'de>,
-) -> Result<Vec<Axis<'a, 'de>>, Problem> {
+pub(crate) fn axes<'a, 'de>(source: &Source, matrix: &'a Table<'de>) -> Result<Vec<Axis<'a, 'de>>, Problem> {
     let mut axes = Vec::new();
     collect(source, "", matrix, &mut axes)?;
-    let count = axes
-        .iter()
-        .try_fold(1_usize, |count, axis| count.checked_mul(axis.values.len()));
+    let count = axes.iter().try_fold(1_usize, |count, axis| count.checked_mul(axis.values.len()));
     if count.is_none_or(|count| count > MOST) {
         let span = matrix.keys().next().map(|key| key.span).unwrap_or_default();
-        return Err(source.problem(
-            span,
-            format!("the matrix has more than {MOST} combinations"),
-            "",
-        ));
+        return Err(source.problem(span, format!("the matrix has more than {MOST} combinations"), ""));
     }
     Ok(axes)
 }
@@ -53,10 +44,7 @@ fn collect<'a, 'de>(
             collect(source, &format!("{path}."), inner, axes)?;
             continue;
         }
-        if !path
-            .strip_prefix("machine.")
-            .is_some_and(|rest| !rest.is_empty() && !rest.contains('.'))
-        {
+        if !path.strip_prefix("machine.").is_some_and(|rest| !rest.is_empty() && !rest.contains('.')) {
             let message = format!("the matrix cannot vary `{path}`");
             return Err(source.problem(
                 key.span,
@@ -73,11 +61,7 @@ fn collect<'a, 'de>(
             values.push((text, value));
         }
         if values.is_empty() {
-            return Err(source.problem(
-                value.span,
-                format!("`{path}` has no values: nothing would run"),
-                "",
-            ));
+            return Err(source.problem(value.span, format!("`{path}` has no values: nothing would run"), ""));
         }
         axes.push(Axis { path, values });
     }

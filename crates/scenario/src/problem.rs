@@ -15,10 +15,7 @@ impl Source {
     /// The file shown as `name`, with its text.
     #[must_use]
     pub fn new(name: &str, text: &str) -> Source {
-        Source {
-            name: name.into(),
-            text: text.into(),
-        }
+        Source { name: name.into(), text: text.into() }
     }
 
     /// The name shown in messages.
@@ -29,29 +26,17 @@ impl Source {
 
     /// A problem with the text in `span`; `label` is printed under it.
     #[must_use]
-    pub fn problem(
-        &self,
-        span: Span,
-        message: impl Into<String>,
-        label: impl Into<String>,
-    ) -> Problem {
+    pub fn problem(&self, span: Span, message: impl Into<String>, label: impl Into<String>) -> Problem {
         let start = floor_boundary(&self.text, span.start);
         let end = floor_boundary(&self.text, span.end.max(start));
         let line_start = self.text[..start].rfind('\n').map_or(0, |at| at + 1);
-        let line_end = self.text[start..]
-            .find('\n')
-            .map_or(self.text.len(), |at| start + at);
-        let line_text = self.text[line_start..line_end]
-            .trim_end_matches('\r')
-            .replace('\t', " ");
+        let line_end = self.text[start..].find('\n').map_or(self.text.len(), |at| start + at);
+        let line_text = self.text[line_start..line_end].trim_end_matches('\r').replace('\t', " ");
         Problem(Box::new(Details {
             file: self.name.clone(),
             line: self.text[..line_start].matches('\n').count() + 1,
             column: self.text[line_start..start].chars().count() + 1,
-            width: self.text[start..end.min(line_end).max(start)]
-                .chars()
-                .count()
-                .max(1),
+            width: self.text[start..end.min(line_end).max(start)].chars().count().max(1),
             line_text,
             message: message.into(),
             label: label.into(),
@@ -116,16 +101,7 @@ impl std::error::Error for Problem {}
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Details {
-            file,
-            line,
-            column,
-            message,
-            line_text,
-            width,
-            label,
-            notes,
-        } = &*self.0;
+        let Details { file, line, column, message, line_text, width, label, notes } = &*self.0;
         let number = line.to_string();
         let gutter = " ".repeat(number.len());
         let carets = format!("{}{}", " ".repeat(column - 1), "^".repeat(*width));
@@ -161,27 +137,20 @@ impl From<warmboot_machine::ConfigError> for InputError {
 /// The known word nearest to `word`, if one is near enough to have been meant.
 #[must_use]
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let scored = known
-        .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate));
+    let scored = known.into_iter().map(|candidate| (strsim::jaro_winkler(word, candidate), candidate));
     let best = scored.max_by(|(a, _), (b, _)| a.total_cmp(b));
-    best.filter(|(score, _)| *score >= 0.8)
-        .map(|(_, candidate)| candidate)
+    best.filter(|(score, _)| *score >= 0.8).map(|(_, candidate)| candidate)
 }
 
 /// `did you mean …?`, or nothing.
 #[must_use]
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(word, known).map_or(String::new(), |candidate| {
-        format!("did you mean `{candidate}`?")
-    })
+    nearest(word, known).map_or(String::new(), |candidate| format!("did you mean `{candidate}`?"))
 }
 
 /// `; did you mean …?` to end a sentence with, or nothing.
 pub(crate) fn or_did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(word, known).map_or(String::new(), |candidate| {
-        format!("; did you mean `{candidate}`?")
-    })
+    nearest(word, known).map_or(String::new(), |candidate| format!("; did you mean `{candidate}`?"))
 }
 
 #[cfg(test)]
@@ -196,11 +165,7 @@ mod tests {
     #[case::past_the_end("one", 90..91, "error: bad\n ┌─ x.toml:1:4\n1│ one\n │    ^ here")]
     #[case::over_lines("a = [\n1]\n", 4..8, "error: bad\n ┌─ x.toml:1:5\n1│ a = [\n │     ^ here")]
     #[case::empty("", 0..0, "error: bad\n ┌─ x.toml:1:1\n1│\n │ ^ here")]
-    fn shows_the_place(
-        #[case] text: &str,
-        #[case] span: std::ops::Range<usize>,
-        #[case] expect: &str,
-    ) {
+    fn shows_the_place(#[case] text: &str, #[case] span: std::ops::Range<usize>, #[case] expect: &str) {
         let problem = Source::new("x.toml", text).problem(span.into(), "bad", "here");
         assert_eq!(problem.to_string(), expect);
     }

@@ -122,14 +122,8 @@ pub fn run_case(case: &Case, places: &Places, go_on: &dyn Fn(u64) -> bool) -> Ca
         message: None,
     };
     if go_on(0) {
-        let places = Places {
-            firmware_folders: places.firmware_folders.clone(),
-            base: case.base.clone(),
-        };
-        let machine = case
-            .machine
-            .config(&places)
-            .and_then(|config| Ok(Machine::new(&config)?));
+        let places = Places { firmware_folders: places.firmware_folders.clone(), base: case.base.clone() };
+        let machine = case.machine.config(&places).and_then(|config| Ok(Machine::new(&config)?));
         match machine {
             Ok(mut machine) => take_steps(case, &mut machine, go_on, &mut report),
             Err(error) => {
@@ -144,24 +138,13 @@ pub fn run_case(case: &Case, places: &Places, go_on: &dyn Fn(u64) -> bool) -> Ca
     report
 }
 
-fn take_steps(
-    case: &Case,
-    machine: &mut Machine,
-    go_on: &dyn Fn(u64) -> bool,
-    report: &mut CaseReport,
-) {
+fn take_steps(case: &Case, machine: &mut Machine, go_on: &dyn Fn(u64) -> bool, report: &mut CaseReport) {
     let counted = std::cell::Cell::new(0);
     let count_and_go_on = |machine: &Machine| {
         let now = machine.instructions();
         go_on(now.saturating_sub(counted.replace(now)))
     };
-    let mut scene = Scene {
-        machine,
-        finish: None,
-        debug_from: 0,
-        serial_from: 0,
-        go_on: &count_and_go_on,
-    };
+    let mut scene = Scene { machine, finish: None, debug_from: 0, serial_from: 0, go_on: &count_and_go_on };
     for placed in &case.steps {
         let stop = match placed.step.take(&mut scene) {
             Ok(()) => continue,
@@ -186,10 +169,7 @@ fn take_steps(
         ));
         break;
     }
-    report.ended_by = scene
-        .finish
-        .as_ref()
-        .map_or(String::new(), |finish| finish.ended_by.clone());
+    report.ended_by = scene.finish.as_ref().map_or(String::new(), |finish| finish.ended_by.clone());
     report.digest = scene.machine.digest();
     report.state_digest = scene.machine.state_digest();
     report.instructions = scene.machine.instructions();

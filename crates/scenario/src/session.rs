@@ -32,10 +32,7 @@ impl Action {
     pub fn press(text: &str) -> Result<Action, InputError> {
         let (keys, at) = split(text, "press", "ctrl-alt-delete@debug:No bootable device")?;
         warmboot_machine::parse_keys(keys).map_err(|error| InputError(error.to_string()))?;
-        Ok(Action {
-            act: Act::Press(keys.to_owned()),
-            at,
-        })
+        Ok(Action { act: Act::Press(keys.to_owned()), at })
     }
 
     /// Parses `PATH@CONDITION`.
@@ -44,19 +41,14 @@ impl Action {
     /// Says what was expected.
     pub fn reset(text: &str) -> Result<Action, InputError> {
         let (path, at) = split(text, "reset", "system@instructions:5M")?;
-        Ok(Action {
-            act: Act::Reset(path.parse()?),
-            at,
-        })
+        Ok(Action { act: Act::Reset(path.parse()?), at })
     }
 }
 
 fn split<'a>(text: &'a str, what: &str, example: &str) -> Result<(&'a str, Condition), InputError> {
     match text.split_once('@') {
         Some((act, condition)) if !act.is_empty() => Ok((act, Condition::from_str(condition)?)),
-        _ => Err(InputError(format!(
-            "{what} `{text}`: expected WHAT@CONDITION, such as {example}"
-        ))),
+        _ => Err(InputError(format!("{what} `{text}`: expected WHAT@CONDITION, such as {example}"))),
     }
 }
 
@@ -129,11 +121,9 @@ pub fn drive(
         if ended == Ended::Slice {
             continue;
         }
-        let (due, later): (Vec<usize>, Vec<usize>) = waiting.iter().partition(|&&index| {
-            plan.actions
-                .get(index)
-                .is_some_and(|action| is_met(&action.at, &ended))
-        });
+        let (due, later): (Vec<usize>, Vec<usize>) = waiting
+            .iter()
+            .partition(|&&index| plan.actions.get(index).is_some_and(|action| is_met(&action.at, &ended)));
         waiting = later;
         for action in due.iter().filter_map(|&index| plan.actions.get(index)) {
             match &action.act {
@@ -144,27 +134,15 @@ pub fn drive(
         if !due.is_empty() {
             continue;
         }
-        let named = plan
-            .until
-            .iter()
-            .find(|condition| is_met(condition, &ended));
+        let named = plan.until.iter().find(|condition| is_met(condition, &ended));
         let end = match (&ended, named) {
             (_, Some(_)) => End::Met,
             (Ended::Limit | Ended::LimitTime, None) => End::Limit,
             _ => End::Stopped,
         };
-        let debug_exit = if let Ended::DebugExit(status) = ended {
-            Some(status)
-        } else {
-            None
-        };
+        let debug_exit = if let Ended::DebugExit(status) = ended { Some(status) } else { None };
         let ended_by = named.map_or_else(|| ended.to_string(), Condition::to_string);
-        return Ok(Finish {
-            ended_by,
-            end,
-            debug_exit,
-            undone: waiting,
-        });
+        return Ok(Finish { ended_by, end, debug_exit, undone: waiting });
     }
 }
 

@@ -96,10 +96,7 @@ impl MachineSpec {
         let mut drives = Vec::new();
         for spec in &self.drives {
             let drive = spec.open(places)?;
-            if drives
-                .iter()
-                .any(|other: &warmboot_machine::Drive| other.at == drive.at)
-            {
+            if drives.iter().any(|other: &warmboot_machine::Drive| other.at == drive.at) {
                 return Err(InputError(format!("there are two drives at {}", drive.at)));
             }
             drives.push(drive);
@@ -127,11 +124,7 @@ impl MachineSpec {
 }
 
 /// Refuses a name that is not among the known ones, with the nearest that is.
-fn choose<'a>(
-    what: &str,
-    name: &str,
-    known: impl Iterator<Item = &'a str>,
-) -> Result<(), InputError> {
+fn choose<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Result<(), InputError> {
     let known: Vec<&str> = known.collect();
     if known.contains(&name) {
         return Ok(());
@@ -157,11 +150,7 @@ mod tests {
     #[case(MachineSpec { drives: vec![DriveSpec::new("ide0-0", "zero:1M"); 2], ..MachineSpec::default() },
         "there are two drives at ide0-0")]
     fn refused(#[case] spec: MachineSpec, #[case] expect: &str) {
-        let error = spec
-            .config(&Places::default())
-            .map(|_| ())
-            .expect_err("refused")
-            .to_string();
+        let error = spec.config(&Places::default()).map(|_| ()).expect_err("refused").to_string();
         assert!(error.contains(expect), "{error}");
     }
 }

@@ -21,18 +21,8 @@ pub(crate) struct Reader<'a, 'de> {
 }
 
 impl<'a, 'de> Reader<'a, 'de> {
-    pub(crate) fn new(
-        source: &'a Source,
-        table: Option<&'a Table<'de>>,
-        what: impl Into<String>,
-    ) -> Self {
-        Reader {
-            source,
-            table,
-            what: what.into(),
-            instead: &[],
-            asked: RefCell::default(),
-        }
+    pub(crate) fn new(source: &'a Source, table: Option<&'a Table<'de>>, what: impl Into<String>) -> Self {
+        Reader { source, table, what: what.into(), instead: &[], asked: RefCell::default() }
     }
 
     /// The same with values that replace or add to the table's.
@@ -44,11 +34,7 @@ impl<'a, 'de> Reader<'a, 'de> {
     /// The value of `key`.
     pub(crate) fn get(&self, key: &'static str) -> Option<&'a Value<'de>> {
         self.asked.borrow_mut().push(key);
-        let replaced = self
-            .instead
-            .iter()
-            .find(|(name, _)| name == key)
-            .map(|(_, value)| *value);
+        let replaced = self.instead.iter().find(|(name, _)| name == key).map(|(_, value)| *value);
         replaced.or_else(|| self.table.and_then(|table| table.get(key)))
     }
 
@@ -58,36 +44,23 @@ impl<'a, 'de> Reader<'a, 'de> {
         key: &'static str,
         parse: impl FnOnce(&'a Source, &'a Value<'de>) -> Result<T, Problem>,
     ) -> Result<Option<T>, Problem> {
-        self.get(key)
-            .map(|value| parse(self.source, value))
-            .transpose()
+        self.get(key).map(|value| parse(self.source, value)).transpose()
     }
 
     /// Refuses keys nobody asked for.
     pub(crate) fn finish(self) -> Result<(), Problem> {
         let asked = self.asked.into_inner();
-        let own = self
-            .table
-            .into_iter()
-            .flat_map(|table| table.keys())
-            .map(|key| (key.name.as_ref(), key.span));
-        let instead = self
-            .instead
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.span));
-        let unknown = instead
-            .chain(own)
-            .filter(|(name, _)| !asked.contains(name))
-            .min_by_key(|(_, span)| span.start);
+        let own =
+            self.table.into_iter().flat_map(|table| table.keys()).map(|key| (key.name.as_ref(), key.span));
+        let instead = self.instead.iter().map(|(name, value)| (name.as_str(), value.span));
+        let unknown =
+            instead.chain(own).filter(|(name, _)| !asked.contains(name)).min_by_key(|(_, span)| span.start);
         match unknown {
             None => Ok(()),
             Some((name, span)) => {
                 let message = format!("unknown key `{name}` in {}", self.what);
                 let label = did_you_mean(name, asked.iter().copied());
-                Err(self
-                    .source
-                    .problem(span, message, label)
-                    .note(format!("keys: {}", asked.join(", "))))
+                Err(self.source.problem(span, message, label).note(format!("keys: {}", asked.join(", "))))
             }
         }
     }
@@ -109,9 +82,7 @@ fn article(noun: &str) -> String {
 
 /// Reads a string.
 pub(crate) fn string<'a>(source: &Source, value: &'a Value<'_>) -> Result<&'a str, Problem> {
-    value
-        .as_str()
-        .ok_or_else(|| wanted(source, value, "a string"))
+    value.as_str().ok_or_else(|| wanted(source, value, "a string"))
 }
 
 /// Reads a string that `parse` understands.
@@ -126,48 +97,27 @@ pub(crate) fn parsed<T, E: std::fmt::Display>(
 
 /// Reads true or false.
 pub(crate) fn boolean(source: &Source, value: &Value<'_>) -> Result<bool, Problem> {
-    value
-        .as_bool()
-        .ok_or_else(|| wanted(source, value, "true or false"))
+    value.as_bool().ok_or_else(|| wanted(source, value, "true or false"))
 }
 
 /// Reads a whole number from zero to `largest`.
 pub(crate) fn integer(source: &Source, value: &Value<'_>, largest: u64) -> Result<u64, Problem> {
-    let number = value
-        .as_integer()
-        .ok_or_else(|| wanted(source, value, "a whole number"))?;
-    let number = u64::try_from(number)
-        .ok()
-        .filter(|number| *number <= largest);
+    let number = value.as_integer().ok_or_else(|| wanted(source, value, "a whole number"))?;
+    let number = u64::try_from(number).ok().filter(|number| *number <= largest);
     number.ok_or_else(|| {
         let expected = format!("expected 0 to {largest}");
-        source.problem(
-            value.span,
-            format!("this number is out of range; {expected}"),
-            expected,
-        )
+        source.problem(value.span, format!("this number is out of range; {expected}"), expected)
     })
 }
 
 /// Reads a table.
-pub(crate) fn table<'a, 'de>(
-    source: &Source,
-    value: &'a Value<'de>,
-) -> Result<&'a Table<'de>, Problem> {
-    value
-        .as_table()
-        .ok_or_else(|| wanted(source, value, "a table"))
+pub(crate) fn table<'a, 'de>(source: &Source, value: &'a Value<'de>) -> Result<&'a Table<'de>, Problem> {
+    value.as_table().ok_or_else(|| wanted(source, value, "a table"))
 }
 
 /// Reads an array.
-pub(crate) fn array<'a, 'de>(
-    source: &Source,
-    value: &'a Value<'de>,
-) -> Result<&'a [Value<'de>], Problem> {
-    value
-        .as_array()
-        .map(Vec::as_slice)
-        .ok_or_else(|| wanted(source, value, "an array"))
+pub(crate) fn array<'a, 'de>(source: &Source, value: &'a Value<'de>) -> Result<&'a [Value<'de>], Problem> {
+    value.as_array().map(Vec::as_slice).ok_or_else(|| wanted(source, value, "an array"))
 }
 
 /// Reads one value, or an array of at least one, each with `parse`.
@@ -197,20 +147,14 @@ pub(crate) fn scalar(source: &Source, value: &Value<'_>) -> Result<String, Probl
         String(text) => Ok(text.to_string()),
         Integer(number) => Ok(number.to_string()),
         Boolean(flag) => Ok(flag.to_string()),
-        Float(_) | Array(_) | Table(_) => Err(wanted(
-            source,
-            value,
-            "a string, a whole number, true or false",
-        )),
+        Float(_) | Array(_) | Table(_) => {
+            Err(wanted(source, value, "a string, a whole number, true or false"))
+        }
     }
 }
 
 /// A problem that toml-span found.
 pub(crate) fn syntax(source: &Source, error: &toml_span::Error) -> Problem {
-    let span = if error.span == Span::default() {
-        Span::new(0, 0)
-    } else {
-        error.span
-    };
+    let span = if error.span == Span::default() { Span::new(0, 0) } else { error.span };
     source.problem(span, error.to_string(), "")
 }

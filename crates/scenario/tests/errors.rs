@@ -30,30 +30,21 @@ const STEP: &str = "[[step]]\nrun-until = \"halt\"\n";
 #[case::matrix_twice("[matrix]\n\"machine.cpus\" = [1, 1]\n[[step]]\nrun-until = \"halt\"\n")]
 #[case::matrix_of_steps("[matrix]\n\"step.press\" = [\"a\"]\n[[step]]\nrun-until = \"halt\"\n")]
 #[case::matrix_unknown_key("[matrix]\n\"machine.memroy\" = [1]\n[[step]]\nrun-until = \"halt\"\n")]
-#[case::drive_without_image(
-    "[machine]\ndrives = [{ at = \"ide0-0\" }]\n[[step]]\nrun-until = \"halt\"\n"
-)]
+#[case::drive_without_image("[machine]\ndrives = [{ at = \"ide0-0\" }]\n[[step]]\nrun-until = \"halt\"\n")]
 #[case::drive_latency(
     "[machine]\ndrives = [{ at = \"ide0-0\", image = \"zero:1M\", latency = \"5\" }]\n[[step]]\nrun-until = \"halt\"\n"
 )]
 #[case::not_toml("title = \"x\n")]
 #[case::twice("title = \"x\"\ntitle = \"y\"\n")]
 fn said(#[case] text: &str) {
-    let name = std::thread::current()
-        .name()
-        .unwrap_or("case")
-        .rsplit("::")
-        .next()
-        .unwrap_or("case")
-        .to_owned();
+    let name =
+        std::thread::current().name().unwrap_or("case").rsplit("::").next().unwrap_or("case").to_owned();
     // `case_07_unknown_top_key` without the number, which moves when a case is added.
     let name = name
         .trim_start_matches("case_")
         .trim_start_matches(|c: char| c.is_ascii_digit() || c == '_')
         .to_owned();
-    let problem = warmboot_scenario::load("scenarios/x.toml", text)
-        .map(|_| ())
-        .expect_err("refused");
+    let problem = warmboot_scenario::load("scenarios/x.toml", text).map(|_| ()).expect_err("refused");
     insta::assert_snapshot!(name, format!("{text}\n----\n{problem}"));
 }
 
@@ -67,12 +58,7 @@ fn said(#[case] text: &str) {
     "scenarios/x [machine.type=b, machine.serial=false]",
 ])]
 fn cases(#[case] matrix: &str, #[case] expect: &[&str]) {
-    let scenario =
-        warmboot_scenario::load("scenarios/x.toml", &format!("{matrix}{STEP}")).expect("read");
-    let names: Vec<&str> = scenario
-        .cases
-        .iter()
-        .map(|case| case.name.as_str())
-        .collect();
+    let scenario = warmboot_scenario::load("scenarios/x.toml", &format!("{matrix}{STEP}")).expect("read");
+    let names: Vec<&str> = scenario.cases.iter().map(|case| case.name.as_str()).collect();
     assert_eq!(names, expect);
 }

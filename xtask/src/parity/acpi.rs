@@ -11,18 +11,10 @@ type Table = (String, Vec<u8>);
 
 /// One line per difference in meaning.
 pub fn compare(ours: &[Table], theirs: &[Table]) -> Vec<String> {
-    let names = |tables: &[Table]| -> Vec<String> {
-        tables
-            .iter()
-            .map(|(signature, _)| signature.clone())
-            .collect()
-    };
+    let names =
+        |tables: &[Table]| -> Vec<String> { tables.iter().map(|(signature, _)| signature.clone()).collect() };
     if names(ours) != names(theirs) {
-        return vec![format!(
-            "ACPI tables {:?}, QEMU's {:?}",
-            names(ours),
-            names(theirs)
-        )];
+        return vec![format!("ACPI tables {:?}, QEMU's {:?}", names(ours), names(theirs))];
     }
     let mut found = Vec::new();
     for ((signature, our), (_, their)) in ours.iter().zip(theirs) {
@@ -37,9 +29,7 @@ pub fn compare(ours: &[Table], theirs: &[Table]) -> Vec<String> {
             (Ok(our), Ok(their)) => found.extend(diff(signature, &our, &their)),
             (Err(Unreadable::NoDisassembler), _) | (_, Err(Unreadable::NoDisassembler)) => {}
             (Err(Unreadable::Table(error)), _) => found.push(format!("our {signature}: {error}")),
-            (_, Err(Unreadable::Table(error))) => {
-                found.push(format!("QEMU's {signature}: {error}"))
-            }
+            (_, Err(Unreadable::Table(error))) => found.push(format!("QEMU's {signature}: {error}")),
         }
     }
     found
@@ -55,9 +45,7 @@ enum Unreadable {
 fn disassemble(signature: &str, table: &[u8]) -> Result<Vec<String>, Unreadable> {
     let failed = |error: std::io::Error| Unreadable::Table(error.to_string());
     let folder = tempfile::tempdir().map_err(failed)?;
-    let path = folder
-        .path()
-        .join(format!("{}.dat", signature.to_ascii_lowercase()));
+    let path = folder.path().join(format!("{}.dat", signature.to_ascii_lowercase()));
     std::fs::write(&path, table).map_err(failed)?;
     let output = match Command::new(DISASSEMBLER).arg("-d").arg(&path).output() {
         Ok(output) => output,
@@ -67,10 +55,7 @@ fn disassemble(signature: &str, table: &[u8]) -> Result<Vec<String>, Unreadable>
         Err(error) => return Err(failed(error)),
     };
     let text = std::fs::read_to_string(path.with_extension("dsl")).map_err(|_| {
-        Unreadable::Table(format!(
-            "iasl: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        ))
+        Unreadable::Table(format!("iasl: {}", String::from_utf8_lossy(&output.stderr).trim()))
     })?;
     Ok(meaning(&text))
 }
@@ -95,13 +80,7 @@ fn meaning(text: &str) -> Vec<String> {
             line = before;
         }
         let line = line.split("//").next().unwrap_or("").trim();
-        let ignored = [
-            "Table Length",
-            "Checksum",
-            "FACS Address",
-            "DSDT Address",
-            "Raw Table Data",
-        ];
+        let ignored = ["Table Length", "Checksum", "FACS Address", "DSDT Address", "Raw Table Data"];
         if line.is_empty() || ignored.iter().any(|word| line.contains(word)) {
             continue;
         }
@@ -111,10 +90,7 @@ fn meaning(text: &str) -> Vec<String> {
         }
         lines.push(line.to_owned());
     }
-    if let Some(raw) = lines
-        .iter()
-        .position(|line| line.starts_with("Raw Table Data"))
-    {
+    if let Some(raw) = lines.iter().position(|line| line.starts_with("Raw Table Data")) {
         lines.truncate(raw);
     }
     lines
@@ -158,9 +134,6 @@ mod tests {
     fn meaning_drops_what_moves() {
         let text = "/*\n * Intel ACPI Component\n */\n[004h 0004   4]   Table Length : 00000074\n\
                     [008h 0008   1]   Revision : 01 // one\n\n    Name (A, 1) /* why */\n";
-        assert_eq!(
-            meaning(text),
-            ["[008h 0008   1]   Revision : 01", "Name (A, 1) /* why */"]
-        );
+        assert_eq!(meaning(text), ["[008h 0008   1]   Revision : 01", "Name (A, 1) /* why */"]);
     }
 }

@@ -50,10 +50,7 @@ impl Area {
             "cmos" => Some(Area::Cmos),
             _ => {
                 let (device, function) = text.strip_prefix("pci ")?.split_once('.')?;
-                Some(Area::Pci(
-                    u8::from_str_radix(device, 16).ok()?,
-                    function.parse().ok()?,
-                ))
+                Some(Area::Pci(u8::from_str_radix(device, 16).ok()?, function.parse().ok()?))
             }
         }
     }
@@ -79,12 +76,9 @@ pub struct Allowed {
 impl Allowed {
     /// Reads the list from a file.
     pub fn load(path: &Path) -> Result<Allowed, ParityError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ParityError::Io {
-            what: path.display().to_string(),
-            source,
-        })?;
-        Allowed::parse(&text)
-            .map_err(|error| ParityError::Usage(format!("{}: {error}", path.display())))
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ParityError::Io { what: path.display().to_string(), source })?;
+        Allowed::parse(&text).map_err(|error| ParityError::Usage(format!("{}: {error}", path.display())))
     }
 
     /// Reads the list from text; refuses one that breaks the limits.
@@ -92,22 +86,16 @@ impl Allowed {
         let root = toml_span::parse(text).map_err(|error| error.to_string())?;
         let mut allowed = Allowed::default();
         let rows = match root.pointer("/bytes") {
-            Some(rows) => rows
-                .as_array()
-                .ok_or("`bytes` must be a list of tables")?
-                .as_slice(),
+            Some(rows) => rows.as_array().ok_or("`bytes` must be a list of tables")?.as_slice(),
             None => &[],
         };
         for (index, row) in rows.iter().enumerate() {
-            let entry =
-                parse_entry(row).map_err(|error| format!("entry {}: {error}", index + 1))?;
+            let entry = parse_entry(row).map_err(|error| format!("entry {}: {error}", index + 1))?;
             allowed.entries.push(entry);
         }
         let total: u64 = allowed.entries.iter().map(|entry| entry.length).sum();
         if total > MOST_BYTES {
-            return Err(format!(
-                "names {total} bytes; at most {MOST_BYTES} may differ"
-            ));
+            return Err(format!("names {total} bytes; at most {MOST_BYTES} may differ"));
         }
         Ok(allowed)
     }
@@ -117,14 +105,8 @@ impl Allowed {
         self.entries.iter().any(|entry| {
             entry.area == area
                 && (entry.at..entry.at.saturating_add(entry.length)).contains(&at)
-                && entry
-                    .machine
-                    .as_deref()
-                    .is_none_or(|machine| machine == case.machine)
-                && entry
-                    .image
-                    .as_deref()
-                    .is_none_or(|image| image == case.image.short())
+                && entry.machine.as_deref().is_none_or(|machine| machine == case.machine)
+                && entry.image.as_deref().is_none_or(|image| image == case.image.short())
                 && entry.drives.is_none_or(|drives| drives == case.drives)
         })
     }
@@ -146,15 +128,9 @@ fn parse_entry(row: &Value<'_>) -> Result<Entry, String> {
             .ok_or(format!("`{key}` must be a number"))
     };
     for key in table.keys() {
-        let known = [
-            "area", "at", "length", "owner", "cause", "machine", "image", "drives",
-        ];
+        let known = ["area", "at", "length", "owner", "cause", "machine", "image", "drives"];
         if !known.contains(&key.name.as_ref()) {
-            return Err(format!(
-                "unknown key `{}`; keys: {}",
-                key.name,
-                known.join(", ")
-            ));
+            return Err(format!("unknown key `{}`; keys: {}", key.name, known.join(", ")));
         }
     }
     let area = text("area").ok_or("has no `area`")?;
@@ -166,9 +142,7 @@ fn parse_entry(row: &Value<'_>) -> Result<Entry, String> {
     }
     let length = number("length")?;
     if length == 0 || length > MOST_RANGE_BYTES {
-        return Err(format!(
-            "is {length} bytes long; ranges have 1 to {MOST_RANGE_BYTES}"
-        ));
+        return Err(format!("is {length} bytes long; ranges have 1 to {MOST_RANGE_BYTES}"));
     }
     Ok(Entry {
         area,
@@ -201,20 +175,11 @@ mod tests {
         };
         check("", Ok(0));
         check(&entry(0, 4), Ok(4));
-        check(
-            &(0..16).map(|i| entry(i * 8, 4)).collect::<String>(),
-            Ok(64),
-        );
-        check(
-            &(0..17).map(|i| entry(i * 8, 4)).collect::<String>(),
-            Err("at most 64"),
-        );
+        check(&(0..16).map(|i| entry(i * 8, 4)).collect::<String>(), Ok(64));
+        check(&(0..17).map(|i| entry(i * 8, 4)).collect::<String>(), Err("at most 64"));
         check(&entry(0, 5), Err("1 to 4"));
         check(&entry(0, 0), Err("1 to 4"));
-        check(
-            &entry(0, 1).replace("owner='o'", "owner=' '"),
-            Err("no `owner`"),
-        );
+        check(&entry(0, 1).replace("owner='o'", "owner=' '"), Err("no `owner`"));
         check(&entry(0, 1).replace("cause='c'\n", ""), Err("no `cause`"));
         check(&entry(0, 1).replace("ebda", "attic"), Err("unknown area"));
         check(&(entry(0, 1) + "extra=1\n"), Err("unknown key"));

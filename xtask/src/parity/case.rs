@@ -83,12 +83,7 @@ impl Case {
             for drives in [false, true] {
                 for image in [Image::Large, Image::Small] {
                     for restart in [Restart::CtrlAltDelete, Restart::SystemReset] {
-                        cases.push(Case {
-                            machine,
-                            image,
-                            drives,
-                            restart,
-                        });
+                        cases.push(Case { machine, image, drives, restart });
                     }
                 }
             }
@@ -177,16 +172,17 @@ impl Stage {
     /// Where the BIOS counts timer interrupts (BDA 40:6C).
     pub const TIMER_TICKS: usize = 0x46c;
 
+    /// How many must come after a boot before it is over: until then the last key of Ctrl+Alt+Del
+    /// has been let go of, and each release is an interrupt.
+    pub const TICKS: u32 = 40;
+
     /// Where it counts them down until the floppy motor stops (BDA 40:40).
     pub const MOTOR_COUNT: usize = 0x440;
 
     /// Address and length of the EBDA, from its segment at 40:0E.
     pub fn ebda(low_memory: &[u8]) -> (u64, usize) {
         let address = u64::from(dword(low_memory, 0x40e) & 0xffff) << 4;
-        (
-            address,
-            0xa_0000u64.saturating_sub(address).min(0x2_0000) as usize,
-        )
+        (address, 0xa_0000u64.saturating_sub(address).min(0x2_0000) as usize)
     }
 }
 
@@ -227,12 +223,8 @@ pub fn find_acpi_tables<E>(
             continue;
         }
         let table = read(address, length)?;
-        let signature: String = table
-            .iter()
-            .take(4)
-            .map(|&byte| char::from(byte))
-            .filter(char::is_ascii_graphic)
-            .collect();
+        let signature: String =
+            table.iter().take(4).map(|&byte| char::from(byte)).filter(char::is_ascii_graphic).collect();
         match signature.as_str() {
             "RSDT" => {
                 pending.extend(
@@ -257,7 +249,5 @@ pub fn find_acpi_tables<E>(
 
 /// A little-endian dword of `bytes`, zero past the end.
 pub fn dword(bytes: &[u8], at: usize) -> u32 {
-    (0..4)
-        .map(|i| u32::from(bytes.get(at + i).copied().unwrap_or(0)) << (8 * i))
-        .sum()
+    (0..4).map(|i| u32::from(bytes.get(at + i).copied().unwrap_or(0)) << (8 * i)).sum()
 }

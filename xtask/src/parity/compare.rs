@@ -42,9 +42,7 @@ pub fn compare(case: &Case, ours: &Evidence, theirs: &Evidence, allowed: &Allowe
 /// Whether this pair of lines is one of the two that carry our own AML's length and address.
 fn is_aml_line(case: &Case, ours: &str, theirs: &str) -> bool {
     case.machine == "pc-i440fx-7.2"
-        && AML_LINES
-            .iter()
-            .any(|start| ours.starts_with(start) && theirs.starts_with(start))
+        && AML_LINES.iter().any(|start| ours.starts_with(start) && theirs.starts_with(start))
 }
 
 fn compare_logs(case: &Case, ours: &str, theirs: &str, found: &mut Differences) {
@@ -68,9 +66,7 @@ fn compare_logs(case: &Case, ours: &str, theirs: &str, found: &mut Differences) 
             similar::ChangeTag::Insert => ("ours only", change.new_index()),
         };
         let place = place.map_or(0, |index| index + 1);
-        found
-            .lines
-            .push(format!("log line {place}, {sign}: {}", change.value()));
+        found.lines.push(format!("log line {place}, {sign}: {}", change.value()));
     }
 }
 
@@ -86,12 +82,7 @@ fn compare_stage(
         compare_bytes(case, when, area, base, ours, theirs, allowed, found);
     };
     area(Area::LowMemory, 0, &ours.low_memory, &theirs.low_memory);
-    area(
-        Area::BiosSegments,
-        0xe0000,
-        &ours.bios_segments,
-        &theirs.bios_segments,
-    );
+    area(Area::BiosSegments, 0xe0000, &ours.bios_segments, &theirs.bios_segments);
     area(Area::Ebda, theirs.ebda_address, &ours.ebda, &theirs.ebda);
     area(Area::Cmos, 0x0e, &ours.cmos, &theirs.cmos);
     let mut functions: Vec<_> = ours.pci.keys().chain(theirs.pci.keys()).copied().collect();
@@ -99,12 +90,7 @@ fn compare_stage(
     functions.dedup();
     for function in functions {
         let space = |stage: &Stage| stage.pci.get(&function).cloned().unwrap_or_default();
-        area(
-            Area::Pci(function.0, function.1),
-            0,
-            &space(ours),
-            &space(theirs),
-        );
+        area(Area::Pci(function.0, function.1), 0, &space(ours), &space(theirs));
     }
     if ours.ebda_address != theirs.ebda_address {
         found.lines.push(format!(
@@ -129,11 +115,7 @@ fn compare_bytes(
     found: &mut Differences,
 ) {
     if ours.len() != theirs.len() {
-        found.lines.push(format!(
-            "{when}: {area} has {} bytes, QEMU's {}",
-            ours.len(),
-            theirs.len()
-        ));
+        found.lines.push(format!("{when}: {area} has {} bytes, QEMU's {}", ours.len(), theirs.len()));
     }
     let mut differing = Vec::new();
     for (offset, (our, their)) in ours.iter().zip(theirs).enumerate() {
@@ -148,9 +130,7 @@ fn compare_bytes(
         }
     }
     for run in differing.chunk_by(|left, right| left.0 + 1 == right.0) {
-        found
-            .lines
-            .push(format!("{when}: {area} {}", describe_run(run)));
+        found.lines.push(format!("{when}: {area} {}", describe_run(run)));
     }
 }
 
@@ -183,55 +163,29 @@ mod tests {
     use crate::parity::case::{Image, Restart};
 
     fn case(machine: &'static str) -> Case {
-        Case {
-            machine,
-            image: Image::Large,
-            drives: false,
-            restart: Restart::SystemReset,
-        }
+        Case { machine, image: Image::Large, drives: false, restart: Restart::SystemReset }
     }
 
     fn with_log(log: &str) -> Evidence {
-        Evidence {
-            debug_log: log.to_owned(),
-            ..Evidence::default()
-        }
+        Evidence { debug_log: log.to_owned(), ..Evidence::default() }
     }
 
     #[test]
     fn logs() {
         let check = |machine, ours: &str, theirs: &str, expect: &[&str]| {
-            let found = compare(
-                &case(machine),
-                &with_log(ours),
-                &with_log(theirs),
-                &Allowed::default(),
-            );
+            let found = compare(&case(machine), &with_log(ours), &with_log(theirs), &Allowed::default());
             assert_eq!(found.lines, expect, "{ours:?} against {theirs:?}");
         };
         check("pc-i440fx-1.4", "a\nb\n", "a\nb\n", &[]);
-        check(
-            "pc-i440fx-1.4",
-            "a\nc\n",
-            "a\nb\n",
-            &["log line 2, QEMU only: b", "log line 2, ours only: c"],
-        );
-        check(
-            "pc-i440fx-1.4",
-            "a\n",
-            "a\nb\n",
-            &["log line 2, QEMU only: b"],
-        );
+        check("pc-i440fx-1.4", "a\nc\n", "a\nb\n", &["log line 2, QEMU only: b", "log line 2, ours only: c"]);
+        check("pc-i440fx-1.4", "a\n", "a\nb\n", &["log line 2, QEMU only: b"]);
         let (ours, theirs) = ("ACPI: parse DSDT at 1\n", "ACPI: parse DSDT at 2\n");
         check("pc-i440fx-7.2", ours, theirs, &[]);
         check(
             "pc-i440fx-1.4",
             ours,
             theirs,
-            &[
-                "log line 1, QEMU only: ACPI: parse DSDT at 2",
-                "log line 1, ours only: ACPI: parse DSDT at 1",
-            ],
+            &["log line 1, QEMU only: ACPI: parse DSDT at 2", "log line 1, ours only: ACPI: parse DSDT at 1"],
         );
     }
 
@@ -243,23 +197,14 @@ mod tests {
             evidence.power_on.bios_segments[at] = value;
             evidence
         };
-        let allowed = Allowed::parse(
-            "[[bytes]]\narea='bios-segments'\nat=0xe0010\nlength=1\nowner='o'\ncause='c'\n",
-        )
-        .expect("a good list");
+        let allowed =
+            Allowed::parse("[[bytes]]\narea='bios-segments'\nat=0xe0010\nlength=1\nowner='o'\ncause='c'\n")
+                .expect("a good list");
         let check = |at, expect: &[&str]| {
-            let found = compare(
-                &case("pc-i440fx-7.2"),
-                &memory(at, 1),
-                &memory(at, 0),
-                &allowed,
-            );
+            let found = compare(&case("pc-i440fx-7.2"), &memory(at, 1), &memory(at, 0), &allowed);
             assert_eq!(found.lines, expect);
         };
         check(0x10, &[]);
-        check(
-            0x11,
-            &["after power-on: bios-segments e0011 ours 01, QEMU 00"],
-        );
+        check(0x11, &["after power-on: bios-segments e0011 ours 01, QEMU 00"]);
     }
 }

@@ -21,11 +21,7 @@ use allowed::Allowed;
 use case::{Case, Evidence, Stage};
 
 /// Where distributions install SeaBIOS.
-const SYSTEM_FOLDERS: [&str; 3] = [
-    "/usr/share/seabios",
-    "/usr/share/qemu",
-    "/usr/share/seabios/qemu",
-];
+const SYSTEM_FOLDERS: [&str; 3] = ["/usr/share/seabios", "/usr/share/qemu", "/usr/share/seabios/qemu"];
 
 /// How many lines of differences one case prints.
 const MOST_LINES: usize = 60;
@@ -74,42 +70,29 @@ struct Options {
 /// Without QEMU or without firmware it says so and succeeds, unless `--require` is given.
 pub fn run(arguments: &[String]) -> Result<(), ParityError> {
     let options = parse(arguments)?;
-    let allowed =
-        Allowed::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("parity-allowed.toml"))?;
-    let cases: Vec<Case> = Case::all()
-        .into_iter()
-        .filter(|case| case.name().contains(&options.filter))
-        .collect();
+    let allowed = Allowed::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("parity-allowed.toml"))?;
+    let cases: Vec<Case> =
+        Case::all().into_iter().filter(|case| case.name().contains(&options.filter)).collect();
     if options.list {
         cases.iter().for_each(|case| println!("{}", case.name()));
         return Ok(());
     }
     if cases.is_empty() {
-        return Err(ParityError::Usage(format!(
-            "no case has `{}` in its name",
-            options.filter
-        )));
+        return Err(ParityError::Usage(format!("no case has `{}` in its name", options.filter)));
     }
     let Some(version) = qemu::version() else {
         return skip(&options, "QEMU is not installed (Debian: qemu-system-x86)");
     };
     println!("{version}; {} bytes may differ", allowed.bytes());
-    let folder = tempfile::tempdir().map_err(|source| ParityError::Io {
-        what: "a temporary folder".to_owned(),
-        source,
-    })?;
-    let drives = case::make_drives(folder.path()).map_err(|source| ParityError::Io {
-        what: "drive images".to_owned(),
-        source,
-    })?;
+    let folder = tempfile::tempdir()
+        .map_err(|source| ParityError::Io { what: "a temporary folder".to_owned(), source })?;
+    let drives = case::make_drives(folder.path())
+        .map_err(|source| ParityError::Io { what: "drive images".to_owned(), source })?;
 
     let mut differing = 0;
     for case in &cases {
         let Some(firmware) = find_firmware(&options, case.image.file_name()) else {
-            skip(
-                &options,
-                &format!("{} is not here (Debian: seabios)", case.image.file_name()),
-            )?;
+            skip(&options, &format!("{} is not here (Debian: seabios)", case.image.file_name()))?;
             continue;
         };
         let case_drives = if case.drives { drives.as_slice() } else { &[] };
@@ -143,11 +126,7 @@ fn report(case: &Case, ours: &Evidence, theirs: &Evidence, allowed: &Allowed) ->
     let name = case.name();
     let lines = theirs.debug_log.lines().count();
     let found = compare::compare(case, ours, theirs, allowed);
-    let word = if found.lines.is_empty() {
-        "equal"
-    } else {
-        "DIFFERS"
-    };
+    let word = if found.lines.is_empty() { "equal" } else { "DIFFERS" };
     println!(
         "{name}: {word}; {lines} log lines ({} with our AML's length or address), {} allowed bytes differ",
         found.allowed_lines.len(),
@@ -171,13 +150,8 @@ fn skip(options: &Options, why: &str) -> Result<(), ParityError> {
 }
 
 fn parse(arguments: &[String]) -> Result<Options, ParityError> {
-    let mut options = Options {
-        require: false,
-        filter: String::new(),
-        firmware_folder: None,
-        collect: None,
-        list: false,
-    };
+    let mut options =
+        Options { require: false, filter: String::new(), firmware_folder: None, collect: None, list: false };
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         let mut value = || {
@@ -193,9 +167,7 @@ fn parse(arguments: &[String]) -> Result<Options, ParityError> {
             "--firmware-dir" => options.firmware_folder = Some(value()?.into()),
             "--collect" => options.collect = Some(value()?.into()),
             _ => {
-                return Err(ParityError::Usage(format!(
-                    "unknown argument `{argument}`\n{USAGE}"
-                )));
+                return Err(ParityError::Usage(format!("unknown argument `{argument}`\n{USAGE}")));
             }
         }
     }
@@ -207,14 +179,9 @@ fn find_firmware(options: &Options, name: &str) -> Option<PathBuf> {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware");
     let folders: Vec<PathBuf> = match &options.firmware_folder {
         Some(folder) => vec![folder.clone()],
-        None => std::iter::once(project)
-            .chain(SYSTEM_FOLDERS.map(PathBuf::from))
-            .collect(),
+        None => std::iter::once(project).chain(SYSTEM_FOLDERS.map(PathBuf::from)).collect(),
     };
-    folders
-        .into_iter()
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file())
+    folders.into_iter().map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
 /// Writes evidence as files for a person to look at.
@@ -225,10 +192,7 @@ fn save(folder: &Path, evidence: &Evidence) -> Result<(), ParityError> {
         save_stage(&folder.join("power-on"), &evidence.power_on)?;
         save_stage(&folder.join("restarted"), &evidence.restarted)
     };
-    write().map_err(|source| ParityError::Io {
-        what: folder.display().to_string(),
-        source,
-    })
+    write().map_err(|source| ParityError::Io { what: folder.display().to_string(), source })
 }
 
 fn save_stage(folder: &Path, stage: &Stage) -> io::Result<()> {

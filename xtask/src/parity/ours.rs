@@ -4,14 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use warmboot_machine::{
-    Condition, Config, Drive, DriveKind, Ended, Firmware, Limits, Machine, ResetPath, Slot,
-    ZeroSource,
+    Condition, Config, Drive, DriveKind, Ended, Firmware, Limits, Machine, ResetPath, Slot, ZeroSource,
 };
 
 use super::ParityError;
 use super::case::{
-    Attachment, Case, DriveImage, Evidence, LAST_WORDS, MEMORY_MIB, PciSpaces, Restart, Stage,
-    dword, find_acpi_tables,
+    Attachment, Case, DriveImage, Evidence, LAST_WORDS, MEMORY_MIB, PciSpaces, Restart, Stage, dword,
+    find_acpi_tables,
 };
 
 /// How much virtual time one boot may take.
@@ -24,15 +23,9 @@ const LOOK_NS: u64 = 10_000_000;
 const IDLE_NS: u64 = 100_000;
 
 /// Boots `case` twice on our machine.
-pub fn evidence(
-    case: &Case,
-    firmware: &Path,
-    drives: &[DriveImage],
-) -> Result<Evidence, ParityError> {
-    let bytes = std::fs::read(firmware).map_err(|source| ParityError::Io {
-        what: firmware.display().to_string(),
-        source,
-    })?;
+pub fn evidence(case: &Case, firmware: &Path, drives: &[DriveImage]) -> Result<Evidence, ParityError> {
+    let bytes = std::fs::read(firmware)
+        .map_err(|source| ParityError::Io { what: firmware.display().to_string(), source })?;
     let name = case.image.file_name().to_owned();
     let config = Config {
         machine: case.machine.to_owned(),
@@ -51,11 +44,7 @@ pub fn evidence(
     boot(&mut machine)?;
     let restarted = stage(&mut machine)?;
     let debug_log = String::from_utf8_lossy(machine.debug_log()).into_owned();
-    Ok(Evidence {
-        debug_log,
-        power_on,
-        restarted,
-    })
+    Ok(Evidence { debug_log, power_on, restarted })
 }
 
 fn ours(error: impl std::fmt::Display) -> ParityError {
@@ -81,16 +70,7 @@ fn drive(image: &DriveImage) -> Drive {
 
 fn run(machine: &mut Machine, until: &[Condition], time_ns: u64) -> Result<Ended, ParityError> {
     let time = Some(machine.virtual_time().saturating_add(time_ns));
-    machine
-        .run(
-            until,
-            Limits {
-                instructions: None,
-                time,
-                slice: None,
-            },
-        )
-        .map_err(ours)
+    machine.run(until, Limits { instructions: None, time, slice: None }).map_err(ours)
 }
 
 /// Runs until the log has ended one more boot.
@@ -101,27 +81,23 @@ fn boot(machine: &mut Machine) -> Result<(), ParityError> {
         ended => {
             let log = String::from_utf8_lossy(machine.debug_log()).into_owned();
             let last = log.lines().last().unwrap_or_default();
-            Err(ParityError::Ours(format!(
-                "no `{LAST_WORDS}`: {ended:?}; the log's last line is `{last}`"
-            )))
+            Err(ParityError::Ours(format!("no `{LAST_WORDS}`: {ended:?}; the log's last line is `{last}`")))
         }
     }
 }
 
-/// Lets the timer interrupt come twice and the floppy motor stop, then reads the idle machine.
+/// Lets some timer interrupts come and the floppy motor stop, then reads the idle machine.
 fn stage(machine: &mut Machine) -> Result<Stage, ParityError> {
     let first = dword(&read(machine, 0, 0x500), Stage::TIMER_TICKS);
     let deadline = machine.virtual_time().saturating_add(BOOT_LIMIT_NS);
     loop {
         if machine.virtual_time() > deadline {
-            return Err(ParityError::Ours(
-                "the timer interrupt does not come".to_owned(),
-            ));
+            return Err(ParityError::Ours("the timer interrupt does not come".to_owned()));
         }
         run(machine, &[], LOOK_NS)?;
         let memory = read(machine, 0, 0x500);
         let ticks = dword(&memory, Stage::TIMER_TICKS).wrapping_sub(first);
-        if ticks < 2 || memory.get(Stage::MOTOR_COUNT) != Some(&0) {
+        if ticks < Stage::TICKS || memory.get(Stage::MOTOR_COUNT) != Some(&0) {
             continue;
         }
         let count = machine.instructions();
@@ -132,16 +108,12 @@ fn stage(machine: &mut Machine) -> Result<Stage, ParityError> {
     }
     let low_memory = read(machine, 0, 0x500);
     let (ebda_address, ebda_bytes) = Stage::ebda(&low_memory);
-    let acpi =
-        find_acpi_tables(|address, length| Ok::<_, ParityError>(read(machine, address, length)))?;
+    let acpi = find_acpi_tables(|address, length| Ok::<_, ParityError>(read(machine, address, length)))?;
     Ok(Stage {
         bios_segments: read(machine, 0xe_0000, 0x2_0000),
         ebda: read(machine, ebda_address, ebda_bytes),
         ebda_address,
-        pci: machine
-            .pci_config()
-            .map(|(at, bytes)| (at, bytes.to_vec()))
-            .collect::<PciSpaces>(),
+        pci: machine.pci_config().map(|(at, bytes)| (at, bytes.to_vec())).collect::<PciSpaces>(),
         cmos: cmos(machine),
         registers: registers(machine),
         acpi,
@@ -160,15 +132,19 @@ fn cmos(machine: &Machine) -> Vec<u8> {
     let bytes = machine.chip_register("rtc", "cmos");
     let bytes = bytes.as_ref().and_then(|value| value.as_array());
     let byte = |value: &serde_json::Value| value.as_u64().unwrap_or(0) as u8;
+    let mut bytes: Vec<u8> = bytes.map(|bytes| bytes.iter().map(byte).collect()).unwrap_or_default();
+    // Register 37h reads as the century, which is kept in 32h.
+    if let (Some(century), Some(copy)) = (bytes.get(0x32).copied(), bytes.get_mut(0x37)) {
+        *copy = century;
+    }
+    bytes.drain(..bytes.len().min(0x0e));
     bytes
-        .map(|bytes| bytes.iter().skip(0x0e).map(byte).collect())
-        .unwrap_or_default()
 }
 
 fn registers(machine: &Machine) -> String {
     const NAMES: [&str; 18] = [
-        "eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "esp", "eip", "eflags", "cs", "ss", "ds",
-        "es", "cr0", "cr2", "cr3", "cr4",
+        "eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "esp", "eip", "eflags", "cs", "ss", "ds", "es",
+        "cr0", "cr2", "cr3", "cr4",
     ];
     let mut text = String::new();
     for name in NAMES {

@@ -21,21 +21,12 @@ pub(super) mod at {
 }
 
 /// Names of the registers, in that order.
-pub(super) const REGISTER_NAMES: [&str; 14] = [
-    "ax", "bx", "cx", "dx", "cs", "ss", "ds", "es", "sp", "bp", "si", "di", "ip", "flags",
-];
+pub(super) const REGISTER_NAMES: [&str; 14] =
+    ["ax", "bx", "cx", "dx", "cs", "ss", "ds", "es", "sp", "bp", "si", "di", "ip", "flags"];
 
 /// Our encoding numbers of the general registers among them.
-pub(super) const GENERAL: [(usize, usize); 8] = [
-    (0, 0),
-    (1, 3),
-    (2, 1),
-    (3, 2),
-    (at::SP, 4),
-    (9, 5),
-    (10, 6),
-    (11, 7),
-];
+pub(super) const GENERAL: [(usize, usize); 8] =
+    [(0, 0), (1, 3), (2, 1), (3, 2), (at::SP, 4), (9, 5), (10, 6), (11, 7)];
 
 /// Registers, in that order.
 pub(super) type Registers = [u16; 14];
@@ -59,18 +50,13 @@ pub(super) struct Test {
 
 /// The bytes of a file.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|source| Error::Read {
-        path: path.to_owned(),
-        source,
-    })
+    std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })
 }
 
 /// A JSON file.
 pub(super) fn read_json(path: &Path) -> Result<Value, Error> {
-    serde_json::from_slice(&read(path)?).map_err(|error| Error::Format {
-        path: path.to_owned(),
-        what: error.to_string(),
-    })
+    serde_json::from_slice(&read(path)?)
+        .map_err(|error| Error::Format { path: path.to_owned(), what: error.to_string() })
 }
 
 /// The tests of a `*.MOO.gz` file.
@@ -79,14 +65,8 @@ pub(super) fn read_tests(path: &Path) -> Result<Vec<Test>, Error> {
     let mut bytes = Vec::new();
     flate2::read::GzDecoder::new(packed.as_slice())
         .read_to_end(&mut bytes)
-        .map_err(|source| Error::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-    let bad = |what: &str| Error::Format {
-        path: path.to_owned(),
-        what: what.to_owned(),
-    };
+        .map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    let bad = |what: &str| Error::Format { path: path.to_owned(), what: what.to_owned() };
     let mut tests = Vec::new();
     for (id, payload) in chunks(&bytes) {
         if id == *b"TEST" {
@@ -98,10 +78,7 @@ pub(super) fn read_tests(path: &Path) -> Result<Vec<Test>, Error> {
         .and_then(|(_, payload)| word32(payload, 4))
         .ok_or_else(|| bad("no MOO header"))?;
     if promised as usize != tests.len() {
-        return Err(bad(&format!(
-            "{promised} tests promised, {} found",
-            tests.len()
-        )));
+        return Err(bad(&format!("{promised} tests promised, {} found", tests.len())));
     }
     Ok(tests)
 }
@@ -122,10 +99,7 @@ fn word32(bytes: &[u8], offset: usize) -> Option<u32> {
 }
 
 fn read_test(payload: &[u8]) -> Option<Test> {
-    let mut test = Test {
-        index: word32(payload, 0)?,
-        ..Test::default()
-    };
+    let mut test = Test { index: word32(payload, 0)?, ..Test::default() };
     for (id, payload) in chunks(payload.get(4..)?) {
         match &id {
             b"NAME" => test.name = String::from_utf8_lossy(payload.get(4..)?).into_owned(),

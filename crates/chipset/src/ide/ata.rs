@@ -40,17 +40,33 @@ enum Action {
     /// Power and seek commands that change nothing one could see.
     Nothing,
     Packet,
-    ReadDma { ext: bool },
-    ReadMultiple { ext: bool },
-    ReadNativeMax { ext: bool },
-    ReadSectors { ext: bool },
+    ReadDma {
+        ext: bool,
+    },
+    ReadMultiple {
+        ext: bool,
+    },
+    ReadNativeMax {
+        ext: bool,
+    },
+    ReadSectors {
+        ext: bool,
+    },
     SetFeatures,
     SetMultiple,
     Smart,
-    Verify { ext: bool },
-    WriteDma { ext: bool },
-    WriteMultiple { ext: bool },
-    WriteSectors { ext: bool },
+    Verify {
+        ext: bool,
+    },
+    WriteDma {
+        ext: bool,
+    },
+    WriteMultiple {
+        ext: bool,
+    },
+    WriteSectors {
+        ext: bool,
+    },
 }
 
 /// Which drives take a command.
@@ -119,7 +135,8 @@ impl Drive {
     /// The address in the task file, in the way the drive bit and the command say. Negative for the
     /// sector 0 that cylinders, heads and sectors do not have.
     pub(super) fn address(&self) -> i64 {
-        let low = i64::from(self.sector) | i64::from(self.cylinder_low) << 8 | i64::from(self.cylinder_high) << 16;
+        let low =
+            i64::from(self.sector) | i64::from(self.cylinder_low) << 8 | i64::from(self.cylinder_high) << 16;
         if self.device & LBA == 0 {
             let cylinder = i64::from(self.cylinder_high) << 8 | i64::from(self.cylinder_low);
             let track = cylinder * i64::from(self.heads) + i64::from(self.device & 15);
@@ -269,7 +286,14 @@ impl Bus<'_> {
                 let data = drive.identify.clone();
                 return self.reply(data);
             }
-            Action::IdentifyPacket => return self.reply(identify::cdrom(attachment)),
+            Action::IdentifyPacket => {
+                let drive = self.drive();
+                if drive.identify.is_empty() {
+                    drive.identify = identify::cdrom(attachment);
+                }
+                let data = drive.identify.clone();
+                return self.reply(data);
+            }
             Action::InitializeParameters => {
                 let drive = self.drive();
                 drive.heads = (drive.device & 15) + 1;
@@ -522,7 +546,12 @@ impl Bus<'_> {
     // Transfers by bus master.
 
     /// Runs READ DMA, WRITE DMA or the ranges of DATA SET MANAGEMENT at the time they are due.
-    pub(super) fn run_dma(&mut self, work: Work, attachment: &Attachment, memory: &mut dyn crate::GuestMemory) {
+    pub(super) fn run_dma(
+        &mut self,
+        work: Work,
+        attachment: &Attachment,
+        memory: &mut dyn crate::GuestMemory,
+    ) {
         let (address, count) = (self.drive().address(), self.drive().count);
         let bytes = count as usize * SECTOR as usize;
         let master = &mut self.channel.bus_master;
@@ -540,22 +569,24 @@ impl Bus<'_> {
                 memory.read(segment.address, &mut ranges);
                 ranges.chunks_exact(8).all(|range| trim_fits(range, attachment))
             }),
-            _ => in_range(address, count, attachment) && {
-                let drive = self.drive();
-                let mut offset = byte(address);
-                segments.iter().all(|segment| {
-                    let mut data = vec![0; segment.length];
-                    let moved = if work == Work::ReadDma {
-                        let read = attachment.disk.read(&drive.overlay, offset, &mut data);
-                        read.map(|()| memory.write(segment.address, &data))
-                    } else {
-                        memory.read(segment.address, &mut data);
-                        attachment.disk.write(&mut drive.overlay, offset, &data)
-                    };
-                    offset += segment.length as u64;
-                    moved.is_ok()
-                })
-            },
+            _ => {
+                in_range(address, count, attachment) && {
+                    let drive = self.drive();
+                    let mut offset = byte(address);
+                    segments.iter().all(|segment| {
+                        let mut data = vec![0; segment.length];
+                        let moved = if work == Work::ReadDma {
+                            let read = attachment.disk.read(&drive.overlay, offset, &mut data);
+                            read.map(|()| memory.write(segment.address, &data))
+                        } else {
+                            memory.read(segment.address, &mut data);
+                            attachment.disk.write(&mut drive.overlay, offset, &data)
+                        };
+                        offset += segment.length as u64;
+                        moved.is_ok()
+                    })
+                }
+            }
         };
         let drive = self.drive();
         if done {

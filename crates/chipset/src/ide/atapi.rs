@@ -102,9 +102,9 @@ struct Rules {
 fn rules(operation: u8) -> Option<Rules> {
     let rules = |attention, medium, data| Some(Rules { attention, medium, data });
     match operation {
-        0x00 | 0x2b => rules(false, true, false),        // TEST UNIT READY, SEEK
+        0x00 | 0x2b => rules(false, true, false), // TEST UNIT READY, SEEK
         0x03 | 0x12 | 0x46 | 0x4a => rules(true, false, true), // REQUEST SENSE, INQUIRY, GET CONFIGURATION, GET EVENT STATUS
-        0x1b | 0x1e | 0xbb => rules(false, false, false), // START STOP UNIT, PREVENT ALLOW, SET CD SPEED
+        0x1b | 0x1e | 0xbb => rules(false, false, false),      // START STOP UNIT, PREVENT ALLOW, SET CD SPEED
         // READ CAPACITY, READ(10), READ TOC, READ DISC INFORMATION, READ(12), READ DVD STRUCTURE
         0x25 | 0x28 | 0x43 | 0x51 | 0xa8 | 0xad => rules(false, true, true),
         0x5a | 0xbd => rules(false, false, true), // MODE SENSE(10), MECHANISM STATUS
@@ -420,7 +420,10 @@ impl Bus<'_> {
                 memory.write(segment.address, part);
                 data = behind;
             }
-            drive.packet.remaining = drive.packet.remaining.saturating_sub(drive.buffer.len().max(1) as u64);
+            drive.packet.remaining = match drive.packet.block {
+                Some(_) => drive.packet.remaining.saturating_sub(drive.buffer.len() as u64),
+                None => 0, // an answer that is in the buffer goes in one piece
+            };
         }
         self.channel.bus_master.set_active(false);
         let drive = self.drive();
@@ -495,7 +498,12 @@ impl Bus<'_> {
             1 => data.extend([0; 8]),
             // the same in the form of the lead-in
             2 => {
-                let entries = [(0xa0, [0, 1, 0, 0]), (0xa1, [0, 1, 0, 0]), (0xa2, address(end, msf)), (1, address(0, msf))];
+                let entries = [
+                    (0xa0, [0, 1, 0, 0]),
+                    (0xa1, [0, 1, 0, 0]),
+                    (0xa2, address(end, msf)),
+                    (1, address(0, msf)),
+                ];
                 for (point, place) in entries {
                     data.extend([1, 0x14, 0, point, 0, 0, 0]);
                     data.extend(place);
@@ -555,8 +563,28 @@ impl Bus<'_> {
             0x0e => &[0x0e, 14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], // audio control
             // capabilities: reads what it can, locks and ejects, 512 KiB of buffer, speed 704 KB/s
             0x2a => &[
-                0x2a, 20, 0x3b, 0, 0x71, 0x60, 0x29 | locked, 0, 0x02, 0xc0, 0, 2, 0x02, 0, 0x02, 0xc0, 0, 0, 0, 0,
-                0, 0,
+                0x2a,
+                20,
+                0x3b,
+                0,
+                0x71,
+                0x60,
+                0x29 | locked,
+                0,
+                0x02,
+                0xc0,
+                0,
+                2,
+                0x02,
+                0,
+                0x02,
+                0xc0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
             ],
             _ => return self.fail(key::ILLEGAL_REQUEST, code::INVALID_FIELD),
         };
@@ -586,7 +614,8 @@ impl Bus<'_> {
     }
 
     fn read_dvd_structure(&mut self, packet: &[u8]) {
-        let (media, layer, format, limit) = (byte(packet, 1), byte(packet, 6), byte(packet, 7), be16(packet, 8) as usize);
+        let (media, layer, format, limit) =
+            (byte(packet, 1), byte(packet, 6), byte(packet, 7), be16(packet, 8) as usize);
         let dvd = self.attached().is_some_and(|attachment| attachment.disk.sectors() > LARGEST_CD);
         if format < 0xff && !dvd {
             return self.fail(key::ILLEGAL_REQUEST, code::INCOMPATIBLE_FORMAT);

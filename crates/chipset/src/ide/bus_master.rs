@@ -77,9 +77,8 @@ impl BusMaster {
                 change
             }
             (2, 1) => {
-                self.status = value & CAPABLE
-                    | self.status & ACTIVE
-                    | self.status & !value & (ERROR | INTERRUPT);
+                self.status =
+                    value & CAPABLE | self.status & ACTIVE | self.status & !value & (ERROR | INTERRUPT);
                 Change::Nothing
             }
             _ => Change::Nothing,

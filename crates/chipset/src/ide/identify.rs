@@ -7,29 +7,29 @@ use super::Attachment;
 
 /// IDENTIFY DEVICE, what does not depend on the drive: (word, value).
 const HARD_DISK: &[(usize, u16)] = &[
-    (0, 0x0040),   // fixed drive
-    (5, 512),      // bytes per sector (retired)
-    (20, 3),       // buffer type (retired)
-    (21, 512),     // buffer size in sectors (retired)
-    (22, 4),       // bytes of ECC (retired)
-    (47, 0x8010),  // READ MULTIPLE: at most 16 sectors
-    (48, 1),       // doubleword I/O
-    (49, 0x0b00),  // IORDY, LBA, DMA
-    (51, 0x0200),  // PIO timing (retired)
-    (52, 0x0200),  // DMA timing (retired)
-    (53, 7),       // words 54-58, 64-70 and 88 are valid
-    (62, 7),       // single-word DMA 0-2
-    (63, 7),       // multiword DMA 0-2
-    (64, 3),       // PIO modes 3 and 4
-    (65, 120),     // cycle times in ns
+    (0, 0x0040),  // fixed drive
+    (5, 512),     // bytes per sector (retired)
+    (20, 3),      // buffer type (retired)
+    (21, 512),    // buffer size in sectors (retired)
+    (22, 4),      // bytes of ECC (retired)
+    (47, 0x8010), // READ MULTIPLE: at most 16 sectors
+    (48, 1),      // doubleword I/O
+    (49, 0x0b00), // IORDY, LBA, DMA
+    (51, 0x0200), // PIO timing (retired)
+    (52, 0x0200), // DMA timing (retired)
+    (53, 7),      // words 54-58, 64-70 and 88 are valid
+    (62, 7),      // single-word DMA 0-2
+    (63, 7),      // multiword DMA 0-2
+    (64, 3),      // PIO modes 3 and 4
+    (65, 120),    // cycle times in ns
     (66, 120),
     (67, 120),
     (68, 120),
-    (69, 0x4000),  // trimmed sectors read the same each time
-    (80, 0x00f0),  // ATA-4 to ATA-7
-    (81, 0x0016),  // ATA-5
-    (82, 0x4021),  // NOP, write cache, SMART
-    (83, 0x7400),  // FLUSH CACHE (EXT), 48-bit addresses
+    (69, 0x4000), // trimmed sectors read the same each time
+    (80, 0x00f0), // ATA-4 to ATA-7
+    (81, 0x0016), // ATA-5
+    (82, 0x4021), // NOP, write cache, SMART
+    (83, 0x7400), // FLUSH CACHE (EXT), 48-bit addresses
     (84, 0x4000),
     (85, 0x4021),
     (86, 0x3400),
@@ -56,8 +56,8 @@ const CDROM: &[(usize, u16)] = &[
     (66, 180),
     (67, 300),
     (68, 180),
-    (71, 30), // ns from PACKET to bus release
-    (72, 30), // ns from SERVICE to BSY clear
+    (71, 30),     // ns from PACKET to bus release
+    (72, 30),     // ns from SERVICE to BSY clear
     (80, 0x001e), // ATA-1 to ATAPI-4
     (88, 0x203f),
 ];

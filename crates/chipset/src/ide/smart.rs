@@ -17,11 +17,11 @@ const ATTRIBUTES: [Attribute; 7] = [
     // raw read error rate
     Attribute { id: 1, flags: 3, value: 100, raw: [0; 4], threshold: 6 },
     // spin-up time
-    Attribute { id: 3, flags: 3, value: 100, raw: [0; 4], threshold: 70 },
+    Attribute { id: 3, flags: 3, value: 100, raw: [16, 0, 0, 0], threshold: 0 },
     // start and stop count
     Attribute { id: 4, flags: 2, value: 100, raw: [100, 0, 0, 0], threshold: 20 },
     // reallocated sectors
-    Attribute { id: 5, flags: 3, value: 100, raw: [0; 4], threshold: 54 },
+    Attribute { id: 5, flags: 3, value: 100, raw: [0; 4], threshold: 36 },
     // power-on hours
     Attribute { id: 9, flags: 3, value: 100, raw: [1, 0, 0, 0], threshold: 0 },
     // power cycles
@@ -55,7 +55,8 @@ impl Default for Smart {
 impl Smart {
     /// A self-test of `kind` has been done and passed.
     pub(super) fn record(&mut self, kind: u8) {
-        let slot = if usize::from(self.self_test_count) >= LOG { 0 } else { usize::from(self.self_test_count) };
+        let slot =
+            if usize::from(self.self_test_count) >= LOG { 0 } else { usize::from(self.self_test_count) };
         match self.self_tests.get_mut(slot) {
             Some(test) => *test = kind,
             None => self.self_tests.push(kind),

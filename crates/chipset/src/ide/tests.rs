@@ -24,7 +24,15 @@ fn bench() -> Bench<IdeController> {
 /// Thousands of accesses, recorded on QEMU 7.2: random commands, packets and transfers.
 #[test]
 fn as_qemu_did() {
-    let recording = match std::env::var("REPLAY_IDE") { Ok(p) => std::fs::read_to_string(p).unwrap(), _ => String::new() };
+    let recording = match std::env::var("REPLAY_IDE") {
+        Ok(p) => std::fs::read_to_string(p).unwrap(),
+        _ => String::new(),
+    };
     let differences = bench().replay(&recording);
-    assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences[..differences.len().min(40)].join("\n"));
+    assert!(
+        differences.is_empty(),
+        "{} differences:\n{}",
+        differences.len(),
+        differences[..differences.len().min(40)].join("\n")
+    );
 }

@@ -60,20 +60,14 @@ fn priority(#[case] tpr: u32, #[case] arrive: &[u8], #[case] taken: &[u8]) {
 #[test]
 fn nested_and_ended() {
     let mut apic = enabled();
-    let level = ApicMessage {
-        level_triggered: true,
-        ..message(FIXED, 0x31)
-    };
+    let level = ApicMessage { level_triggered: true, ..message(FIXED, 0x31) };
     assert_eq!(apic.accept(&level), Delivery::None);
     assert_eq!(apic.acknowledge(), 0x31);
     assert_eq!(apic.accept(&message(FIXED, 0x51)), Delivery::None);
     assert_eq!(apic.acknowledge(), 0x51);
-    assert_eq!(
-        read(&mut apic, 0, 0x110) | read(&mut apic, 0, 0x120),
-        0x2_0000 | 0x2_0000
-    );
+    assert_eq!(read(&mut apic, 0, 0x110) | read(&mut apic, 0, 0x120), 0x2_0000 | 0x2_0000);
     assert_eq!(read(&mut apic, 0, 0xa0), 0x50);
-    assert_eq!(write(&mut apic, 0, 0xb0, 0).end_of_interrupt, []);
+    assert_eq!(write(&mut apic, 0, 0xb0, 0).end_of_interrupt, Vec::<u8>::new());
     assert_eq!(write(&mut apic, 0, 0xb0, 0).end_of_interrupt, [0x31]);
     assert_eq!(read(&mut apic, 0, 0xa0), 0);
 }
@@ -119,20 +113,10 @@ fn timer_counts_down() {
 #[case::all(7, false, 2, true)]
 #[case::all_but_self(7, false, 3, true)]
 #[case::itself(7, false, 1, false)]
-fn destinations(
-    #[case] destination: u8,
-    #[case] logical: bool,
-    #[case] shorthand: u8,
-    #[case] expect: bool,
-) {
+fn destinations(#[case] destination: u8, #[case] logical: bool, #[case] shorthand: u8, #[case] expect: bool) {
     let mut apic = enabled();
     write(&mut apic, 0, 0xd0, 0x0200_0000);
-    let message = ApicMessage {
-        destination,
-        logical,
-        shorthand,
-        ..message(FIXED, 0x40)
-    };
+    let message = ApicMessage { destination, logical, shorthand, ..message(FIXED, 0x40) };
     assert_eq!(apic.matches(&message), expect);
 }
 
@@ -173,12 +157,7 @@ fn command_register_sends() {
     let mut apic = enabled();
     write(&mut apic, 0, 0x310, 0x0300_0000);
     let sent = write(&mut apic, 0, 0x300, 0x000c_4610).messages;
-    let expect = ApicMessage {
-        destination: 3,
-        shorthand: 3,
-        source: 0,
-        ..message(STARTUP, 0x10)
-    };
+    let expect = ApicMessage { destination: 3, shorthand: 3, source: 0, ..message(STARTUP, 0x10) };
     assert_eq!(sent, [expect]);
     assert_eq!(read(&mut apic, 0, 0x300), 0x000c_4610);
     assert_eq!(write(&mut apic, 0, 0x300, 0x0000_4005).messages, []);
@@ -188,15 +167,8 @@ fn command_register_sends() {
 
 #[test]
 fn messages_from_the_bus() {
-    let expect = ApicMessage {
-        source: 0,
-        ..message(FIXED, 0x62)
-    };
-    let expect = ApicMessage {
-        destination: 5,
-        logical: true,
-        ..expect
-    };
+    let expect = ApicMessage { source: 0, ..message(FIXED, 0x62) };
+    let expect = ApicMessage { destination: 5, logical: true, ..expect };
     assert_eq!(message_of_msi(0xfee0_5004, 0x62), Some(expect));
     assert_eq!(message_of_msi(0xfed0_0000, 0x62), None);
     assert_eq!(write(&mut enabled(), 0, 0x5004, 0x62).messages, [expect]);

@@ -83,19 +83,12 @@ impl MachineArguments {
         spec.option_roms.clone_from(&self.option_rom);
         spec.drives.clone_from(&self.drive);
         if let Some(image) = &self.cdrom {
-            spec.drives.push(DriveSpec {
-                cdrom: true,
-                ..DriveSpec::new("ide1-0", image)
-            });
+            spec.drives.push(DriveSpec { cdrom: true, ..DriveSpec::new("ide1-0", image) });
         }
         spec.boot = text(&self.boot, spec.boot);
         spec.serial = serial;
         spec.debug_exit = self.debug_exit.map(|port| port.unwrap_or(DEBUG_EXIT));
-        spec.path = if self.plain {
-            Path::Plain
-        } else {
-            Path::Cached
-        };
+        spec.path = if self.plain { Path::Plain } else { Path::Cached };
         spec
     }
 
@@ -108,20 +101,10 @@ impl MachineArguments {
 /// Where firmware is looked for when `folder` was named.
 pub(crate) fn places(folder: Option<&PathBuf>) -> Result<Places, InputError> {
     if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-        return Err(InputError::new(format!(
-            "--firmware-dir `{}` is not a folder",
-            folder.display()
-        )));
+        return Err(InputError::new(format!("--firmware-dir `{}` is not a folder", folder.display())));
     }
-    let firmware_folders = folder
-        .cloned()
-        .into_iter()
-        .chain(firmware::download_folders())
-        .collect();
-    Ok(Places {
-        firmware_folders,
-        base: PathBuf::new(),
-    })
+    let firmware_folders = folder.cloned().into_iter().chain(firmware::download_folders()).collect();
+    Ok(Places { firmware_folders, base: PathBuf::new() })
 }
 
 /// How far to run, and what to do on the way.
@@ -160,11 +143,7 @@ impl RunArguments {
             slice: Some(SLICE),
         };
         let actions = self.press.iter().chain(&self.reset).cloned().collect();
-        Plan {
-            until: self.until.clone(),
-            actions,
-            limits,
-        }
+        Plan { until: self.until.clone(), actions, limits }
     }
 
     /// Whether anything was said about how far to run.
@@ -174,12 +153,9 @@ impl RunArguments {
 
     /// Action number `index` of [`RunArguments::plan`] as it was written.
     pub(crate) fn action_text(&self, index: usize) -> String {
-        self.plan()
-            .actions
-            .get(index)
-            .map_or(String::new(), |action| match &action.act {
-                Act::Press(keys) => format!("--press {keys}@{}", action.at),
-                Act::Reset(path) => format!("--reset {path}@{}", action.at),
-            })
+        self.plan().actions.get(index).map_or(String::new(), |action| match &action.act {
+            Act::Press(keys) => format!("--press {keys}@{}", action.at),
+            Act::Reset(path) => format!("--reset {path}@{}", action.at),
+        })
     }
 }

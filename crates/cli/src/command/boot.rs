@@ -65,21 +65,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     let places = arguments.machine.places()?;
     let spec = arguments.machine.spec(arguments.serial.is_some());
     let debugcon = arguments.debugcon.as_deref().map(Sink::open).transpose()?;
-    let serial = arguments
-        .serial
-        .iter()
-        .flatten()
-        .next()
-        .map(|name| Sink::open(name))
-        .transpose()?;
+    let serial = arguments.serial.iter().flatten().next().map(|name| Sink::open(name)).transpose()?;
     let mut machine = Machine::new(&spec.config(&places)?)?;
 
     interrupt::listen();
     let mut live = Live {
-        debug: debugcon
-            .as_ref()
-            .is_some_and(Sink::is_standard)
-            .then_some(0),
+        debug: debugcon.as_ref().is_some_and(Sink::is_standard).then_some(0),
         serial: serial.as_ref().is_some_and(Sink::is_standard).then_some(0),
         closed: false,
         failed: None,
@@ -96,10 +87,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         return Err(error);
     }
 
-    for (sink, log) in [
-        (debugcon, machine.debug_log()),
-        (serial, machine.serial_log()),
-    ] {
+    for (sink, log) in [(debugcon, machine.debug_log()), (serial, machine.serial_log())] {
         if let Some(sink) = sink.filter(|sink| !sink.is_standard()) {
             sink.finish(log)?;
         }
@@ -121,18 +109,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         state_digest: machine.state_digest(),
     };
     if arguments.json {
-        let mut text =
-            serde_json::to_string(&report).map_err(|error| InputError::new(error.to_string()))?;
+        let mut text = serde_json::to_string(&report).map_err(|error| InputError::new(error.to_string()))?;
         text.push('\n');
         output::print(text.as_bytes())?;
     } else {
         let text = report.text(wall);
         // Where the guest's own words are the data, the summary is a message.
-        if speaks {
-            output::complain(text.trim_end())
-        } else {
-            output::print(text.as_bytes()).map(|_| ())?
-        }
+        if speaks { output::complain(text.trim_end()) } else { output::print(text.as_bytes()).map(|_| ())? }
     }
     Ok(conclude(&finish, arguments))
 }
@@ -150,18 +133,11 @@ fn conclude(finish: &Finish, arguments: &Arguments) -> Outcome {
         End::Met => Outcome::Expected,
         End::Stopped if plan.until.is_empty() => Outcome::Expected,
         End::Stopped => {
-            output::complain(&format!(
-                "ended by {} before any --until condition was met",
-                finish.ended_by
-            ));
+            output::complain(&format!("ended by {} before any --until condition was met", finish.ended_by));
             Outcome::Unexpected
         }
         End::Limit => {
-            let limit = match (
-                finish.ended_by.as_str(),
-                plan.limits.instructions,
-                plan.limits.time,
-            ) {
+            let limit = match (finish.ended_by.as_str(), plan.limits.instructions, plan.limits.time) {
                 ("limit", Some(count), _) => format!("{count} instructions"),
                 (_, _, Some(time)) => format!("{} of virtual time", seconds(time)),
                 _ => "the run".to_owned(),
@@ -188,10 +164,9 @@ struct Live {
 impl Live {
     /// Prints what is new; false when nobody reads it any more.
     fn print(&mut self, machine: &Machine) -> bool {
-        for (printed, log) in [
-            (&mut self.debug, machine.debug_log()),
-            (&mut self.serial, machine.serial_log()),
-        ] {
+        for (printed, log) in
+            [(&mut self.debug, machine.debug_log()), (&mut self.serial, machine.serial_log())]
+        {
             let Some(printed) = printed else { continue };
             let new = log.get(*printed..).unwrap_or_default();
             *printed = log.len();
@@ -208,21 +183,15 @@ impl Live {
 fn write_back(spec: &MachineSpec, places: &Places, machine: &Machine) -> Result<(), InputError> {
     for drive in spec.drives.iter().filter(|drive| drive.write_back) {
         let path = drive.path(places);
-        let fail = |error: io::Error| {
-            InputError::new(format!("cannot write image `{}`: {error}", path.display()))
-        };
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .open(&path)
-            .map_err(fail)?;
+        let fail =
+            |error: io::Error| InputError::new(format!("cannot write image `{}`: {error}", path.display()));
+        let mut file = fs::OpenOptions::new().write(true).open(&path).map_err(fail)?;
         let size = file.metadata().map_err(fail)?.len();
         for (offset, bytes) in machine.disk_writes(drive.at.parse()?) {
             // The last sector of an image of odd size reaches past its end.
             let room = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
             let bytes = bytes.get(..room.min(bytes.len())).unwrap_or_default();
-            file.seek(SeekFrom::Start(offset))
-                .and_then(|_| file.write_all(bytes))
-                .map_err(fail)?;
+            file.seek(SeekFrom::Start(offset)).and_then(|_| file.write_all(bytes)).map_err(fail)?;
         }
         file.sync_all().map_err(fail)?;
     }
@@ -238,20 +207,14 @@ fn power(state: PowerState) -> &'static str {
 }
 
 fn seconds(nanoseconds: u64) -> String {
-    format!(
-        "{}.{:09} s",
-        nanoseconds / 1_000_000_000,
-        nanoseconds % 1_000_000_000
-    )
+    format!("{}.{:09} s", nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000)
 }
 
 impl Report<'_> {
     /// For a person.
     fn text(&self, wall: Duration) -> String {
         let mips = self.instructions as f64 / 1e6 / wall.as_secs_f64().max(1e-9);
-        let exit = self
-            .debug_exit
-            .map_or(String::new(), |status| format!(" with status {status}"));
+        let exit = self.debug_exit.map_or(String::new(), |status| format!(" with status {status}"));
         format!(
             "machine       {} on {}, {} MiB, firmware {}\n\
              ended by      {}{exit}\n\

@@ -22,11 +22,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     let places = arguments::places(arguments.firmware_dir.as_ref())?;
     let mut text = String::new();
     let mut section = |title: &str, rows: Vec<(String, String)>| {
-        let width = rows
-            .iter()
-            .map(|(name, _)| name.chars().count())
-            .max()
-            .unwrap_or(0);
+        let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
         text.push_str(title);
         text.push('\n');
         for (name, about) in rows {
@@ -37,24 +33,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     let row = |name: &str, about: &str| (name.to_owned(), about.to_owned());
     section(
         "Machine types (--machine):",
-        machine::machine_types::ALL
-            .iter()
-            .map(|machine| row(machine.name, machine.about))
-            .collect(),
+        machine::machine_types::ALL.iter().map(|machine| row(machine.name, machine.about)).collect(),
     );
     section(
         "Emulator generations (--emulator):",
-        machine::generations::ALL
-            .iter()
-            .map(|generation| row(generation.name, generation.about))
-            .collect(),
+        machine::generations::ALL.iter().map(|generation| row(generation.name, generation.about)).collect(),
     );
     section(
-        "CPU models (--cpu):",
-        machine::cpu_models::MODELS
-            .iter()
-            .map(|cpu| row(cpu.name, cpu.about))
-            .collect(),
+        "CPU models (--cpu); x87, SSE and long mode raise #UD so far, whatever CPUID says:",
+        machine::cpu_models::MODELS.iter().map(|cpu| row(cpu.name, cpu.about)).collect(),
     );
     section(
         "Firmware (--firmware, --option-rom):",
@@ -71,10 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     );
     section(
         "Our own images (rom:NAME, for --firmware or --drive):",
-        test_roms::all()
-            .iter()
-            .map(|rom| (format!("rom:{}", rom.name), rom.about.to_owned()))
-            .collect(),
+        test_roms::all().iter().map(|rom| (format!("rom:{}", rom.name), rom.about.to_owned())).collect(),
     );
     let paths: Vec<&str> = ResetPath::ALL.iter().map(|(name, _)| *name).collect();
     text.push_str(&format!("Reset paths (--reset):\n  {}\n", paths.join(", ")));

@@ -43,10 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         progress.finish();
         let finish = finish?;
         if finish.end != End::Met && !(finish.end == End::Stopped && plan.until.is_empty()) {
-            output::complain(&format!(
-                "ended by {} before any --until condition was met",
-                finish.ended_by
-            ));
+            output::complain(&format!("ended by {} before any --until condition was met", finish.ended_by));
             outcome = Outcome::Unexpected;
         }
     }

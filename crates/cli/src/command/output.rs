@@ -18,9 +18,7 @@ pub(crate) fn print(bytes: &[u8]) -> Result<bool, InputError> {
     match output.write_all(bytes).and_then(|()| output.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(InputError::new(format!(
-            "cannot write to standard output: {error}"
-        ))),
+        Err(error) => Err(InputError::new(format!("cannot write to standard output: {error}"))),
     }
 }
 
@@ -57,29 +55,21 @@ impl Sink {
         let path = PathBuf::from(name);
         let fail = |error: io::Error| InputError::new(format!("cannot write `{name}`: {error}"));
         match fs::metadata(&path) {
-            Ok(there) if there.is_dir() => Err(InputError::new(format!(
-                "cannot write `{name}`: it is a directory"
-            ))),
+            Ok(there) if there.is_dir() => {
+                Err(InputError::new(format!("cannot write `{name}`: it is a directory")))
+            }
             Ok(there) if !there.is_file() => {
-                let file = fs::OpenOptions::new()
-                    .write(true)
-                    .open(&path)
-                    .map_err(fail)?;
+                let file = fs::OpenOptions::new().write(true).open(&path).map_err(fail)?;
                 Ok(Sink::Direct { path, file })
             }
             there => {
                 // A file that may not be written must not be replaced either.
                 if there.is_ok() {
-                    fs::OpenOptions::new()
-                        .write(true)
-                        .open(&path)
-                        .map_err(fail)?;
+                    fs::OpenOptions::new().write(true).open(&path).map_err(fail)?;
                 }
                 // Behind a symbolic link, the file it leads to is replaced, not the link.
                 let path = fs::canonicalize(&path).unwrap_or(path);
-                let folder = path
-                    .parent()
-                    .filter(|folder| !folder.as_os_str().is_empty());
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
                 let file = temporary(folder.unwrap_or(Path::new("."))).map_err(fail)?;
                 Ok(Sink::Replace { path, file })
             }
@@ -101,16 +91,12 @@ impl Sink {
         };
         match self {
             Sink::Standard => print(bytes).map(|_| ()),
-            Sink::Direct { path, mut file } => {
-                file.write_all(bytes).map_err(|error| fail(&path, &error))
-            }
+            Sink::Direct { path, mut file } => file.write_all(bytes).map_err(|error| fail(&path, &error)),
             Sink::Replace { path, mut file } => {
                 file.write_all(bytes)
                     .and_then(|()| file.as_file().sync_all())
                     .map_err(|error| fail(&path, &error))?;
-                file.persist(&path)
-                    .map(|_| ())
-                    .map_err(|error| fail(&path, &error.error))
+                file.persist(&path).map(|_| ()).map_err(|error| fail(&path, &error.error))
             }
         }
     }

@@ -21,20 +21,15 @@ impl Progress {
                 Some(_) => "{bar:30} {pos}/{len} {msg}",
                 None => "{spinner} {msg}",
             };
-            let style = ProgressStyle::with_template(template)
-                .unwrap_or_else(|_| ProgressStyle::default_bar());
-            let bar = steps
-                .map_or_else(ProgressBar::new_spinner, ProgressBar::new)
-                .with_style(style);
+            let style =
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let bar = steps.map_or_else(ProgressBar::new_spinner, ProgressBar::new).with_style(style);
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         } else {
             ProgressBar::hidden()
         };
-        Progress {
-            bar,
-            start: Instant::now(),
-        }
+        Progress { bar, start: Instant::now() }
     }
 
     /// Shows how many instructions have been retired, and how fast.
@@ -42,10 +37,7 @@ impl Progress {
         if !self.bar.is_hidden() {
             let seconds = self.start.elapsed().as_secs_f64().max(1e-9);
             let millions = count as f64 / 1e6;
-            self.bar.set_message(format!(
-                "{millions:.0} M instructions, {:.0} MIPS",
-                millions / seconds
-            ));
+            self.bar.set_message(format!("{millions:.0} M instructions, {:.0} MIPS", millions / seconds));
         }
     }
 

@@ -50,9 +50,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         let before = cases.len();
         cases.retain(|case| case.name.contains(filter.as_str()));
         if cases.is_empty() {
-            return Err(InputError::new(format!(
-                "--filter `{filter}` matches none of {before} cases"
-            )));
+            return Err(InputError::new(format!("--filter `{filter}` matches none of {before} cases")));
         }
     }
 
@@ -65,12 +63,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         to_messages: data_is_elsewhere,
         closed: AtomicBool::new(false),
     };
-    let reports = scenario::run(
-        &cases,
-        usize::from(arguments.jobs.unwrap_or(0)),
-        &places,
-        &screen,
-    )?;
+    let reports = scenario::run(&cases, usize::from(arguments.jobs.unwrap_or(0)), &places, &screen)?;
     screen.progress.finish();
     screen.say(&report::summary(&reports));
     if let Some(sink) = json {
@@ -95,8 +88,8 @@ fn cases(paths: &[PathBuf]) -> Result<Vec<Case>, InputError> {
     let mut problems: Vec<String> = Vec::new();
     for path in scenario::scenario_files(paths)? {
         let name = path.display().to_string();
-        let text = fs::read(&path)
-            .map_err(|error| InputError::new(format!("cannot read `{name}`: {error}")))?;
+        let text =
+            fs::read(&path).map_err(|error| InputError::new(format!("cannot read `{name}`: {error}")))?;
         match String::from_utf8(text) {
             Ok(text) => match scenario::load(&name, &text) {
                 Ok(scenario) => cases.extend(scenario.cases),
@@ -104,17 +97,11 @@ fn cases(paths: &[PathBuf]) -> Result<Vec<Case>, InputError> {
             },
             Err(error) => {
                 let at = error.utf8_error().valid_up_to();
-                problems.push(format!(
-                    "error: `{name}` is not UTF-8 text (at offset {at})"
-                ));
+                problems.push(format!("error: `{name}` is not UTF-8 text (at offset {at})"));
             }
         }
     }
-    if problems.is_empty() {
-        Ok(cases)
-    } else {
-        Err(InputError::new(problems.join("\n\n")))
-    }
+    if problems.is_empty() { Ok(cases) } else { Err(InputError::new(problems.join("\n\n"))) }
 }
 
 /// Shows results in the order of the cases, as soon as all before them are there.
@@ -142,10 +129,7 @@ impl Screen {
 
 impl Watcher for Screen {
     fn go_on(&self, instructions: u64) -> bool {
-        let sum = self
-            .instructions
-            .fetch_add(instructions, Ordering::Relaxed)
-            .wrapping_add(instructions);
+        let sum = self.instructions.fetch_add(instructions, Ordering::Relaxed).wrapping_add(instructions);
         self.progress.instructions(sum);
         !interrupt::asked() && !self.closed.load(Ordering::Relaxed)
     }

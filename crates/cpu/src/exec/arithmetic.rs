@@ -5,9 +5,7 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::operands::{
-    Imm, Kind, Mem, Reg, binary, read_register, unary, write_part, write_register,
-};
+use super::operands::{Imm, Kind, Mem, Reg, binary, read_register, unary, write_part, write_register};
 use crate::{Bus, Core, Exec, Handler, Op, flags::Flags, state::gpr, width::Width};
 
 /// The handler of an instruction of this group.
@@ -82,16 +80,10 @@ fn compute<B: Bus, W: Width, Destination: Kind, Source: Kind, Operation: Binary>
     op: &Op,
 ) -> Exec {
     let b = Source::load::<W, B>(core, bus, op, op.src)?;
-    Destination::update(core, bus, op, op.dst, |flags, a| {
-        Operation::apply(flags, a, b)
-    })
+    Destination::update(core, bus, op, op.dst, |flags, a| Operation::apply(flags, a, b))
 }
 
-fn compare<B: Bus, W: Width, Destination: Kind, Source: Kind>(
-    core: &mut Core,
-    bus: &mut B,
-    op: &Op,
-) -> Exec {
+fn compare<B: Bus, W: Width, Destination: Kind, Source: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let a = Destination::load::<W, B>(core, bus, op, op.dst)?;
     let b = Source::load::<W, B>(core, bus, op, op.src)?;
     core.state.flags.set_sub(a, b, a.wrapping_sub(b));
@@ -174,9 +166,8 @@ fn cmpxchg<B: Bus, W: Width, Destination: Kind>(core: &mut Core, bus: &mut B, op
 
 /// CMPXCHG8B: EDX:EAX is compared, ECX:EBX stored.
 fn cmpxchg8b<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    let pair = |core: &Core, high: u8, low: u8| {
-        (core.register(high) << 32) | (core.register(low) & 0xffff_ffff)
-    };
+    let pair =
+        |core: &Core, high: u8, low: u8| (core.register(high) << 32) | (core.register(low) & 0xffff_ffff);
     let expected = pair(core, gpr::RDX, gpr::RAX);
     let new = pair(core, gpr::RCX, gpr::RBX);
     let mut before = 0;

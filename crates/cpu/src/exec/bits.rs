@@ -117,20 +117,11 @@ fn by_register<B: Bus, W: Width, Destination: Kind, Operation: BitOperation>(
 
 /// A bit string in memory: the register is a signed bit number counted from the operand, so that
 /// the word it selects may lie before or after it.
-fn in_string<B: Bus, W: Width, Operation: BitOperation>(
-    core: &mut Core,
-    bus: &mut B,
-    op: &Op,
-) -> Exec {
-    let number = read_register::<W>(core, op.src)
-        .unwrap_or_default()
-        .to_i64();
+fn in_string<B: Bus, W: Width, Operation: BitOperation>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    let number = read_register::<W>(core, op.src).unwrap_or_default().to_i64();
     let words = number >> W::BITS.trailing_zeros();
     let index = (number as u32) & (W::BITS - 1);
-    let offset = core
-        .effective_address(op)
-        .wrapping_add((words * W::BYTES as i64) as u64)
-        & address_mask(op);
+    let offset = core.effective_address(op).wrapping_add((words * W::BYTES as i64) as u64) & address_mask(op);
     let segment = op.memory.segment;
     if !Operation::WRITES {
         let value: W = core.load_at(bus, segment, offset)?;
@@ -139,11 +130,7 @@ fn in_string<B: Bus, W: Width, Operation: BitOperation>(
     }
     let place = core.update_at::<W, B>(bus, segment, offset)?;
     let value: W = core.place_load(bus, &place);
-    core.place_store(
-        bus,
-        &place,
-        W::from_u64(Operation::apply(value.to_u64(), 1 << index)),
-    );
+    core.place_store(bus, &place, W::from_u64(Operation::apply(value.to_u64(), 1 << index)));
     core.state.flags.set_carry(value.bit(index));
     Ok(())
 }
@@ -187,18 +174,10 @@ impl Scan for Reverse {
     }
 }
 
-fn scan<B: Bus, W: Width, Source: Kind, Direction: Scan>(
-    core: &mut Core,
-    bus: &mut B,
-    op: &Op,
-) -> Exec {
+fn scan<B: Bus, W: Width, Source: Kind, Direction: Scan>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let value = Source::load::<W, B>(core, bus, op, op.src)?.to_u64();
     if value != 0 {
-        write_register(
-            core,
-            op.dst,
-            W::from_u64(u64::from(Direction::first(value))),
-        );
+        write_register(core, op.dst, W::from_u64(u64::from(Direction::first(value))));
     }
     core.state.flags.set_zero(value == 0);
     Ok(())

@@ -14,9 +14,7 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
         return by_condition!(condition(instruction)?, jump_if);
     }
     match instruction.code() {
-        Code::Jmp_rel8_16 | Code::Jmp_rel8_32 | Code::Jmp_rel16 | Code::Jmp_rel32_32 => {
-            Some(jump::<B>)
-        }
+        Code::Jmp_rel8_16 | Code::Jmp_rel8_32 | Code::Jmp_rel16 | Code::Jmp_rel32_32 => Some(jump::<B>),
         Code::Jmp_rm16 if is_memory(instruction, 0) => Some(jump_to::<B, u16, Mem>),
         Code::Jmp_rm16 => Some(jump_to::<B, u16, Reg>),
         Code::Jmp_rm32 if is_memory(instruction, 0) => Some(jump_to::<B, u32, Mem>),
@@ -104,11 +102,7 @@ fn call_at<B: Bus, W: Width>(core: &mut Core, bus: &mut B, target: u64) -> Exec 
 fn ret<B: Bus, W: Width, const RELEASES: bool>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let target: W = core.peek(bus, 0)?;
     core.near_jump(target.to_u64())?;
-    let arguments = if RELEASES {
-        (op.immediate & 0xffff) as i64
-    } else {
-        0
-    };
+    let arguments = if RELEASES { (op.immediate & 0xffff) as i64 } else { 0 };
     core.adjust_sp(W::BYTES as i64 + arguments);
     Ok(())
 }
@@ -141,11 +135,7 @@ impl Condition for NotEqual {
 }
 
 /// LOOP, LOOPE, LOOPNE: the count register's width is the address size.
-fn loop_while<B: Bus, Count: Width, Also: Condition>(
-    core: &mut Core,
-    _bus: &mut B,
-    op: &Op,
-) -> Exec {
+fn loop_while<B: Bus, Count: Width, Also: Condition>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
     let count = Count::from_u64(core.register(gpr::RCX).wrapping_sub(1));
     if count != Count::default() && Also::holds(core.state.flags.zero()) {
         core.near_jump(op.immediate)?;

@@ -50,22 +50,14 @@ fn das<B: Bus>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
 fn aaa<B: Bus>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
     let ax = core.register(gpr::RAX) as u16;
     let adjust = ax & 0xf > 9 || core.state.flags.adjust();
-    unpacked(
-        core,
-        if adjust { ax.wrapping_add(0x106) } else { ax },
-        adjust,
-    );
+    unpacked(core, if adjust { ax.wrapping_add(0x106) } else { ax }, adjust);
     Ok(())
 }
 
 fn aas<B: Bus>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
     let ax = core.register(gpr::RAX) as u16;
     let adjust = ax & 0xf > 9 || core.state.flags.adjust();
-    unpacked(
-        core,
-        if adjust { ax.wrapping_sub(0x106) } else { ax },
-        adjust,
-    );
+    unpacked(core, if adjust { ax.wrapping_sub(0x106) } else { ax }, adjust);
     Ok(())
 }
 

@@ -83,11 +83,8 @@ fn direct<B: Bus>(
     let fault = Exception::general_protection(error(selector));
     let code = descriptor.segment(selector);
     let cpl = core.state.cpl;
-    let allowed = if code.conforming() {
-        code.dpl() <= cpl
-    } else {
-        rpl(selector) <= cpl && code.dpl() == cpl
-    };
+    let allowed =
+        if code.conforming() { code.dpl() <= cpl } else { rpl(selector) <= cpl && code.dpl() == cpl };
     if !code.code() || !allowed {
         return Err(fault);
     }
@@ -163,13 +160,7 @@ fn jump<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
 }
 
 /// A TSS named directly must be in the GDT.
-fn task<B: Bus>(
-    core: &mut Core,
-    bus: &mut B,
-    selector: u16,
-    descriptor: &Descriptor,
-    cause: Cause,
-) -> Exec {
+fn task<B: Bus>(core: &mut Core, bus: &mut B, selector: u16, descriptor: &Descriptor, cause: Cause) -> Exec {
     if selector & 4 != 0 {
         return Err(Exception::general_protection(error(selector)));
     }
@@ -244,11 +235,8 @@ fn call_gate<B: Bus>(core: &mut Core, bus: &mut B, gate: &Descriptor) -> Exec {
     for index in 0..parameters {
         // The last parameter lies highest and is pushed first.
         let at = (parameters - 1 - index) as u64 * u64::from(size);
-        frame[2 + index] = if size == 4 {
-            core.peek::<u32, B>(bus, at)?
-        } else {
-            u32::from(core.peek::<u16, B>(bus, at)?)
-        };
+        frame[2 + index] =
+            if size == 4 { core.peek::<u32, B>(bus, at)? } else { u32::from(core.peek::<u16, B>(bus, at)?) };
     }
     frame[2 + parameters] = u32::from(core.state.cs().selector);
     frame[3 + parameters] = core.state.rip as u32;
@@ -452,13 +440,7 @@ fn return_virtual<B: Bus>(core: &mut Core, bus: &mut B, size: u8) -> Exec {
 }
 
 /// IRETD from ring 0 with VM in the image (20.2.2).
-fn return_to_v8086<B: Bus>(
-    core: &mut Core,
-    bus: &mut B,
-    offset: u64,
-    selector: u16,
-    image: u32,
-) -> Exec {
+fn return_to_v8086<B: Bus>(core: &mut Core, bus: &mut B, offset: u64, selector: u16, image: u32) -> Exec {
     let sp = slot(core, bus, 4, 3)?;
     // SS, ES, DS, FS, GS.
     let mut selectors = [0; 5];

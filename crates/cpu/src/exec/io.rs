@@ -67,7 +67,7 @@ fn breakpoint(core: &mut Core, port: u16, size: u8) {
         let enabled = (control >> (2 * index)) & 3 != 0;
         let kind = (control >> (16 + 4 * index)) & 3;
         let length = ((control >> (18 + 4 * index)) & 3) + 1;
-        let start = core.state.dr[index as usize] & !(length - 1);
+        let start = core.state.dr[index as usize] & 0xffff_ffff & !(length - 1);
         let first = u64::from(port);
         if enabled && kind == 2 && first < start + length && start < first + u64::from(size) {
             core.debug_hits |= 1 << index;
@@ -154,12 +154,7 @@ fn step<W: Width>(core: &mut Core, index: u8, op: &Op) {
 }
 
 /// One iteration is one instruction: each touches a port, so the machine looks after each.
-fn repeated<B: Bus>(
-    core: &mut Core,
-    bus: &mut B,
-    op: &Op,
-    once: fn(&mut Core, &mut B, &Op) -> Exec,
-) -> Exec {
+fn repeated<B: Bus>(core: &mut Core, bus: &mut B, op: &Op, once: fn(&mut Core, &mut B, &Op) -> Exec) -> Exec {
     if op.repeat == Repeat::None {
         return once(core, bus, op);
     }

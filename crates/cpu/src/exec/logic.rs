@@ -62,16 +62,10 @@ fn compute<B: Bus, W: Width, Destination: Kind, Source: Kind, Operation: Binary>
     })
 }
 
-fn test<B: Bus, W: Width, Destination: Kind, Source: Kind>(
-    core: &mut Core,
-    bus: &mut B,
-    op: &Op,
-) -> Exec {
+fn test<B: Bus, W: Width, Destination: Kind, Source: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let a = Destination::load::<W, B>(core, bus, op, op.dst)?;
     let b = Source::load::<W, B>(core, bus, op, op.src)?;
-    core.state
-        .flags
-        .set_logic(W::from_u64(a.to_u64() & b.to_u64()));
+    core.state.flags.set_logic(W::from_u64(a.to_u64() & b.to_u64()));
     Ok(())
 }
 

@@ -7,8 +7,8 @@ use iced_x86::{Instruction, Mnemonic};
 use super::{
     bits::address_mask,
     operands::{
-        Imm, Kind, Mem, Reg, binary, by_condition, condition, is_memory, read_register, size,
-        unary, write_part, write_register,
+        Imm, Kind, Mem, Reg, binary, by_condition, condition, is_memory, read_register, size, unary,
+        write_part, write_register,
     },
 };
 use crate::{Bus, Core, Exec, Handler, Op, state::gpr, width::Width};
@@ -75,30 +75,18 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
     }
 }
 
-fn mov<B: Bus, W: Width, Destination: Kind, Source: Kind>(
-    core: &mut Core,
-    bus: &mut B,
-    op: &Op,
-) -> Exec {
+fn mov<B: Bus, W: Width, Destination: Kind, Source: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let value: W = Source::load(core, bus, op, op.src)?;
     Destination::store(core, bus, op, op.dst, value)
 }
 
-fn set_byte<B: Bus, Destination: Kind, const CODE: u8>(
-    core: &mut Core,
-    bus: &mut B,
-    op: &Op,
-) -> Exec {
+fn set_byte<B: Bus, Destination: Kind, const CODE: u8>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let value = u8::from(core.state.flags.condition(CODE));
     Destination::store(core, bus, op, op.dst, value)
 }
 
 /// CMOVcc reads its source, and may fault, whether or not the condition holds.
-fn move_if<B: Bus, W: Width, Source: Kind, const CODE: u8>(
-    core: &mut Core,
-    bus: &mut B,
-    op: &Op,
-) -> Exec {
+fn move_if<B: Bus, W: Width, Source: Kind, const CODE: u8>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let value: W = Source::load(core, bus, op, op.src)?;
     if core.state.flags.condition(CODE) {
         write_register(core, op.dst, value);
@@ -129,11 +117,7 @@ impl Extend for Sign {
 }
 
 fn extension<B: Bus, How: Extend>(instruction: &Instruction) -> Option<Handler<B>> {
-    match (
-        size(instruction, 0),
-        size(instruction, 1),
-        is_memory(instruction, 1),
-    ) {
+    match (size(instruction, 0), size(instruction, 1), is_memory(instruction, 1)) {
         (2, 1, false) => Some(extend::<B, u16, u8, Reg, How>),
         (2, 1, true) => Some(extend::<B, u16, u8, Mem, How>),
         (2, 2, false) => Some(extend::<B, u16, u16, Reg, How>),

@@ -5,9 +5,7 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::operands::{
-    Imm, Kind, Mem, Reg, binary, is_immediate, unary, write_part, write_register,
-};
+use super::operands::{Imm, Kind, Mem, Reg, binary, is_immediate, unary, write_part, write_register};
 use crate::{Bus, Core, Exception, Exec, Handler, Op, state::gpr, width::Width};
 
 /// The handler of an instruction of this group.
@@ -26,11 +24,7 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
 /// The accumulator pair: AX for bytes, otherwise DX:AX, EDX:EAX.
 fn pair<W: Width>(core: &Core) -> (W, W) {
     let low = core.register(gpr::RAX);
-    let high = if W::BYTES == 1 {
-        low >> 8
-    } else {
-        core.register(gpr::RDX)
-    };
+    let high = if W::BYTES == 1 { low >> 8 } else { core.register(gpr::RDX) };
     (W::from_u64(high), W::from_u64(low))
 }
 
@@ -68,10 +62,7 @@ impl Signedness for Unsigned {
             return None;
         }
         if W::BYTES <= 4 {
-            let (dividend, divisor) = (
-                (high.to_u64() << (W::BITS % 64)) | low.to_u64(),
-                divisor.to_u64(),
-            );
+            let (dividend, divisor) = ((high.to_u64() << (W::BITS % 64)) | low.to_u64(), divisor.to_u64());
             let quotient = dividend.checked_div(divisor)?;
             let remainder = dividend.checked_rem(divisor)?;
             return Some((W::from_u64(quotient), W::from_u64(remainder)));
@@ -104,11 +95,7 @@ impl Signedness for Signed {
     }
 }
 
-fn multiply<B: Bus, W: Width, Source: Kind, Sign: Signedness>(
-    core: &mut Core,
-    bus: &mut B,
-    op: &Op,
-) -> Exec {
+fn multiply<B: Bus, W: Width, Source: Kind, Sign: Signedness>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let b: W = Source::load(core, bus, op, op.dst)?;
     let (high, low, matters) = Sign::multiply(W::from_u64(core.register(gpr::RAX)), b);
     set_pair(core, high, low);
@@ -143,11 +130,7 @@ fn imul_three<B: Bus, W: Width, Destination: Kind, Source: Kind>(
     Ok(())
 }
 
-fn divide<B: Bus, W: Width, Source: Kind, Sign: Signedness>(
-    core: &mut Core,
-    bus: &mut B,
-    op: &Op,
-) -> Exec {
+fn divide<B: Bus, W: Width, Source: Kind, Sign: Signedness>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let divisor: W = Source::load(core, bus, op, op.dst)?;
     let (high, low) = pair::<W>(core);
     let (quotient, remainder) = Sign::divide(high, low, divisor).ok_or(Exception::DIVIDE)?;

@@ -8,21 +8,10 @@ use crate::{Bus, Core, Exception, Exec, Op, Operand, flags::Flags, width::Width}
 /// What is known of an operand when its handler is chosen.
 pub(super) trait Kind {
     /// Reads the operand `which`.
-    fn load<W: Width, B: Bus>(
-        core: &mut Core,
-        bus: &mut B,
-        op: &Op,
-        which: Operand,
-    ) -> Result<W, Exception>;
+    fn load<W: Width, B: Bus>(core: &mut Core, bus: &mut B, op: &Op, which: Operand) -> Result<W, Exception>;
 
     /// Writes the operand `which`, whatever was there.
-    fn store<W: Width, B: Bus>(
-        core: &mut Core,
-        bus: &mut B,
-        op: &Op,
-        which: Operand,
-        value: W,
-    ) -> Exec;
+    fn store<W: Width, B: Bus>(core: &mut Core, bus: &mut B, op: &Op, which: Operand, value: W) -> Exec;
 
     /// Replaces the operand `which` by what `change` makes of it. The operand is translated first,
     /// so that `change` may set flags: nothing can fault after it.
@@ -89,13 +78,7 @@ impl Kind for Reg {
     }
 
     #[inline(always)]
-    fn store<W: Width, B: Bus>(
-        core: &mut Core,
-        _bus: &mut B,
-        _op: &Op,
-        which: Operand,
-        value: W,
-    ) -> Exec {
+    fn store<W: Width, B: Bus>(core: &mut Core, _bus: &mut B, _op: &Op, which: Operand, value: W) -> Exec {
         write_register(core, which, value);
         Ok(())
     }
@@ -128,13 +111,7 @@ impl Kind for Mem {
     }
 
     #[inline(always)]
-    fn store<W: Width, B: Bus>(
-        core: &mut Core,
-        bus: &mut B,
-        op: &Op,
-        _which: Operand,
-        value: W,
-    ) -> Exec {
+    fn store<W: Width, B: Bus>(core: &mut Core, bus: &mut B, op: &Op, _which: Operand, value: W) -> Exec {
         let offset = core.effective_address(op);
         core.store_at(bus, op.memory.segment, offset, value)
     }
@@ -169,13 +146,7 @@ impl Kind for Imm {
 
     /// No instruction has an immediate destination.
     #[inline(always)]
-    fn store<W: Width, B: Bus>(
-        _core: &mut Core,
-        _bus: &mut B,
-        _op: &Op,
-        _which: Operand,
-        _value: W,
-    ) -> Exec {
+    fn store<W: Width, B: Bus>(_core: &mut Core, _bus: &mut B, _op: &Op, _which: Operand, _value: W) -> Exec {
         Err(Exception::INVALID_OPCODE)
     }
 

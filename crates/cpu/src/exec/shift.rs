@@ -114,11 +114,7 @@ impl Shift for RotateRight {
 fn rotate_with_carry<W: Width>(flags: &mut Flags, a: W, left: u32) -> W {
     let bits = W::BITS + 1;
     let wide = (u128::from(flags.carry()) << W::BITS) | u128::from(a.to_u64());
-    let turned = if left == 0 {
-        wide
-    } else {
-        (wide << left) | (wide >> (bits - left))
-    };
+    let turned = if left == 0 { wide } else { (wide << left) | (wide >> (bits - left)) };
     flags.set_carry((turned >> W::BITS) & 1 != 0);
     W::from_u64(turned as u64)
 }
@@ -151,9 +147,7 @@ fn shift<B: Bus, W: Width, Destination: Kind, Count: Kind, Operation: Shift>(
     if count == 0 {
         return unchanged::<B, W, Destination>(core, bus, op);
     }
-    Destination::update(core, bus, op, op.dst, |flags, a: W| {
-        Operation::apply(flags, a, count)
-    })
+    Destination::update(core, bus, op, op.dst, |flags, a: W| Operation::apply(flags, a, count))
 }
 
 /// A count of zero still reads and writes the operand, so that memory faults and code notices.
@@ -175,11 +169,7 @@ struct DoubleRight;
 #[inline(always)]
 fn beyond<W: Width>(a: W, b: W, count: u32) -> (u128, u128, u32) {
     let (a, b) = (u128::from(a.to_u64()), u128::from(b.to_u64()));
-    if count > W::BITS {
-        (b, a, count - W::BITS)
-    } else {
-        (a, b, count)
-    }
+    if count > W::BITS { (b, a, count - W::BITS) } else { (a, b, count) }
 }
 
 impl DoubleShift for DoubleLeft {
@@ -200,11 +190,7 @@ impl DoubleShift for DoubleRight {
         let (a, b, count) = beyond(a, b, count);
         let last = ((b << W::BITS) | a) >> (count - 1);
         let result = W::from_u64((last >> 1) as u64);
-        flags.set_result(
-            result,
-            last & 1 != 0,
-            result.sign() ^ result.bit(W::BITS - 2),
-        );
+        flags.set_result(result, last & 1 != 0, result.sign() ^ result.bit(W::BITS - 2));
         result
     }
 }
@@ -219,7 +205,5 @@ fn double_shift<B: Bus, W: Width, Destination: Kind, Count: Kind, Operation: Dou
         return unchanged::<B, W, Destination>(core, bus, op);
     }
     let b = Reg::load::<W, B>(core, bus, op, op.src)?;
-    Destination::update(core, bus, op, op.dst, |flags, a: W| {
-        Operation::apply(flags, a, b, count)
-    })
+    Destination::update(core, bus, op, op.dst, |flags, a: W| Operation::apply(flags, a, b, count))
 }

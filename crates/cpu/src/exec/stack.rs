@@ -82,23 +82,10 @@ fn pop_memory<B: Bus, W: Width>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
 /// PUSHA: nothing is written unless all of it can be.
 fn pusha<B: Bus, W: Width>(core: &mut Core, bus: &mut B, _op: &Op) -> Exec {
     let stack = core.register(gpr::RSP);
-    let slots = [
-        gpr::RAX,
-        gpr::RCX,
-        gpr::RDX,
-        gpr::RBX,
-        gpr::RSP,
-        gpr::RBP,
-        gpr::RSI,
-        gpr::RDI,
-    ];
+    let slots = [gpr::RAX, gpr::RCX, gpr::RDX, gpr::RBX, gpr::RSP, gpr::RBP, gpr::RSI, gpr::RDI];
     probe_pushes::<B, W>(core, bus, slots.len())?;
     for register in slots {
-        let value = if register == gpr::RSP {
-            stack
-        } else {
-            core.register(register)
-        };
+        let value = if register == gpr::RSP { stack } else { core.register(register) };
         core.push(bus, W::from_u64(value))?;
     }
     Ok(())

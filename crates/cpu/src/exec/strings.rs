@@ -39,19 +39,11 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
     }
 }
 
-fn by_address<B: Bus, W: Width, Operation: StringOperation>(
-    instruction: &Instruction,
-) -> Option<Handler<B>> {
+fn by_address<B: Bus, W: Width, Operation: StringOperation>(instruction: &Instruction) -> Option<Handler<B>> {
     let kinds = [instruction.op0_kind(), instruction.op1_kind()];
-    if kinds
-        .iter()
-        .any(|kind| matches!(kind, OpKind::MemorySegSI | OpKind::MemoryESDI))
-    {
+    if kinds.iter().any(|kind| matches!(kind, OpKind::MemorySegSI | OpKind::MemoryESDI)) {
         Some(string::<B, W, u16, Operation>)
-    } else if kinds
-        .iter()
-        .any(|kind| matches!(kind, OpKind::MemorySegESI | OpKind::MemoryESEDI))
-    {
+    } else if kinds.iter().any(|kind| matches!(kind, OpKind::MemorySegESI | OpKind::MemoryESEDI)) {
         Some(string::<B, W, u32, Operation>)
     } else {
         None
@@ -67,12 +59,7 @@ trait StringOperation {
 
     /// Up to `wanted` iterations that cannot fault, and how many they were; 0 when that cannot be
     /// told quickly.
-    fn bulk<B: Bus, W: Width, A: Width>(
-        _core: &mut Core,
-        _bus: &mut B,
-        _op: &Op,
-        _wanted: u64,
-    ) -> u64 {
+    fn bulk<B: Bus, W: Width, A: Width>(_core: &mut Core, _bus: &mut B, _op: &Op, _wanted: u64) -> u64 {
         0
     }
 }
@@ -142,11 +129,7 @@ struct Span {
 impl Span {
     /// Offset of the lowest byte of `count` elements.
     fn lowest<W: Width>(self, count: usize, down: bool) -> usize {
-        if down {
-            self.first - (count - 1) * W::BYTES
-        } else {
-            self.first
-        }
+        if down { self.first - (count - 1) * W::BYTES } else { self.first }
     }
 }
 
@@ -172,11 +155,7 @@ fn span<W: Width, A: Width>(
     let linear = descriptor.base.wrapping_add(offset) & 0xffff_ffff;
     let in_page = linear & 0xfff;
     // What is left in the segment, and in the page, the first element included.
-    let fits = highest
-        .checked_sub(offset)?
-        .checked_add(1)?
-        .min(4096 - in_page)
-        / size;
+    let fits = highest.checked_sub(offset)?.checked_add(1)?.min(4096 - in_page) / size;
     let count = if fits == 0 {
         return None;
     } else if core.state.flags.direction() {
@@ -188,14 +167,9 @@ fn span<W: Width, A: Width>(
     if slot.tag != (linear & !0xfff) | core.context {
         return None;
     }
-    let span = Span {
-        frame: Frame(slot.frame),
-        first: in_page as usize,
-        count: count as usize,
-    };
+    let span = Span { frame: Frame(slot.frame), first: in_page as usize, count: count as usize };
     let lowest = span.lowest::<W>(span.count, core.state.flags.direction());
-    let unwatched =
-        access != Access::Write || slot.watched & chunks(lowest, span.count * W::BYTES) == 0;
+    let unwatched = access != Access::Write || slot.watched & chunks(lowest, span.count * W::BYTES) == 0;
     unwatched.then_some(span)
 }
 
@@ -240,17 +214,14 @@ fn copy<B: Bus, W: Width>(bus: &mut B, from: Span, to: Span, down: bool) {
         let mut at = 0;
         while at < length {
             let part = (length - at).min(buffer.len());
-            if let (Some(buffer), Some(bytes)) = (
-                buffer.get_mut(..part),
-                bus.frame(from.frame).get(source + at..source + at + part),
-            ) {
+            if let (Some(buffer), Some(bytes)) =
+                (buffer.get_mut(..part), bus.frame(from.frame).get(source + at..source + at + part))
+            {
                 buffer.copy_from_slice(bytes);
             }
-            if let (Some(buffer), Some(bytes)) = (
-                buffer.get(..part),
-                bus.frame_mut(to.frame)
-                    .get_mut(target + at..target + at + part),
-            ) {
+            if let (Some(buffer), Some(bytes)) =
+                (buffer.get(..part), bus.frame_mut(to.frame).get_mut(target + at..target + at + part))
+            {
                 bytes.copy_from_slice(buffer);
             }
             at += part;
@@ -269,11 +240,7 @@ fn copy<B: Bus, W: Width>(bus: &mut B, from: Span, to: Span, down: bool) {
         return;
     }
     for element in 0..to.count {
-        let at = if down {
-            to.count - 1 - element
-        } else {
-            element
-        } * W::BYTES;
+        let at = if down { to.count - 1 - element } else { element } * W::BYTES;
         if let Some(value) = W::read_from(page, source + at) {
             value.write_to(page, target + at);
         }
@@ -292,12 +259,7 @@ impl StringOperation for Stos {
         Ok(())
     }
 
-    fn bulk<B: Bus, W: Width, A: Width>(
-        core: &mut Core,
-        bus: &mut B,
-        _op: &Op,
-        wanted: u64,
-    ) -> u64 {
+    fn bulk<B: Bus, W: Width, A: Width>(core: &mut Core, bus: &mut B, _op: &Op, wanted: u64) -> u64 {
         let to = index::<A>(core, gpr::RDI);
         let Some(to) = span::<W, A>(core, Access::Write, segment::ES, to, wanted) else {
             return 0;
@@ -351,11 +313,7 @@ fn compare_run<W: Width>(
 #[inline(always)]
 fn place<W: Width>(span: Span, number: usize, down: bool) -> usize {
     let distance = number * W::BYTES;
-    if down {
-        span.first.wrapping_sub(distance)
-    } else {
-        span.first + distance
-    }
+    if down { span.first.wrapping_sub(distance) } else { span.first + distance }
 }
 
 struct Scas;
@@ -382,10 +340,7 @@ impl StringOperation for Scas {
         let accumulator = W::from_u64(core.register(gpr::RAX));
         let page = bus.frame(to.frame);
         let run = compare_run(to.count, op.repeat, |element| {
-            Some((
-                accumulator,
-                W::read_from(page, place::<W>(to, element, down))?,
-            ))
+            Some((accumulator, W::read_from(page, place::<W>(to, element, down))?))
         });
         let Some((done, a, b)) = run else {
             return 0;

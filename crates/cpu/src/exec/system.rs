@@ -269,7 +269,9 @@ fn load_control<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
 
 /// DR4 and DR5 are DR6 and DR7 unless CR4.DE; general detect raises #DB (vol. 3B, 17.2.2, 17.2.4).
 fn debug_number(core: &mut Core, operand: Operand) -> Result<usize, Exception> {
-    let Operand::Debug(index) = operand else { return Err(Exception::INVALID_OPCODE) };
+    let Operand::Debug(index) = operand else {
+        return Err(Exception::INVALID_OPCODE);
+    };
     let index = match index {
         4 | 5 if core.state.cr4 & cr4::DE != 0 => return Err(Exception::INVALID_OPCODE),
         4 | 5 => index + 2,
@@ -365,13 +367,13 @@ fn visible<B: Bus>(
     if null(selector) {
         return Ok(None);
     }
-    let Some(descriptor) = core.descriptor(bus, selector)? else { return Ok(None) };
+    let Some(descriptor) = core.descriptor(bus, selector)? else {
+        return Ok(None);
+    };
     let privilege = core.state.cpl.max(rpl(selector));
     let allowed = match descriptor.system() {
         Some(kind) => system.contains(&kind) && descriptor.dpl() >= privilege,
-        None => {
-            descriptor.segment(selector).conforming() || descriptor.dpl() >= privilege
-        }
+        None => descriptor.segment(selector).conforming() || descriptor.dpl() >= privilege,
     };
     Ok(allowed.then_some(descriptor))
 }
@@ -384,9 +386,7 @@ const LSL_TYPES: [u8; 5] = [1, 2, 3, 9, 11];
 fn store_if<B: Bus>(core: &mut Core, bus: &mut B, op: &Op, value: Option<u32>) -> Exec {
     core.state.flags.set_zero(value.is_some());
     match value {
-        Some(value) if op.operand_size == 2 => {
-            core.store::<u16, B>(bus, op, op.dst, value as u16)
-        }
+        Some(value) if op.operand_size == 2 => core.store::<u16, B>(bus, op, op.dst, value as u16),
         Some(value) => core.store::<u32, B>(bus, op, op.dst, value),
         None => Ok(()),
     }

@@ -157,8 +157,7 @@ impl Machine {
         state.cr0 = cr0::PE | cr0::ET;
         state.cpl = cpl;
         let ring = u16::from(cpl) << rights::DPL_SHIFT;
-        let (code, data) =
-            if cpl == 3 { (sel::CODE_3, sel::DATA_3) } else { (sel::CODE_0, sel::DATA_0) };
+        let (code, data) = if cpl == 3 { (sel::CODE_3, sel::DATA_3) } else { (sel::CODE_0, sel::DATA_0) };
         let flat = |selector: u16, rights: u16| Segment {
             selector,
             base: 0,
@@ -218,6 +217,8 @@ impl Machine {
             let left = limit - total;
             let run = self.cpu.run(&mut self.bus, slice.min(left), path);
             total += run.retired;
+            // The clock counts on from run to run.
+            self.bus.time += run.retired;
             match run.stop {
                 Stop::Halt | Stop::Shutdown | Stop::Address => return (total, run.stop),
                 Stop::Budget if total >= limit => return (total, run.stop),

@@ -60,11 +60,7 @@ pub fn build(description: &Description) -> Acpi {
     file.bytes.resize(TABLES_BYTES.max(file.bytes.len()), 0);
     let mut loader = file.loader.0;
     loader.resize(LOADER_BYTES.max(loader.len()), 0);
-    Acpi {
-        rsdp: rsdp(rsdt),
-        tables: file.bytes,
-        loader,
-    }
+    Acpi { rsdp: rsdp(rsdt), tables: file.bytes, loader }
 }
 
 /// `etc/acpi/tables` while it is made, with the script that goes with it.
@@ -95,8 +91,7 @@ impl File {
             }
             self.loader.add_pointer(TABLES, TABLES, place);
         }
-        self.loader
-            .add_checksum(TABLES, offset + HEADER_CHECKSUM, offset, table.len() as u32);
+        self.loader.add_checksum(TABLES, offset + HEADER_CHECKSUM, offset, table.len() as u32);
         offset
     }
 }
@@ -121,10 +116,7 @@ impl Loader {
 
     /// Adds the address of `source` to the four bytes at `offset` of `file`.
     fn add_pointer(&mut self, file: &str, source: &str, offset: u32) {
-        self.entry(
-            2,
-            &[&name(file), &name(source), &offset.to_le_bytes(), &[4]],
-        );
+        self.entry(2, &[&name(file), &name(source), &offset.to_le_bytes(), &[4]]);
     }
 
     fn add_checksum(&mut self, file: &str, offset: u32, start: u32, length: u32) {

@@ -1,6 +1,6 @@
 //! CMOS bytes that tell firmware of memory, drives and boot order.
 //!
-//! The clock's own bytes (00h-0Dh) and the century (32h, 37h) are the clock's.
+//! The clock's own bytes (00h-0Dh) and the century (32h) are the clock's.
 
 use warmboot_chipset::disk::{Geometry, Translation};
 
@@ -23,6 +23,7 @@ pub fn cmos(description: &Description) -> [u8; 128] {
     let [first, second, third] = boot_order(&description.boot);
     put(0x3d, second << 4 | first);
     put(0x38, third << 4); // bit 0 clear: firmware checks a floppy's signature
+    put(0x37, 0x20); // the century where a PS/2 has it; the clock does not keep it
     put(0x5f, description.cpus.saturating_sub(1).min(255) as u8);
     bytes
 }
@@ -34,9 +35,7 @@ fn memory(description: &Description) -> Vec<Byte> {
     const MIB: u64 = 1 << 20;
     let (below, above) = ram_layout(description.era, description.memory);
     let extended_kib = (below.saturating_sub(MIB) >> 10).min(0xffff).to_le_bytes();
-    let above_16_mib = (below.saturating_sub(16 * MIB) >> 16)
-        .min(0xffff)
-        .to_le_bytes();
+    let above_16_mib = (below.saturating_sub(16 * MIB) >> 16).min(0xffff).to_le_bytes();
     let base = BASE_KIB.to_le_bytes();
     let high = (above >> 16).to_le_bytes();
     vec![
@@ -59,18 +58,13 @@ fn drives(description: &Description) -> Vec<Byte> {
     const POINTING_DEVICE: u8 = 1 << 2;
     const HAS_FLOPPY: u8 = 1 << 0;
     const SECOND_FLOPPY: u8 = 1 << 6;
-    let [a, b] = description
-        .floppies
-        .map(|drive| drive.map_or(0, |drive| drive.cmos_type()));
+    let [a, b] = description.floppies.map(|drive| drive.map_or(0, |drive| drive.cmos_type()));
     let floppies = match description.floppies.iter().flatten().count() {
         0 => 0,
         1 => HAS_FLOPPY,
         _ => HAS_FLOPPY | SECOND_FLOPPY,
     };
-    let mut bytes = vec![
-        (0x10, a << 4 | b),
-        (0x14, COPROCESSOR | POINTING_DEVICE | floppies),
-    ];
+    let mut bytes = vec![(0x10, a << 4 | b), (0x14, COPROCESSOR | POINTING_DEVICE | floppies)];
 
     // Types of disks C and D: 15, which means see 19h and 1Ah; those say 47, user-defined.
     let [c, d, ..] = description.disks;
@@ -79,17 +73,14 @@ fn drives(description: &Description) -> Vec<Byte> {
     for (disk, type_index, geometry_index) in [(c, 0x19, 0x1b), (d, 0x1a, 0x24)] {
         if let Some(disk) = disk {
             bytes.push((type_index, 47));
-            bytes.extend(
-                geometry(disk)
-                    .into_iter()
-                    .enumerate()
-                    .map(|(i, b)| (geometry_index + i, b)),
-            );
+            bytes.extend(geometry(disk).into_iter().enumerate().map(|(i, b)| (geometry_index + i, b)));
         }
     }
-    let translations = description.disks.iter().rev().fold(0, |bits, disk| {
-        bits << 2 | disk.map_or(0, |disk| translation(disk.translation))
-    });
+    let translations = description
+        .disks
+        .iter()
+        .rev()
+        .fold(0, |bits, disk| bits << 2 | disk.map_or(0, |disk| translation(disk.translation)));
     bytes.push((0x39, translations));
     bytes
 }
@@ -110,17 +101,7 @@ fn geometry(disk: Geometry) -> [u8; 9] {
     const MORE_THAN_8_HEADS: u8 = 1 << 3;
     let [low, high] = disk.cylinders.to_le_bytes();
     let control = NO_RETRIES | if disk.heads > 8 { MORE_THAN_8_HEADS } else { 0 };
-    [
-        low,
-        high,
-        disk.heads,
-        0xff,
-        0xff,
-        control,
-        low,
-        high,
-        disk.sectors,
-    ]
+    [low, high, disk.heads, 0xff, 0xff, control, low, high, disk.sectors]
 }
 
 /// The first three devices as firmware numbers them; 0 is none.

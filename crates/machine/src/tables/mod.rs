@@ -95,11 +95,7 @@ pub fn ram_layout(era: Era, memory: u64) -> (u64, u64) {
         Era::V1_4 => SPLIT_FROM,
         Era::V7_2 => 0xc000_0000,
     };
-    if memory >= SPLIT_FROM {
-        (most_below, memory - most_below)
-    } else {
-        (memory, 0)
-    }
+    if memory >= SPLIT_FROM { (most_below, memory - most_below) } else { (memory, 0) }
 }
 
 /// Everything fw_cfg offers, files in the order of the directory. Signature, interface version and
@@ -115,16 +111,16 @@ fn numbered(description: &Description) -> Vec<Item> {
     // The number of nodes, then a node for each processor: there are no nodes.
     let numa = vec![0; 8 * (1 + usize::from(description.cpus))];
     vec![
-        Item::number(0x0002, [0; 16]),                          // UUID
-        Item::number(0x0003, description.memory.to_le_bytes()), // RAM size
-        Item::number(0x0004, 0u16.to_le_bytes()),               // no graphic
-        Item::number(0x0005, cpus),                             // processors
-        Item::number(0x000d, numa),                             // NUMA
+        Item::number(0x0002, [0; 16]),                                        // UUID
+        Item::number(0x0003, description.memory.to_le_bytes()),               // RAM size
+        Item::number(0x0004, 0u16.to_le_bytes()),                             // no graphic
+        Item::number(0x0005, cpus),                                           // processors
+        Item::number(0x000d, numa),                                           // NUMA
         Item::number(0x000e, u16::from(description.boot_menu).to_le_bytes()), // boot menu
-        Item::number(0x000f, cpus),                             // most processors
-        Item::number(0x8000, []),                               // more ACPI tables: none
-        Item::number(0x8002, 1u32.to_le_bytes()),               // IRQ0 is on I/O APIC pin 2
-        Item::number(0x8004, hpet()),                           // HPET
+        Item::number(0x000f, cpus),                                           // most processors
+        Item::number(0x8000, []),                                             // more ACPI tables: none
+        Item::number(0x8002, 1u32.to_le_bytes()),                             // IRQ0 is on I/O APIC pin 2
+        Item::number(0x8004, hpet()),                                         // HPET
     ]
 }
 

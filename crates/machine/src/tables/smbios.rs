@@ -29,14 +29,9 @@ pub fn build(description: &Description) -> Smbios {
     chassis(&mut tables);
     processor(&mut tables, description);
     memory(&mut tables, description);
-    Structure::new(32, 0x2000)
-        .bytes(&[0; 7])
-        .finish(&mut tables); // boot information
+    Structure::new(32, 0x2000).bytes(&[0; 7]).finish(&mut tables); // boot information
     Structure::new(127, 0x7f00).finish(&mut tables);
-    Smbios {
-        anchor: tables.anchor(),
-        tables: tables.bytes,
-    }
+    Smbios { anchor: tables.anchor(), tables: tables.bytes }
 }
 
 /// Type 1.
@@ -120,11 +115,7 @@ fn memory(tables: &mut Tables, description: &Description) {
     let kib = description.memory >> 10;
     let devices = description.memory.div_ceil(DEVICE_BYTES).min(0x100) as u16;
     // From 2 TiB on the size is in the second field alone.
-    let (short, long) = if kib < 0x8000_0000 {
-        (kib as u32, 0)
-    } else {
-        (0x8000_0000, description.memory)
-    };
+    let (short, long) = if kib < 0x8000_0000 { (kib as u32, 0) } else { (0x8000_0000, description.memory) };
     Structure::new(16, ARRAY_HANDLE)
         .bytes(&[MAIN_BOARD_OTHER, SYSTEM_MEMORY, MULTI_BIT_ECC])
         .dword(short)
@@ -134,15 +125,9 @@ fn memory(tables: &mut Tables, description: &Description) {
         .finish(tables);
 
     for index in 0..devices {
-        let rest = description
-            .memory
-            .saturating_sub(u64::from(index) * DEVICE_BYTES);
+        let rest = description.memory.saturating_sub(u64::from(index) * DEVICE_BYTES);
         let mib = (rest.min(DEVICE_BYTES) >> 20) as u32;
-        let (short, long) = if mib < 0x7fff {
-            (mib as u16, 0)
-        } else {
-            (0x7fff, mib)
-        };
+        let (short, long) = if mib < 0x7fff { (mib as u16, 0) } else { (0x7fff, mib) };
         Structure::new(17, 0x1100 + index)
             .word(ARRAY_HANDLE)
             .word(NO_ERROR_HANDLE)
@@ -202,11 +187,7 @@ struct Structure {
 impl Structure {
     fn new(kind: u8, handle: u16) -> Structure {
         let [low, high] = handle.to_le_bytes();
-        Structure {
-            formatted: vec![kind, 0, low, high],
-            strings: Vec::new(),
-            string_count: 0,
-        }
+        Structure { formatted: vec![kind, 0, low, high], strings: Vec::new(), string_count: 0 }
     }
 
     fn bytes(mut self, bytes: &[u8]) -> Structure {
@@ -252,9 +233,7 @@ impl Structure {
             self.strings.push(0);
         }
         self.strings.push(0);
-        tables.largest = tables
-            .largest
-            .max(self.formatted.len() + self.strings.len());
+        tables.largest = tables.largest.max(self.formatted.len() + self.strings.len());
         tables.count += 1;
         tables.bytes.append(&mut self.formatted);
         tables.bytes.append(&mut self.strings);

@@ -13,12 +13,7 @@ fn file(name: &str) -> Key {
 }
 
 fn find(items: &[Item], key: Key) -> Vec<u8> {
-    items
-        .iter()
-        .find(|item| item.key == key)
-        .expect("an item")
-        .bytes
-        .clone()
+    items.iter().find(|item| item.key == key).expect("an item").bytes.clone()
 }
 
 #[rstest]
@@ -58,11 +53,7 @@ fn cmos_bytes(#[case] description: Description, #[case] expect: &[(usize, u8)]) 
 }
 
 fn with_drives() -> Description {
-    let disk = |bytes: u64| {
-        Some(Geometry::guess(&Disk::new(Arc::new(ZeroSource {
-            size: bytes,
-        }))))
-    };
+    let disk = |bytes: u64| Some(Geometry::guess(&Disk::new(Arc::new(ZeroSource { size: bytes }))));
     Description {
         floppies: [Some(FloppyKind::Mb144), None],
         disks: [disk(8 * MIB), disk(64 * MIB), None, None],
@@ -100,10 +91,7 @@ fn directory(#[case] era: Era, #[case] expect: &[(&str, usize)]) {
 #[case::two_parts(Era::V7_2, 4 * GIB, true, 3)]
 #[case::old(Era::V1_4, 128 * MIB, true, 1)]
 fn memory_map(#[case] era: Era, #[case] memory: u64, #[case] amd: bool, #[case] entries: usize) {
-    let items = fw_cfg(&Description {
-        amd,
-        ..Description::new(era, memory)
-    });
+    let items = fw_cfg(&Description { amd, ..Description::new(era, memory) });
     assert_eq!(find(&items, file("etc/e820")).len(), 20 * entries);
 }
 
@@ -130,11 +118,7 @@ fn table_lengths(
 
 #[test]
 fn largest_machine() {
-    let description = Description {
-        cpus: u16::MAX,
-        memory: 1 << 50,
-        ..Description::new(Era::V7_2, 0)
-    };
+    let description = Description { cpus: u16::MAX, memory: 1 << 50, ..Description::new(Era::V7_2, 0) };
     assert!(!fw_cfg(&description).is_empty());
     assert_eq!(cmos::cmos(&description)[0x5f], 0xff);
 }
@@ -146,20 +130,12 @@ fn loader_script() {
     let items = fw_cfg(&Description::new(Era::V7_2, 128 * MIB));
     let mut tables = find(&items, file("etc/acpi/tables"));
     let mut rsdp = find(&items, file("etc/acpi/rsdp"));
-    let (tables_at, name) = (0x7fe_0000u32, |bytes: &[u8]| {
-        String::from_utf8_lossy(bytes)
-            .trim_end_matches('\0')
-            .to_owned()
-    });
-    let word = |entry: &[u8], at: usize| {
-        u32::from_le_bytes(entry[at..at + 4].try_into().expect("four bytes"))
-    };
+    let (tables_at, name) =
+        (0x7fe_0000u32, |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned());
+    let word =
+        |entry: &[u8], at: usize| u32::from_le_bytes(entry[at..at + 4].try_into().expect("four bytes"));
     for entry in find(&items, file("etc/table-loader")).chunks_exact(128) {
-        let file = if name(&entry[4..60]) == "etc/acpi/rsdp" {
-            &mut rsdp
-        } else {
-            &mut tables
-        };
+        let file = if name(&entry[4..60]) == "etc/acpi/rsdp" { &mut rsdp } else { &mut tables };
         match word(entry, 0) {
             2 => {
                 let at = word(entry, 116) as usize;
@@ -168,16 +144,13 @@ fn loader_script() {
             }
             3 => {
                 let [at, start, length] = [60, 64, 68].map(|at| word(entry, at) as usize);
-                let sum = file[start..start + length]
-                    .iter()
-                    .fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+                let sum = file[start..start + length].iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
                 file[at] = sum.wrapping_neg();
             }
             _ => {}
         }
     }
-    let sums_to_zero =
-        |bytes: &[u8]| bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)) == 0;
+    let sums_to_zero = |bytes: &[u8]| bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)) == 0;
     assert!(sums_to_zero(&rsdp));
     let table_at = |address: u32| {
         let at = (address - tables_at) as usize;

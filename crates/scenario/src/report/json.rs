@@ -29,10 +29,7 @@ struct CaseObject<'a> {
 /// The report as JSON text, ending with a line feed.
 #[must_use]
 pub fn json(reports: &[CaseReport]) -> String {
-    let passed = reports
-        .iter()
-        .filter(|report| report.status == Status::Passed)
-        .count();
+    let passed = reports.iter().filter(|report| report.status == Status::Passed).count();
     let run = Run {
         passed,
         failed: reports.len() - passed,

@@ -20,10 +20,7 @@ pub fn junit(reports: &[CaseReport]) -> String {
             ));
         }
         // Cases of one file follow each other.
-        match suites
-            .last_mut()
-            .filter(|suite| suite.name.as_str() == case.file)
-        {
+        match suites.last_mut().filter(|suite| suite.name.as_str() == case.file) {
             Some(suite) => {
                 suite.add_test_case(test);
             }

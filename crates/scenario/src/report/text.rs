@@ -29,17 +29,9 @@ pub fn line(report: &CaseReport) -> String {
 /// `N passed, N failed`, and what else there was.
 #[must_use]
 pub fn summary(reports: &[CaseReport]) -> String {
-    let count = |status| {
-        reports
-            .iter()
-            .filter(|report| report.status == status)
-            .count()
-    };
-    let mut text = format!(
-        "{} passed, {} failed",
-        count(Status::Passed),
-        count(Status::Failed) + count(Status::Error)
-    );
+    let count = |status| reports.iter().filter(|report| report.status == status).count();
+    let mut text =
+        format!("{} passed, {} failed", count(Status::Passed), count(Status::Failed) + count(Status::Error));
     let interrupted = count(Status::Interrupted);
     if interrupted > 0 {
         text.push_str(&format!(", {interrupted} skipped"));

@@ -12,10 +12,7 @@ use crate::{
     table::{self, Reader},
 };
 
-pub(super) const KIND: Kind = Kind {
-    name: "expect",
-    parse,
-};
+pub(super) const KIND: Kind = Kind { name: "expect", parse };
 
 /// BDA 40:75, the number of hard disks INT 13h serves.
 const DISKS: u64 = 0x475;
@@ -36,24 +33,10 @@ enum Log {
 /// One thing that must be true.
 #[derive(Clone, PartialEq, Debug)]
 enum Check {
-    Text {
-        log: Log,
-        there: bool,
-        text: String,
-    },
-    Memory {
-        address: u64,
-        bytes: Vec<u8>,
-    },
-    Register {
-        name: String,
-        value: u64,
-    },
-    Chip {
-        chip: String,
-        register: String,
-        value: serde_json::Value,
-    },
+    Text { log: Log, there: bool, text: String },
+    Memory { address: u64, bytes: Vec<u8> },
+    Register { name: String, value: u64 },
+    Chip { chip: String, register: String, value: serde_json::Value },
     Power(PowerState),
     EndedBy(String),
     DebugExit(u32),
@@ -63,11 +46,8 @@ enum Check {
 }
 
 /// Names of [`PowerState`] in scenario files.
-const POWER: [(&str, PowerState); 3] = [
-    ("on", PowerState::On),
-    ("off", PowerState::Off),
-    ("suspended", PowerState::Suspended),
-];
+const POWER: [(&str, PowerState); 3] =
+    [("on", PowerState::On), ("off", PowerState::Off), ("suspended", PowerState::Suspended)];
 
 fn parse(source: &Source, value: &Value<'_>, _: &Reader<'_, '_>) -> Result<Box<dyn Step>, Problem> {
     let reader = Reader::new(source, Some(table::table(source, value)?), "an expectation");
@@ -83,11 +63,7 @@ fn parse(source: &Source, value: &Value<'_>, _: &Reader<'_, '_>) -> Result<Box<d
     for (key, log, there) in logs {
         if let Some(value) = reader.get(key) {
             for text in table::one_or_more(source, value, |value| table::string(source, value))? {
-                checks.push(Check::Text {
-                    log,
-                    there,
-                    text: text.to_owned(),
-                });
+                checks.push(Check::Text { log, there, text: text.to_owned() });
             }
         }
     }
@@ -97,19 +73,13 @@ fn parse(source: &Source, value: &Value<'_>, _: &Reader<'_, '_>) -> Result<Box<d
                 let message = format!("`{}` is no physical address", key.name);
                 source.problem(key.span, message, "expected \"0x475\" or \"f000:fff0\"")
             })?;
-            checks.push(Check::Memory {
-                address,
-                bytes: bytes(source, value)?,
-            });
+            checks.push(Check::Memory { address, bytes: bytes(source, value)? });
         }
     }
     if let Some(value) = reader.get("register") {
         for (key, value) in table::in_order(table::table(source, value)?) {
             let value = table::integer(source, value, i64::MAX.unsigned_abs())?;
-            checks.push(Check::Register {
-                name: key.name.to_string(),
-                value,
-            });
+            checks.push(Check::Register { name: key.name.to_string(), value });
         }
     }
     if let Some(value) = reader.get("chip") {
@@ -119,22 +89,13 @@ fn parse(source: &Source, value: &Value<'_>, _: &Reader<'_, '_>) -> Result<Box<d
                 source.problem(key.span, message, "expected \"chip.register\"")
             })?;
             let value = json(source, value)?;
-            checks.push(Check::Chip {
-                chip: chip.to_owned(),
-                register: register.to_owned(),
-                value,
-            });
+            checks.push(Check::Chip { chip: chip.to_owned(), register: register.to_owned(), value });
         }
     }
     if let Some(value) = reader.get("power") {
         let state = table::parsed(source, value, |name| {
-            let known = POWER
-                .iter()
-                .find(|(known, _)| *known == name)
-                .map(|(_, state)| *state);
-            known.ok_or_else(|| {
-                format!("unknown power state `{name}`; there are on, off, suspended")
-            })
+            let known = POWER.iter().find(|(known, _)| *known == name).map(|(_, state)| *state);
+            known.ok_or_else(|| format!("unknown power state `{name}`; there are on, off, suspended"))
         })?;
         checks.push(Check::Power(state));
     }
@@ -183,27 +144,17 @@ fn bytes(source: &Source, value: &Value<'_>) -> Result<Vec<u8>, Problem> {
             table::integer(source, value, 0xff).map(|byte| u8::try_from(byte).unwrap_or(0))
         });
     };
-    let bytes: Option<Vec<u8>> = text
-        .split_whitespace()
-        .map(|byte| u8::from_str_radix(byte, 16).ok())
-        .collect();
+    let bytes: Option<Vec<u8>> =
+        text.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
     bytes.filter(|bytes| !bytes.is_empty()).ok_or_else(|| {
-        source.problem(
-            value.span,
-            format!("`{text}` is not a row of bytes"),
-            "expected \"ea 5b e0\"",
-        )
+        source.problem(value.span, format!("`{text}` is not a row of bytes"), "expected \"ea 5b e0\"")
     })
 }
 
 fn digest(source: &Source, value: &Value<'_>) -> Result<String, Problem> {
     table::parsed(source, value, |text| {
         let hex = text.len() == 64 && text.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
-        if hex {
-            Ok(text.to_owned())
-        } else {
-            Err("expected 64 lower-case hexadecimal digits")
-        }
+        if hex { Ok(text.to_owned()) } else { Err("expected 64 lower-case hexadecimal digits") }
     })
 }
 
@@ -213,10 +164,7 @@ fn json(source: &Source, value: &Value<'_>) -> Result<serde_json::Value, Problem
         String(text) => text.as_ref().into(),
         Integer(number) => (*number).into(),
         Boolean(flag) => (*flag).into(),
-        Array(values) => values
-            .iter()
-            .map(|value| json(source, value))
-            .collect::<Result<_, _>>()?,
+        Array(values) => values.iter().map(|value| json(source, value)).collect::<Result<_, _>>()?,
         Float(_) | Table(_) => {
             let message = "expected a string, a whole number, true, false, or an array of these";
             return Err(source.problem(value.span, message, ""));
@@ -244,11 +192,7 @@ impl Step for Expect {
                     .map(|found| format!("expected {}\nfound    {found}", check.describe()))
             })
             .collect();
-        if wrong.is_empty() {
-            Ok(())
-        } else {
-            Err(Stop::Failed(wrong.join("\n")))
-        }
+        if wrong.is_empty() { Ok(()) } else { Err(Stop::Failed(wrong.join("\n"))) }
     }
 }
 
@@ -256,19 +200,11 @@ impl Check {
     fn describe(&self) -> String {
         match self {
             Check::Text { log, there, text } => {
-                format!(
-                    "{} {} `{text}`",
-                    log.name(),
-                    if *there { "has" } else { "lacks" }
-                )
+                format!("{} {} `{text}`", log.name(), if *there { "has" } else { "lacks" })
             }
             Check::Memory { address, bytes } => format!("memory {address:#x} = {}", hex(bytes)),
             Check::Register { name, value } => format!("register {name} = {value:#x}"),
-            Check::Chip {
-                chip,
-                register,
-                value,
-            } => format!("chip {chip}.{register} = {value}"),
+            Check::Chip { chip, register, value } => format!("chip {chip}.{register} = {value}"),
             Check::Power(state) => format!("power {}", power_name(*state)),
             Check::EndedBy(text) => format!("ended-by {text}"),
             Check::DebugExit(status) => format!("debug-exit {status}"),
@@ -295,40 +231,28 @@ impl Check {
             Check::Register { name, value } => {
                 let found = scene.machine.register(name);
                 (found != Some(*value)).then(|| {
-                    found.map_or_else(
-                        || "no such register".to_owned(),
-                        |found| format!("{found:#x}"),
-                    )
+                    found.map_or_else(|| "no such register".to_owned(), |found| format!("{found:#x}"))
                 })
             }
-            Check::Chip {
-                chip,
-                register,
-                value,
-            } => {
+            Check::Chip { chip, register, value } => {
                 let found = scene.machine.chip_register(chip, register);
-                (found.as_ref() != Some(value)).then(|| {
-                    found.map_or_else(|| "no such register".to_owned(), |found| found.to_string())
-                })
+                (found.as_ref() != Some(value))
+                    .then(|| found.map_or_else(|| "no such register".to_owned(), |found| found.to_string()))
             }
             Check::Power(state) => {
                 let found = scene.machine.power();
                 (found != *state).then(|| power_name(found).to_owned())
             }
             Check::EndedBy(text) => {
-                let found = scene
-                    .finish
-                    .as_ref()
-                    .map_or("no run yet", |finish| finish.ended_by.as_str());
+                let found = scene.finish.as_ref().map_or("no run yet", |finish| finish.ended_by.as_str());
                 // `debug` stands for `debug:whatever`.
                 let is_kind = found.split_once(':').is_some_and(|(kind, _)| kind == text);
                 (found != text && !is_kind).then(|| found.to_owned())
             }
             Check::DebugExit(status) => {
                 let found = scene.finish.as_ref().and_then(|finish| finish.debug_exit);
-                (found != Some(*status)).then(|| {
-                    found.map_or_else(|| "no debug exit".to_owned(), |found| found.to_string())
-                })
+                (found != Some(*status))
+                    .then(|| found.map_or_else(|| "no debug exit".to_owned(), |found| found.to_string()))
             }
             Check::Disks(count) => {
                 let found = disks(scene.machine);
@@ -374,18 +298,11 @@ fn disks(machine: &Machine) -> u8 {
 }
 
 fn power_name(state: PowerState) -> &'static str {
-    POWER
-        .iter()
-        .find(|(_, known)| *known == state)
-        .map_or("?", |(name, _)| name)
+    POWER.iter().find(|(_, known)| *known == state).map_or("?", |(name, _)| name)
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<Vec<_>>()
-        .join(" ")
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }
 
 /// The last lines of a log, so that a report shows where it stopped.
@@ -393,15 +310,7 @@ fn tail(text: &str) -> String {
     const LINES: usize = 8;
     let lines: Vec<&str> = text.lines().collect();
     let from = lines.len().saturating_sub(LINES);
-    let skipped = if from > 0 {
-        format!("… {from} lines, then\n")
-    } else {
-        String::new()
-    };
+    let skipped = if from > 0 { format!("… {from} lines, then\n") } else { String::new() };
     let last = lines.get(from..).unwrap_or_default().join("\n");
-    if last.is_empty() {
-        "nothing printed".to_owned()
-    } else {
-        format!("{skipped}{last}")
-    }
+    if last.is_empty() { "nothing printed".to_owned() } else { format!("{skipped}{last}") }
 }

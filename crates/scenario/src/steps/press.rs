@@ -8,10 +8,7 @@ use crate::{
     table::{self, Reader},
 };
 
-pub(super) const KIND: Kind = Kind {
-    name: "press",
-    parse,
-};
+pub(super) const KIND: Kind = Kind { name: "press", parse };
 
 #[derive(Debug)]
 struct Press {
@@ -20,9 +17,7 @@ struct Press {
 
 fn parse(source: &Source, value: &Value<'_>, _: &Reader<'_, '_>) -> Result<Box<dyn Step>, Problem> {
     let keys = table::one_or_more(source, value, |value| {
-        table::parsed(source, value, |keys| {
-            warmboot_machine::parse_keys(keys).map(|_| keys.to_owned())
-        })
+        table::parsed(source, value, |keys| warmboot_machine::parse_keys(keys).map(|_| keys.to_owned()))
     })?;
     Ok(Box::new(Press { keys }))
 }

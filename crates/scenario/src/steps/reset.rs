@@ -11,10 +11,7 @@ use crate::{
     table::{self, Reader},
 };
 
-pub(super) const KIND: Kind = Kind {
-    name: "reset",
-    parse,
-};
+pub(super) const KIND: Kind = Kind { name: "reset", parse };
 
 #[derive(Debug)]
 struct Reset {
@@ -22,9 +19,7 @@ struct Reset {
 }
 
 fn parse(source: &Source, value: &Value<'_>, _: &Reader<'_, '_>) -> Result<Box<dyn Step>, Problem> {
-    Ok(Box::new(Reset {
-        path: table::parsed(source, value, ResetPath::from_str)?,
-    }))
+    Ok(Box::new(Reset { path: table::parsed(source, value, ResetPath::from_str)? }))
 }
 
 impl Step for Reset {

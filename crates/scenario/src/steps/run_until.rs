@@ -15,10 +15,7 @@ use crate::{
     table::{self, Reader},
 };
 
-pub(super) const KIND: Kind = Kind {
-    name: "run-until",
-    parse,
-};
+pub(super) const KIND: Kind = Kind { name: "run-until", parse };
 
 /// Instructions between two looks at whether to go on.
 const SLICE: u64 = 50_000_000;
@@ -28,18 +25,9 @@ struct RunUntil {
     plan: Plan,
 }
 
-fn parse(
-    source: &Source,
-    value: &Value<'_>,
-    reader: &Reader<'_, '_>,
-) -> Result<Box<dyn Step>, Problem> {
-    let until = table::one_or_more(source, value, |value| {
-        table::parsed(source, value, Condition::from_str)
-    })?;
-    let mut limits = Limits {
-        slice: Some(SLICE),
-        ..Limits::default()
-    };
+fn parse(source: &Source, value: &Value<'_>, reader: &Reader<'_, '_>) -> Result<Box<dyn Step>, Problem> {
+    let until = table::one_or_more(source, value, |value| table::parsed(source, value, Condition::from_str))?;
+    let mut limits = Limits { slice: Some(SLICE), ..Limits::default() };
     if let Some(value) = reader.get("limit") {
         limits.instructions = Some(match value.as_integer() {
             Some(_) => table::integer(source, value, i64::MAX.unsigned_abs())?,
@@ -49,23 +37,12 @@ fn parse(
     if let Some(value) = reader.get("limit-time") {
         limits.time = Some(table::parsed(source, value, warmboot_machine::time)?);
     }
-    Ok(Box::new(RunUntil {
-        plan: Plan {
-            until,
-            actions: Vec::new(),
-            limits,
-        },
-    }))
+    Ok(Box::new(RunUntil { plan: Plan { until, actions: Vec::new(), limits } }))
 }
 
 impl RunUntil {
     fn conditions(&self) -> String {
-        self.plan
-            .until
-            .iter()
-            .map(Condition::to_string)
-            .collect::<Vec<_>>()
-            .join(" or ")
+        self.plan.until.iter().map(Condition::to_string).collect::<Vec<_>>().join(" or ")
     }
 }
 
@@ -90,10 +67,7 @@ impl Step for RunUntil {
                 "expected {}\nfound    the {ended_by} was met first",
                 self.conditions()
             ))),
-            End::Stopped => Err(Stop::Failed(format!(
-                "expected {}\nfound    {ended_by}",
-                self.conditions()
-            ))),
+            End::Stopped => Err(Stop::Failed(format!("expected {}\nfound    {ended_by}", self.conditions()))),
         }
     }
 }

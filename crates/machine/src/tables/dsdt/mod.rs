@@ -6,18 +6,17 @@ mod slots;
 
 use acpi_tables::Aml;
 use acpi_tables::aml::{
-    Acquire, Add, AddressSpace, AddressSpaceCacheable, And, Arg, BufferData, CreateDWordField,
-    DeRefOf, Device, EISAName, Else, Equal, Field, FieldAccessType, FieldEntry, FieldLockRule,
-    FieldUpdateRule, GreaterThan, IO, If, Index, LessThan, Local, Memory32Fixed, Method,
-    MethodCall, Mutex, Name, NotEqual, ONE, OpRegion, OpRegionSpace, Or, Package, Path, Release,
-    ResourceTemplate, Return, Scope, ShiftLeft, ShiftRight, SizeOf, Store, Subtract, ToBuffer,
-    Uuid, While, ZERO,
+    Acquire, Add, AddressSpace, AddressSpaceCacheable, And, Arg, BufferData, CreateDWordField, DeRefOf,
+    Device, EISAName, Else, Equal, Field, FieldAccessType, FieldEntry, FieldLockRule, FieldUpdateRule,
+    GreaterThan, IO, If, Index, LessThan, Local, Memory32Fixed, Method, MethodCall, Mutex, Name, NotEqual,
+    ONE, OpRegion, OpRegionSpace, Or, Package, Path, Release, ResourceTemplate, Return, Scope, ShiftLeft,
+    ShiftRight, SizeOf, Store, Subtract, ToBuffer, Uuid, While, ZERO,
 };
 
 use super::acpi::HPET_ADDRESS;
 use super::terms::{
-    EmptyPackage, Encoded, LinkInterrupts, NOWHERE, Root, either, encode, encode_all, increment,
-    not, to_hex_string,
+    EmptyPackage, Encoded, LinkInterrupts, NOWHERE, Root, either, encode, encode_all, increment, not,
+    to_hex_string,
 };
 use super::{Description, FOUR_GIB, ram_layout};
 
@@ -64,12 +63,7 @@ fn name(text: &str) -> Path {
     Path::new(text)
 }
 
-fn field(
-    region: &str,
-    access: FieldAccessType,
-    update: FieldUpdateRule,
-    entries: Vec<FieldEntry>,
-) -> Field {
+fn field(region: &str, access: FieldAccessType, update: FieldUpdateRule, entries: Vec<FieldEntry>) -> Field {
     Field::new(name(region), access, FieldLockRule::NoLock, update, entries)
 }
 
@@ -85,12 +79,7 @@ fn ports(first: u16, alignment: u8, count: u8) -> IO {
 /// `DBUG (text)`: writes a number or text in hexadecimal to the debug port.
 fn debug_output() -> Vec<u8> {
     let region = OpRegion::new(name("DBG_"), OpRegionSpace::SystemIO, &0x402u16, &ONE);
-    let fields = field(
-        "DBG_",
-        FieldAccessType::Byte,
-        FieldUpdateRule::Preserve,
-        vec![bits(b"DBGB", 8)],
-    );
+    let fields = field("DBG_", FieldAccessType::Byte, FieldUpdateRule::Preserve, vec![bits(b"DBGB", 8)]);
     let method = encode(&Method::new(
         name("DBUG"),
         1,
@@ -103,10 +92,7 @@ fn debug_output() -> Vec<u8> {
             &While::new(
                 &LessThan::new(&L2, &L1),
                 vec![
-                    &Store::new(
-                        &name("DBGB"),
-                        &DeRefOf::new(&Index::new(&NOWHERE, &L0, &L2)),
-                    ),
+                    &Store::new(&name("DBGB"), &DeRefOf::new(&Index::new(&NOWHERE, &L0, &L2))),
                     &increment(&L2),
                 ],
             ),
@@ -133,19 +119,9 @@ fn pci_bus() -> Vec<u8> {
 /// The hot-plug controller's ports at AE00h, and the methods that eject a slot and name it.
 fn pci_hotplug_registers() -> Vec<u8> {
     let region = |region: &str, port: u16, length: u8, fields: Vec<FieldEntry>| {
-        let mut bytes = encode(&OpRegion::new(
-            name(region),
-            OpRegionSpace::SystemIO,
-            &port,
-            &length,
-        ));
+        let mut bytes = encode(&OpRegion::new(name(region), OpRegionSpace::SystemIO, &port, &length));
         let access = FieldAccessType::DWord;
-        bytes.extend(encode(&field(
-            region,
-            access,
-            FieldUpdateRule::WriteAsZeroes,
-            fields,
-        )));
+        bytes.extend(encode(&field(region, access, FieldUpdateRule::WriteAsZeroes, fields)));
         Encoded(bytes)
     };
     let eject = encode(&Method::new(
@@ -176,19 +152,9 @@ fn pci_hotplug_registers() -> Vec<u8> {
     encode(&Scope::new(
         name("_SB_.PCI0"),
         vec![
-            &region(
-                "PCST",
-                0xae00,
-                8,
-                vec![bits(b"PCIU", 32), bits(b"PCID", 32)],
-            ),
+            &region("PCST", 0xae00, 8, vec![bits(b"PCIU", 32), bits(b"PCID", 32)]),
             &region("SEJ_", 0xae08, 4, vec![bits(b"B0EJ", 32)]),
-            &region(
-                "BNMR",
-                0xae10,
-                8,
-                vec![bits(b"BNUM", 32), bits(b"PIDX", 32)],
-            ),
+            &region("BNMR", 0xae10, 8, vec![bits(b"BNUM", 32), bits(b"PIDX", 32)]),
             &Mutex::new(name("BLCK"), 0),
             &Encoded(eject),
             &Encoded(slot_index),
@@ -223,11 +189,7 @@ fn slot_label() -> Vec<u8> {
             &If::new(&LessThan::new(&A1, &2u8), vec![&Return::new(&L0)]),
             &number,
             &If::new(
-                &not(&Or::new(
-                    &NOWHERE,
-                    &Equal::new(&L2, &ZERO),
-                    &Equal::new(&L2, &0xffff_ffffu32),
-                )),
+                &not(&Or::new(&NOWHERE, &Equal::new(&L2, &ZERO), &Equal::new(&L2, &0xffff_ffffu32))),
                 vec![
                     &Or::new(&L1, &L1, &ONE),
                     &Or::new(&L1, &L1, &ShiftLeft::new(&NOWHERE, &ONE, &NAMES_DEVICE)),
@@ -243,10 +205,7 @@ fn slot_label() -> Vec<u8> {
             &number,
             &Store::new(&L0, &EmptyPackage(2)),
             &If::new(
-                &not(&either(
-                    &Equal::new(&L2, &ZERO),
-                    &Equal::new(&L2, &0xffff_ffffu32),
-                )),
+                &not(&either(&Equal::new(&L2, &ZERO), &Equal::new(&L2, &0xffff_ffffu32))),
                 vec![
                     &Store::new(&Index::new(&NOWHERE, &L0, &ZERO), &L2),
                     &Store::new(&Index::new(&NOWHERE, &L0, &ONE), &""),
@@ -255,12 +214,7 @@ fn slot_label() -> Vec<u8> {
             &Return::new(&L0),
         ],
     ));
-    encode(&Method::new(
-        name("PDSM"),
-        5,
-        true,
-        vec![&Encoded(functions), &Encoded(label)],
-    ))
+    encode(&Method::new(name("PDSM"), 5, true, vec![&Encoded(functions), &Encoded(label)]))
 }
 
 /// `_PRT`, and the five links to interrupts: four PIRQ pins and the SCI.
@@ -269,35 +223,23 @@ fn interrupt_routing() -> Vec<u8> {
         name("IQST"),
         1,
         false,
-        vec![
-            &If::new(&And::new(&NOWHERE, &0x80u8, &A0), vec![&Return::new(&9u8)]),
-            &Return::new(&HIDDEN),
-        ],
+        vec![&If::new(&And::new(&NOWHERE, &0x80u8, &A0), vec![&Return::new(&9u8)]), &Return::new(&HIDDEN)],
     ));
     let resources = encode(&Method::new(
         name("IQCR"),
         1,
         true,
         vec![
-            &Name::new(
-                name("PRR0"),
-                &ResourceTemplate::new(vec![&LinkInterrupts(&[0])]),
-            ),
+            &Name::new(name("PRR0"), &ResourceTemplate::new(vec![&LinkInterrupts(&[0])])),
             &CreateDWordField::new(&name("PRRI"), &name("PRR0"), &5u8),
-            &If::new(
-                &LessThan::new(&A0, &0x80u8),
-                vec![&Store::new(&name("PRRI"), &A0)],
-            ),
+            &If::new(&LessThan::new(&A0, &0x80u8), vec![&Store::new(&name("PRRI"), &A0)]),
             &Return::new(&name("PRR0")),
         ],
     ));
     let mut links = Vec::new();
-    for (number, (link, register)) in (0..).zip([
-        ("LNKA", "PRQ0"),
-        ("LNKB", "PRQ1"),
-        ("LNKC", "PRQ2"),
-        ("LNKD", "PRQ3"),
-    ]) {
+    for (number, (link, register)) in
+        (0..).zip([("LNKA", "PRQ0"), ("LNKB", "PRQ1"), ("LNKC", "PRQ2"), ("LNKD", "PRQ3")])
+    {
         links.extend(interrupt_link(link, number, register));
     }
     encode(&Scope::new(
@@ -317,10 +259,7 @@ fn routing_table() -> Vec<u8> {
     const PINS: u8 = 4 * SLOTS;
     const PM_PIN: u8 = 4;
     let link = |link: &str| {
-        Encoded::of(&Store::new(
-            &L4,
-            &Package::new(vec![&ZERO, &ZERO, &Path::new(link), &ZERO]),
-        ))
+        Encoded::of(&Store::new(&L4, &Package::new(vec![&ZERO, &ZERO, &Path::new(link), &ZERO])))
     };
     encode(&Method::new(
         name("_PRT"),
@@ -333,10 +272,7 @@ fn routing_table() -> Vec<u8> {
                 &LessThan::new(&L1, &PINS),
                 vec![
                     &Store::new(&L2, &ShiftRight::new(&NOWHERE, &L1, &2u8)),
-                    &Store::new(
-                        &L3,
-                        &And::new(&NOWHERE, &Add::new(&NOWHERE, &L1, &L2), &3u8),
-                    ),
+                    &Store::new(&L3, &And::new(&NOWHERE, &Add::new(&NOWHERE, &L1, &L2), &3u8)),
                     &If::new(&Equal::new(&L3, &ZERO), vec![&link("LNKD")]),
                     &If::new(
                         &Equal::new(&L3, &ONE),
@@ -351,10 +287,7 @@ fn routing_table() -> Vec<u8> {
                         &Index::new(&NOWHERE, &L4, &ZERO),
                         &Or::new(&NOWHERE, &ShiftLeft::new(&NOWHERE, &L2, &16u8), &0xffffu16),
                     ),
-                    &Store::new(
-                        &Index::new(&NOWHERE, &L4, &ONE),
-                        &And::new(&NOWHERE, &L1, &3u8),
-                    ),
+                    &Store::new(&Index::new(&NOWHERE, &L4, &ONE), &And::new(&NOWHERE, &L1, &3u8)),
                     &Store::new(&Index::new(&NOWHERE, &L0, &L1), &L4),
                     &increment(&L1),
                 ],
@@ -372,33 +305,19 @@ fn interrupt_link(link: &str, number: u8, register: &str) -> Vec<u8> {
         vec![
             &Name::new(name("_HID"), &EISAName::new("PNP0C0F")),
             &Name::new(name("_UID"), &number),
-            &Name::new(
-                name("_PRS"),
-                &ResourceTemplate::new(vec![&LinkInterrupts(&[5, 10, 11])]),
-            ),
+            &Name::new(name("_PRS"), &ResourceTemplate::new(vec![&LinkInterrupts(&[5, 10, 11])])),
             &Method::new(
                 name("_STA"),
                 0,
                 false,
-                vec![&Return::new(&MethodCall::new(
-                    name("IQST"),
-                    vec![&name(register)],
-                ))],
+                vec![&Return::new(&MethodCall::new(name("IQST"), vec![&name(register)]))],
             ),
-            &Method::new(
-                name("_DIS"),
-                0,
-                false,
-                vec![&Or::new(&name(register), &name(register), &DISABLED)],
-            ),
+            &Method::new(name("_DIS"), 0, false, vec![&Or::new(&name(register), &name(register), &DISABLED)]),
             &Method::new(
                 name("_CRS"),
                 0,
                 false,
-                vec![&Return::new(&MethodCall::new(
-                    name("IQCR"),
-                    vec![&name(register)],
-                ))],
+                vec![&Return::new(&MethodCall::new(name("IQCR"), vec![&name(register)]))],
             ),
             &Method::new(
                 name("_SRS"),
@@ -420,10 +339,7 @@ fn sci_link() -> Vec<u8> {
         vec![
             &Name::new(name("_HID"), &EISAName::new("PNP0C0F")),
             &Name::new(name("_UID"), &4u8),
-            &Name::new(
-                name("_PRS"),
-                &ResourceTemplate::new(vec![&LinkInterrupts(&[9])]),
-            ),
+            &Name::new(name("_PRS"), &ResourceTemplate::new(vec![&LinkInterrupts(&[9])])),
             &Method::new(name("_STA"), 0, false, vec![&Return::new(&HIDDEN)]),
             &Method::new(name("_DIS"), 0, false, vec![]),
             &Method::new(name("_CRS"), 0, false, vec![&Return::new(&name("_PRS"))]),
@@ -443,12 +359,7 @@ fn hpet() -> Vec<u8> {
             vec![
                 &Name::new(name("_HID"), &EISAName::new("PNP0103")),
                 &Name::new(name("_UID"), &ZERO),
-                &OpRegion::new(
-                    name("HPTM"),
-                    OpRegionSpace::SystemMemory,
-                    &HPET_ADDRESS,
-                    &BYTES,
-                ),
+                &OpRegion::new(name("HPTM"), OpRegionSpace::SystemMemory, &HPET_ADDRESS, &BYTES),
                 &Field::new(
                     name("HPTM"),
                     FieldAccessType::DWord,
@@ -469,10 +380,7 @@ fn hpet() -> Vec<u8> {
                             vec![&Return::new(&ZERO)],
                         ),
                         &If::new(
-                            &either(
-                                &Equal::new(&L1, &ZERO),
-                                &GreaterThan::new(&L1, &MOST_FEMTOSECONDS),
-                            ),
+                            &either(&Equal::new(&L1, &ZERO), &GreaterThan::new(&L1, &MOST_FEMTOSECONDS)),
                             vec![&Return::new(&ZERO)],
                         ),
                         &Return::new(&0x0fu8),
@@ -480,11 +388,7 @@ fn hpet() -> Vec<u8> {
                 ),
                 &Name::new(
                     name("_CRS"),
-                    &ResourceTemplate::new(vec![&Memory32Fixed::new(
-                        false,
-                        HPET_ADDRESS,
-                        BYTES.into(),
-                    )]),
+                    &ResourceTemplate::new(vec![&Memory32Fixed::new(false, HPET_ADDRESS, BYTES.into())]),
                 ),
             ],
         )],
@@ -492,10 +396,7 @@ fn hpet() -> Vec<u8> {
 }
 
 fn general_purpose_events() -> Vec<u8> {
-    encode(&Scope::new(
-        name("_GPE"),
-        vec![&Name::new(name("_HID"), &"ACPI0006")],
-    ))
+    encode(&Scope::new(name("_GPE"), vec![&Name::new(name("_HID"), &"ACPI0006")]))
 }
 
 /// What the host bridge passes to PCI, and the ports of the two blocks that belong to no device.
@@ -505,10 +406,7 @@ fn pci_bus_resources(description: &Description) -> Vec<u8> {
     const HIGH_WINDOW_BYTES: u64 = 2 * GIB;
     let (below, above) = ram_layout(description.era, description.memory);
     let low = below.min(u64::from(IO_APIC - 1)) as u32;
-    let high = FOUR_GIB
-        .saturating_add(above)
-        .div_ceil(GIB)
-        .saturating_mul(GIB);
+    let high = FOUR_GIB.saturating_add(above).div_ceil(GIB).saturating_mul(GIB);
     let high_end = high.saturating_add(HIGH_WINDOW_BYTES - 1);
     let cacheable = AddressSpaceCacheable::Cacheable;
     let not_cacheable = AddressSpaceCacheable::NotCacheable;
@@ -528,10 +426,7 @@ fn pci_bus_resources(description: &Description) -> Vec<u8> {
                 &Name::new(name("_HID"), &"PNP0A06"),
                 &Name::new(name("_UID"), &uid),
                 &Name::new(name("_STA"), &HIDDEN),
-                &Name::new(
-                    name("_CRS"),
-                    &ResourceTemplate::new(vec![&ports(port, 1, count)]),
-                ),
+                &Name::new(name("_CRS"), &ResourceTemplate::new(vec![&ports(port, 1, count)])),
             ],
         ))
     };
@@ -551,9 +446,7 @@ fn sleep_states() -> Vec<u8> {
         let values = vec![&sleep_type as &dyn Aml, &sleep_type, &ZERO, &ZERO];
         encode(&Name::new(name(state), &Package::new(values)))
     };
-    encode(&Root(
-        [state("_S3_", 1), state("_S4_", 2), state("_S5_", 0)].concat(),
-    ))
+    encode(&Root([state("_S3_", 1), state("_S4_", 2), state("_S5_", 0)].concat()))
 }
 
 fn firmware_configuration() -> Vec<u8> {
@@ -564,10 +457,7 @@ fn firmware_configuration() -> Vec<u8> {
             vec![
                 &Name::new(name("_HID"), &"QEMU0002"),
                 &Name::new(name("_STA"), &HIDDEN),
-                &Name::new(
-                    name("_CRS"),
-                    &ResourceTemplate::new(vec![&ports(0x510, 1, 12)]),
-                ),
+                &Name::new(name("_CRS"), &ResourceTemplate::new(vec![&ports(0x510, 1, 12)])),
             ],
         )],
     ))

@@ -26,19 +26,8 @@ const CPU_DATA: &str = "\\_SB_.PCI0.PRES.CDAT";
 pub(super) fn processors(description: &Description) -> Vec<u8> {
     let cpus = description.cpus.min(255) as u8;
     encode_all(&[
-        &Scope::new(
-            name("_SB_"),
-            vec![
-                &Encoded(cpu_hotplug_registers()),
-                &Encoded(cpu_container(cpus)),
-            ],
-        ),
-        &Method::new(
-            name("\\_GPE._E02"),
-            0,
-            false,
-            vec![&MethodCall::new(name("\\_SB_.CPUS.CSCN"), vec![])],
-        ),
+        &Scope::new(name("_SB_"), vec![&Encoded(cpu_hotplug_registers()), &Encoded(cpu_container(cpus))]),
+        &Method::new(name("\\_GPE._E02"), 0, false, vec![&MethodCall::new(name("\\_SB_.CPUS.CSCN"), vec![])]),
     ])
 }
 
@@ -51,10 +40,7 @@ fn cpu_hotplug_registers() -> Vec<u8> {
             &Name::new(name("_HID"), &EISAName::new("PNP0A06")),
             &Name::new(name("_UID"), &"CPU Hotplug resources"),
             &Mutex::new(name("CPLK"), 0),
-            &Name::new(
-                name("_CRS"),
-                &ResourceTemplate::new(vec![&ports(PORT, 1, PORTS)]),
-            ),
+            &Name::new(name("_CRS"), &ResourceTemplate::new(vec![&ports(PORT, 1, PORTS)])),
             &OpRegion::new(name("PRST"), OpRegionSpace::SystemIO, &PORT, &PORTS),
             &field(
                 "PRST",
@@ -75,18 +61,9 @@ fn cpu_hotplug_registers() -> Vec<u8> {
                 "PRST",
                 FieldAccessType::DWord,
                 FieldUpdateRule::Preserve,
-                vec![
-                    bits(b"CSEL", 32),
-                    FieldEntry::Reserved(32),
-                    bits(b"CDAT", 32),
-                ],
+                vec![bits(b"CSEL", 32), FieldEntry::Reserved(32), bits(b"CDAT", 32)],
             ),
-            &Method::new(
-                name("_INI"),
-                0,
-                true,
-                vec![&Store::new(&name("CSEL"), &ZERO)],
-            ),
+            &Method::new(name("_INI"), 0, true, vec![&Store::new(&name("CSEL"), &ZERO)]),
         ],
     ))
 }
@@ -99,10 +76,7 @@ fn cpu_name(cpu: u8) -> Path {
 fn cpu_container(cpus: u8) -> Vec<u8> {
     let mut notify = Vec::new();
     for cpu in 0..cpus {
-        notify.extend(encode(&If::new(
-            &Equal::new(&A0, &cpu),
-            vec![&Notify::new(&cpu_name(cpu), &A1)],
-        )));
+        notify.extend(encode(&If::new(&Equal::new(&A0, &cpu), vec![&Notify::new(&cpu_name(cpu), &A1)])));
     }
     let status = encode(&Method::new(
         name("CSTA"),
@@ -112,10 +86,7 @@ fn cpu_container(cpus: u8) -> Vec<u8> {
             &Acquire::new(name(CPU_LOCK), FOR_EVER),
             &Store::new(&name(CPU_SELECTOR), &A0),
             &Store::new(&L0, &ZERO),
-            &If::new(
-                &Equal::new(&name(CPU_ENABLED), &ONE),
-                vec![&Store::new(&L0, &0x0fu8)],
-            ),
+            &If::new(&Equal::new(&name(CPU_ENABLED), &ONE), vec![&Store::new(&L0, &0x0fu8)]),
             &Release::new(name(CPU_LOCK)),
             &Return::new(&L0),
         ],
@@ -173,10 +144,7 @@ fn cpu_scan(cpus: u8) -> Vec<u8> {
         &Store::new(&name(CPU_SELECTOR), &L3),
         &Store::new(&name(CPU_COMMAND), &ZERO),
         &If::new(&LessThan::new(&name(CPU_DATA), &L3), vec![&BREAK]),
-        &If::new(
-            &Equal::new(&L1, &ROOM),
-            vec![&Store::new(&L4, &ONE), &BREAK],
-        ),
+        &If::new(&Equal::new(&L1, &ROOM), vec![&Store::new(&L4, &ONE), &BREAK]),
         &Store::new(&L3, &name(CPU_DATA)),
         &If::new(
             &Equal::new(&name(CPU_INSERTED), &ONE),
@@ -188,21 +156,14 @@ fn cpu_scan(cpus: u8) -> Vec<u8> {
         ),
         &Else::new(vec![&If::new(
             &Equal::new(&name(CPU_REMOVED), &ONE),
-            vec![
-                &notify(&EJECT),
-                &Store::new(&name(CPU_REMOVED), &ONE),
-                &Store::new(&L0, &ONE),
-            ],
+            vec![&notify(&EJECT), &Store::new(&name(CPU_REMOVED), &ONE), &Store::new(&L0, &ONE)],
         )]),
         &increment(&L3),
     ]);
     let tell = encode(&While::new(
         &LessThan::new(&L2, &L1),
         vec![
-            &Store::new(
-                &L3,
-                &DeRefOf::new(&Index::new(&NOWHERE, &name("CNEW"), &L2)),
-            ),
+            &Store::new(&L3, &DeRefOf::new(&Index::new(&NOWHERE, &name("CNEW"), &L2))),
             &notify(&INSERT),
             &Store::new(&DEBUG, &L3),
             &Store::new(&name(CPU_SELECTOR), &L3),
@@ -241,12 +202,7 @@ fn cpu_scan(cpus: u8) -> Vec<u8> {
 /// One processor. The first cannot be ejected.
 fn processor(cpu: u8) -> Vec<u8> {
     let mut children = encode_all(&[
-        &Method::new(
-            name("_STA"),
-            0,
-            true,
-            vec![&Return::new(&MethodCall::new(name("CSTA"), vec![&cpu]))],
-        ),
+        &Method::new(name("_STA"), 0, true, vec![&Return::new(&MethodCall::new(name("CSTA"), vec![&cpu]))]),
         &Name::new(name("_MAT"), &BufferData::new(local_apic(cpu).to_vec())),
     ]);
     if cpu > 0 {
@@ -263,9 +219,5 @@ fn processor(cpu: u8) -> Vec<u8> {
         true,
         vec![&MethodCall::new(name("COST"), vec![&cpu, &A0, &A1, &A2])],
     )));
-    encode(&Processor {
-        path: cpu_name(cpu),
-        id: cpu,
-        children,
-    })
+    encode(&Processor { path: cpu_name(cpu), id: cpu, children })
 }

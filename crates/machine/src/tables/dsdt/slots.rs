@@ -5,9 +5,8 @@ use crate::tables::Description;
 use crate::tables::terms::{Encoded, IsaDma, IsaInterrupt, NOWHERE, encode, encode_all};
 use acpi_tables::Aml;
 use acpi_tables::aml::{
-    And, BufferData, Device, EISAName, FieldAccessType, FieldUpdateRule, If, Method, MethodCall,
-    Name, Notify, OpRegion, OpRegionSpace, Package, Path, ResourceTemplate, Return, Scope, Store,
-    ZERO,
+    And, BufferData, Device, EISAName, FieldAccessType, FieldUpdateRule, If, Method, MethodCall, Name,
+    Notify, OpRegion, OpRegionSpace, Package, Path, ResourceTemplate, Return, Scope, Store, ZERO,
 };
 use warmboot_chipset::floppy::FloppyKind;
 
@@ -20,9 +19,7 @@ fn slot_name(slot: u8) -> Path {
 }
 
 pub(super) fn pci_slots(description: &Description) -> Vec<u8> {
-    let slots: Vec<u8> = (0..SLOTS)
-        .flat_map(|slot| pci_slot(slot, description))
-        .collect();
+    let slots: Vec<u8> = (0..SLOTS).flat_map(|slot| pci_slot(slot, description)).collect();
     let tell_slots: Vec<u8> = (FIRST_PLUGGABLE_SLOT..SLOTS)
         .flat_map(|slot| {
             encode(&If::new(
@@ -68,10 +65,7 @@ fn pci_slot(slot: u8, description: &Description) -> Vec<u8> {
             true,
             vec![
                 &Store::new(&L0, &label),
-                &Return::new(&MethodCall::new(
-                    name("PDSM"),
-                    vec![&A0, &A1, &A2, &A3, &L0],
-                )),
+                &Return::new(&MethodCall::new(name("PDSM"), vec![&A0, &A1, &A2, &A3, &L0])),
             ],
         ),
     ]);
@@ -85,10 +79,7 @@ fn pci_slot(slot: u8, description: &Description) -> Vec<u8> {
                 name("_EJ0"),
                 1,
                 false,
-                vec![&MethodCall::new(
-                    name("PCEJ"),
-                    vec![&name("BSEL"), &name("_SUN")],
-                )],
+                vec![&MethodCall::new(name("PCEJ"), vec![&name("BSEL"), &name("_SUN")])],
             ),
         ]));
     }
@@ -105,12 +96,7 @@ fn isa_bridge(description: &Description) -> Vec<u8> {
                 "PCI0.S08_.P40C",
                 FieldAccessType::Byte,
                 FieldUpdateRule::Preserve,
-                vec![
-                    bits(b"PRQ0", 8),
-                    bits(b"PRQ1", 8),
-                    bits(b"PRQ2", 8),
-                    bits(b"PRQ3", 8),
-                ],
+                vec![bits(b"PRQ0", 8), bits(b"PRQ1", 8), bits(b"PRQ2", 8), bits(b"PRQ3", 8)],
             )],
         ),
     ]);
@@ -122,11 +108,7 @@ fn isa_bridge(description: &Description) -> Vec<u8> {
                 &Name::new(name("_STA"), &0x0fu8),
                 &Name::new(
                     name("_CRS"),
-                    &ResourceTemplate::new(vec![
-                        &ports(0x60, 1, 1),
-                        &ports(0x64, 1, 1),
-                        &IsaInterrupt(1),
-                    ]),
+                    &ResourceTemplate::new(vec![&ports(0x60, 1, 1), &ports(0x64, 1, 1), &IsaInterrupt(1)]),
                 ),
             ],
         ),
@@ -135,10 +117,7 @@ fn isa_bridge(description: &Description) -> Vec<u8> {
             vec![
                 &Name::new(name("_HID"), &EISAName::new("PNP0F13")),
                 &Name::new(name("_STA"), &0x0fu8),
-                &Name::new(
-                    name("_CRS"),
-                    &ResourceTemplate::new(vec![&IsaInterrupt(12)]),
-                ),
+                &Name::new(name("_CRS"), &ResourceTemplate::new(vec![&IsaInterrupt(12)])),
             ],
         ),
     ]);
@@ -146,26 +125,15 @@ fn isa_bridge(description: &Description) -> Vec<u8> {
         name("RTC_"),
         vec![
             &Name::new(name("_HID"), &EISAName::new("PNP0B00")),
-            &Name::new(
-                name("_CRS"),
-                &ResourceTemplate::new(vec![&ports(0x70, 1, 8), &IsaInterrupt(8)]),
-            ),
+            &Name::new(name("_CRS"), &ResourceTemplate::new(vec![&ports(0x70, 1, 8), &IsaInterrupt(8)])),
         ],
     ));
-    [
-        registers,
-        keyboard_and_mouse,
-        floppy_controller(description),
-        clock,
-    ]
-    .concat()
+    [registers, keyboard_and_mouse, floppy_controller(description), clock].concat()
 }
 
 fn floppy_controller(description: &Description) -> Vec<u8> {
     let mut drives = Vec::new();
-    for (number, (device, drive)) in
-        (0u8..).zip(["FLPA", "FLPB"].into_iter().zip(description.floppies))
-    {
+    for (number, (device, drive)) in (0u8..).zip(["FLPA", "FLPB"].into_iter().zip(description.floppies)) {
         if let Some(drive) = drive {
             drives.extend(floppy_drive(device, number, drive));
         }
@@ -201,9 +169,7 @@ fn floppy_controller(description: &Description) -> Vec<u8> {
 fn floppy_drive(device: &str, number: u8, drive: FloppyKind) -> Vec<u8> {
     const LAST_HEAD: u8 = 1;
     /// Specify commands, motor timings and format bytes of the diskette parameter table.
-    const PARAMETERS: [u8; 11] = [
-        0xaf, 0x02, 0x25, 0x02, 0x12, 0x1b, 0xff, 0x6c, 0xf6, 0x0f, 0x08,
-    ];
+    const PARAMETERS: [u8; 11] = [0xaf, 0x02, 0x25, 0x02, 0x12, 0x1b, 0xff, 0x6c, 0xf6, 0x0f, 0x08];
     // The last cylinder and the most sectors of any format that the drive takes.
     let (last_cylinder, sectors) = match drive {
         FloppyKind::Mb120 => (0x52, 0x14),
@@ -215,9 +181,6 @@ fn floppy_drive(device: &str, number: u8, drive: FloppyKind) -> Vec<u8> {
     let values: Vec<&dyn Aml> = values.iter().map(|value| value as &dyn Aml).collect();
     encode(&Device::new(
         name(device),
-        vec![
-            &Name::new(name("_ADR"), &number),
-            &Name::new(name("_FDI"), &Package::new(values)),
-        ],
+        vec![&Name::new(name("_ADR"), &number), &Name::new(name("_FDI"), &Package::new(values))],
     ))
 }

@@ -1,0 +1,143 @@
+//! System instructions: descriptor queries, tables, MSRs, SYSENTER.
+
+mod common;
+
+use common::{CODE, DATA, GDT, HANDLERS, Machine, STACK_0, STACK_3, assemble, sel};
+use iced_x86::code_asm::*;
+use rstest::rstest;
+use warmboot_cpu::{Stop, state::gpr};
+
+/// LAR, LSL, VERR, VERW of a selector at ring 0 and ring 3: rights and limit where ZF is set.
+#[rstest]
+#[case::code(0, sel::CODE_0, Some(0x00c0_9b00), Some(u32::MAX), true, false)]
+#[case::data(0, sel::DATA_0, Some(0x00c0_9300), Some(u32::MAX), true, true)]
+#[case::small(0, sel::SMALL, Some(0x0040_9300), Some(0xff), true, true)]
+#[case::execute_only(0, sel::EXECUTE_ONLY, Some(0x00c0_9900), Some(u32::MAX), false, false)]
+#[case::read_only(0, sel::READ_ONLY, Some(0x00c0_9100), Some(u32::MAX), true, false)]
+#[case::absent(0, sel::ABSENT, Some(0x00c0_1300), Some(u32::MAX), true, true)]
+#[case::tss(0, sel::TSS, Some(0x0000_8b00), Some(0x3ff), false, false)]
+#[case::ldt(0, sel::LDT, Some(0x0000_8200), Some(0xff), false, false)]
+#[case::call_gate(0, sel::CALL_GATE, Some(0x0000_ec00), None, false, false)]
+#[case::null(0, 0, None, None, false, false)]
+#[case::beyond(0, 0x400, None, None, false, false)]
+#[case::privileged(3, sel::DATA_0, None, None, false, false)]
+#[case::conforming(3, sel::CONFORMING, Some(0x00c0_9f00), Some(u32::MAX), true, false)]
+#[case::requested(0, sel::DATA_0 | 3, None, None, false, false)]
+fn queries(
+    #[case] cpl: u8,
+    #[case] selector: u16,
+    #[case] rights: Option<u32>,
+    #[case] limit: Option<u32>,
+    #[case] readable: bool,
+    #[case] writable: bool,
+) {
+    let code = assemble(32, CODE, |a| {
+        a.mov(eax, u32::from(selector))?;
+        a.mov(ebx, 0xdead_u32 as i32)?;
+        a.mov(ecx, 0xdead_u32 as i32)?;
+        a.lar(ebx, eax)?;
+        a.lsl(ecx, eax)?;
+        a.verr(ax)?;
+        a.setz(dl)?;
+        a.verw(ax)?;
+        a.setz(dh)?;
+        a.int3()
+    });
+    let mut machine = Machine::protected(cpl, &code);
+    machine.run();
+    assert_eq!(machine.vector(), Some(3));
+    assert_eq!(machine.register(gpr::RBX), rights.unwrap_or(0xdead));
+    assert_eq!(machine.register(gpr::RCX), limit.unwrap_or(0xdead));
+    let expect = u32::from(readable) | u32::from(writable) << 8;
+    assert_eq!(machine.register(gpr::RDX) & 0xffff, expect);
+}
+
+#[test]
+fn arpl_raises_rpl() {
+    let mut machine = Machine::protected(0, &[0x63, 0xc8, 0xf4]);
+    machine.set(gpr::RAX, 0x10);
+    machine.set(gpr::RCX, 0x23);
+    machine.run();
+    assert_eq!(machine.register(gpr::RAX), 0x13);
+    assert!(machine.state().flags.zero());
+}
+
+#[test]
+fn tables_store_what_was_loaded() {
+    let code = assemble(32, CODE, |a| {
+        a.sgdt(dword_ptr(DATA as u32))?;
+        a.sidt(dword_ptr(DATA as u32 + 8))?;
+        a.smsw(eax)?;
+        a.str(bx)?;
+        a.hlt()
+    });
+    let mut machine = Machine::protected(0, &code);
+    machine.run();
+    assert_eq!(machine.bus.peek(DATA, 2), 0x97);
+    assert_eq!(machine.bus.peek(DATA + 2, 4), GDT);
+    assert_eq!(machine.bus.peek(DATA + 8, 2), 96 * 8 - 1);
+    assert_eq!(machine.register(gpr::RAX), 0x11);
+    assert_eq!(machine.register(gpr::RBX) as u16, sel::TSS);
+}
+
+/// Writes EDX:EAX to an MSR and reads it back; `None`: #GP(0).
+#[rstest]
+#[case::sysenter_cs(0x174, 8, Some(8))]
+#[case::mtrr_cap(0xfe, 0, None)]
+#[case::mtrr_default(0x2ff, 0xc06, Some(0xc06))]
+#[case::mtrr_default_bad_type(0x2ff, 2, None)]
+#[case::mtrr_base(0x200, 0x8000_0006, Some(0x8000_0006))]
+#[case::mtrr_mask(0x201, 0xff_8000_0800, Some(0xff_8000_0800))]
+#[case::mtrr_mask_too_wide(0x201, 0xfff_8000_0800, None)]
+#[case::mtrr_fixed(0x250, 0x0606_0606_0606_0606, Some(0x0606_0606_0606_0606))]
+#[case::apic_base(0x1b, 0xfee0_0800, Some(0xfee0_0900))]
+#[case::apic_base_reserved(0x1b, 0xfee0_0a00, None)]
+#[case::pat_bad(0x277, 2, None)]
+#[case::efer_nx(0xc000_0080, 0x800, Some(0x800))]
+#[case::efer_lme(0xc000_0080, 0x100, None)]
+#[case::unknown(0x1234, 5, Some(0))]
+fn model_specific(#[case] register: u32, #[case] value: u64, #[case] expect: Option<u64>) {
+    let mut machine = Machine::protected(0, &[0x0f, 0x30, 0x0f, 0x32, 0xf4]);
+    machine.set(gpr::RCX, register);
+    machine.set(gpr::RAX, value as u32);
+    machine.set(gpr::RDX, (value >> 32) as u32);
+    assert_eq!(machine.run().1, Stop::Halt);
+    match expect {
+        None => assert_eq!(machine.vector(), Some(13)),
+        Some(expect) => {
+            let high = u64::from(machine.register(gpr::RDX));
+            assert_eq!(high << 32 | u64::from(machine.register(gpr::RAX)), expect);
+        }
+    }
+}
+
+#[test]
+fn sysenter_and_sysexit() {
+    let mut machine = Machine::protected(3, &[0x0f, 0x34]);
+    let kernel = assemble(32, HANDLERS + 0x600, |a| {
+        a.mov(ebx, esp)?;
+        a.mov(edx, CODE as u32 + 0x100)?;
+        a.mov(ecx, STACK_3 as u32 - 64)?;
+        a.sysexit()
+    });
+    machine.bus.poke(HANDLERS + 0x600, &kernel);
+    machine.bus.poke(CODE + 0x100, &[0xcc]);
+    let msrs = &mut machine.cpu.state_mut().msrs;
+    msrs.sysenter_cs = u32::from(sel::CODE_0);
+    msrs.sysenter_eip = HANDLERS as u32 + 0x600;
+    msrs.sysenter_esp = STACK_0 as u32 - 256;
+    machine.run();
+    assert_eq!(machine.vector(), Some(3));
+    assert_eq!(machine.register(gpr::RBX), STACK_0 as u32 - 256);
+    assert_eq!(machine.stack(1), u32::from(sel::CODE_3));
+    assert_eq!(machine.stack(3), STACK_3 as u32 - 64);
+}
+
+#[test]
+fn x87_mmx_sse_raise_undefined_opcode() {
+    for code in [[0xd9, 0xc0, 0x90], [0x0f, 0x77, 0x90], [0x0f, 0x28, 0xc1]] {
+        let mut machine = Machine::protected(0, &code);
+        machine.run();
+        assert_eq!(machine.vector(), Some(6), "{code:x?}");
+    }
+}
