@@ -228,15 +228,24 @@ impl Machine {
     }
 
     /// Presses and releases keys on the PS/2 keyboard, as real scan codes: `ctrl-alt-delete`, `a`.
+    /// They go down at once, in order, and up one after the other from 100 ms on.
     ///
     /// # Errors
     /// Names the key that is not known.
     pub fn press(&mut self, keys: &str) -> Result<(), ConfigError> {
+        self.press_and_hold(keys, i8042::HOLD_NS)
+    }
+
+    /// As [`Machine::press`], with `hold` nanoseconds before each release.
+    ///
+    /// # Errors
+    /// Names the key that is not known.
+    pub fn press_and_hold(&mut self, keys: &str, hold: u64) -> Result<(), ConfigError> {
         let keys = keys::parse(keys).map_err(|error| ConfigError::new(error.to_string()))?;
         let taken = self.board.host_access(
             |device| matches!(device, Device::I8042(_)),
             |device, fx| match device {
-                Device::I8042(controller) => controller.press(&keys, i8042::HOLD_NS, fx),
+                Device::I8042(controller) => controller.press(&keys, hold, fx),
                 _ => false,
             },
         );

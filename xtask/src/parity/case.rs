@@ -172,9 +172,8 @@ impl Stage {
     /// Where the BIOS counts timer interrupts (BDA 40:6C).
     pub const TIMER_TICKS: usize = 0x46c;
 
-    /// How many must come after a boot before it is over: until then the last key of Ctrl+Alt+Del
-    /// has been let go of, and each release is an interrupt.
-    pub const TICKS: u32 = 40;
+    /// How many must come after a boot before it is over.
+    pub const TICKS: u32 = 2;
 
     /// Where it counts them down until the floppy motor stops (BDA 40:40).
     pub const MOTOR_COUNT: usize = 0x440;

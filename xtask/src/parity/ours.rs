@@ -13,6 +13,9 @@ use super::case::{
     find_acpi_tables,
 };
 
+/// The keys stay down until long after the last look, as they do in QEMU.
+const HOLD_NS: u64 = 3_600_000_000_000;
+
 /// How much virtual time one boot may take.
 const BOOT_LIMIT_NS: u64 = 120_000_000_000;
 
@@ -38,7 +41,7 @@ pub fn evidence(case: &Case, firmware: &Path, drives: &[DriveImage]) -> Result<E
     boot(&mut machine)?;
     let power_on = stage(&mut machine)?;
     match case.restart {
-        Restart::CtrlAltDelete => machine.press("ctrl-alt-delete").map_err(ours)?,
+        Restart::CtrlAltDelete => machine.press_and_hold("ctrl-alt-delete", HOLD_NS).map_err(ours)?,
         Restart::SystemReset => machine.reset(ResetPath::System),
     }
     boot(&mut machine)?;

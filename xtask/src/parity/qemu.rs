@@ -23,10 +23,6 @@ use super::case::{
 /// The program that is run; one with this name must be in `PATH`.
 pub const PROGRAM: &str = "qemu-system-x86_64";
 
-/// How long a key is held before the next key event. Longer than a POST, so that every release
-/// finds the firmware done, as it does on our machine; QEMU's own 10 ms end at some point of it.
-const HOLD_MS: u32 = 430;
-
 /// How long one boot may take. SeaBIOS needs a fraction of a second on an idle host.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
 
@@ -168,9 +164,13 @@ impl Qemu {
         }
     }
 
+    /// Presses keys, all at once, and never lets go of them: QEMU lets go at the host's time (and
+    /// under `-icount` only together with the next timer interrupt), so that each run would leave
+    /// other bytes on the firmware's interrupt stack.
     fn press(&mut self, keys: &[&str]) -> Result<(), ParityError> {
-        let keys: Vec<Value> = keys.iter().map(|key| json!({ "type": "qcode", "data": key })).collect();
-        self.execute("send-key", Some(json!({ "keys": keys, "hold-time": HOLD_MS }))).map(drop)
+        let event = |key: &&str| json!({ "type": "key", "data": { "down": true, "key": { "type": "qcode", "data": key } } });
+        let events: Vec<Value> = keys.iter().map(event).collect();
+        self.execute("input-send-event", Some(json!({ "events": events }))).map(drop)
     }
 
     /// Waits until the log has ended `count` boots.
