@@ -561,11 +561,18 @@ impl Floppy {
         }
         let rate = self.attached().map_or(0, |attachment| attachment.format.rate);
         let multi_track = parameter(0, &self.state) & 0x80 != 0;
-        if self.state.dsr & DSR_RATE != rate || last.wrapping_add(1) < sector && last != 0xff {
+        if self.state.dsr & DSR_RATE != rate {
             return self.refuse(ST1_MISSING_ADDRESS, fx);
         }
-        let sectors = u32::from(last) + 1 - u32::from(sector) + if multi_track { u32::from(last) } else { 0 };
-        let length = if code == 0 { u32::from(data_length) } else { sectors * (128 << code.min(7)) };
+        let length = if code == 0 {
+            u32::from(data_length)
+        } else {
+            let Some(sectors) = (u32::from(last) + 1).checked_sub(sector.into()) else {
+                return self.refuse(ST1_MISSING_ADDRESS, fx);
+            };
+            let other_side = if multi_track { u32::from(last) } else { 0 };
+            (sectors + other_side) * (128 << code.min(7))
+        };
         self.begin(kind, length, multi_track, last, 0, fx);
     }
 
@@ -678,7 +685,7 @@ impl Floppy {
             Kind::Write => stored.copy_from_slice(given),
             Kind::Verify | Kind::Format => {}
             Kind::ScanEqual | Kind::ScanLow | Kind::ScanHigh => {
-                let order = (&*given).cmp(&*stored);
+                let order = (*given).cmp(&*stored);
                 if order.is_eq() {
                     found = Some(ST2_EQUAL);
                 } else if execution.kind == Kind::ScanLow && order.is_lt()
@@ -690,14 +697,21 @@ impl Floppy {
         }
         execution.position += length as u32;
         let over = execution.position >= execution.length;
-        let whole = execution.position as usize % SECTOR_BYTES == 0;
-        if execution.kind == Kind::Write && (whole || over) {
-            if let Err(ending) = self.store(&execution.sector) {
-                return (length, Some(ending));
-            }
+        let whole = (execution.position as usize).is_multiple_of(SECTOR_BYTES);
+        if execution.kind == Kind::Write
+            && (whole || over)
+            && let Err(ending) = self.store(&execution.sector)
+        {
+            return (length, Some(ending));
         }
         let scan = matches!(execution.kind, Kind::ScanEqual | Kind::ScanLow | Kind::ScanHigh);
-        let more = !whole || self.next_sector(execution.multi_track, execution.last_sector);
+        // Without DMA the head stays at the last sector read, but leaves the last one written.
+        let advance = match (execution.dma, execution.kind) {
+            (true, _) => whole,
+            (false, Kind::Write) => whole || over,
+            (false, _) => whole && !over,
+        };
+        let more = !advance || self.next_sector(execution.multi_track, execution.last_sector);
         if let Some(st2) = found {
             return (length, Some(Ending { st2, ..Ending::default() }));
         }
@@ -731,11 +745,12 @@ impl Floppy {
     /// Terminal count in the middle of a sector: a write keeps what has come.
     fn flush(&mut self) -> Ending {
         let Some(execution) = self.state.execution.take() else { return Ending::default() };
-        let partial = execution.position as usize % SECTOR_BYTES != 0;
-        if execution.kind == Kind::Write && partial {
-            if let Err(ending) = self.store(&execution.sector) {
-                return ending;
-            }
+        let partial = !(execution.position as usize).is_multiple_of(SECTOR_BYTES);
+        if execution.kind == Kind::Write
+            && partial
+            && let Err(ending) = self.store(&execution.sector)
+        {
+            return ending;
         }
         let scan = matches!(execution.kind, Kind::ScanEqual | Kind::ScanLow | Kind::ScanHigh);
         Ending { st2: if scan { ST2_NOT_SATISFIED } else { 0 }, ..Ending::default() }

@@ -524,7 +524,9 @@ mod tests {
         controller.reset(ResetKind::System, &mut Effects::at(Moment(1200)));
         assert_eq!(controller.deadline(), Some(Moment(1500)));
         controller.shift_time(-100);
-        let mut fx = Effects::at(Moment(1400));
+        controller.on_deadline(&mut Effects::at(Moment(1400)));
+        assert_eq!(controller.deadline(), Some(Moment(1900)));
+        let mut fx = Effects::at(Moment(1900));
         controller.on_deadline(&mut fx);
         assert_eq!(controller.deadline(), None);
         let read: Vec<u64> = (0..4).map(|_| controller.read(0, 0, 1, &mut fx)).collect();

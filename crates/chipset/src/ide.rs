@@ -394,10 +394,10 @@ impl<'a> Bus<'a> {
     fn reset_drive(&mut self, unit: usize) {
         let attachment = self.attached[unit & 1].as_ref();
         let drive = &mut self.channel.drives[unit & 1];
-        if std::mem::take(&mut drive.revert) {
-            if let Some(attachment) = attachment {
-                (drive.heads, drive.sectors) = (attachment.geometry.heads, attachment.geometry.sectors);
-            }
+        if std::mem::take(&mut drive.revert)
+            && let Some(attachment) = attachment
+        {
+            (drive.heads, drive.sectors) = (attachment.geometry.heads, attachment.geometry.sectors);
         }
         drive.stop();
         drive.feature = 0;
@@ -608,11 +608,12 @@ impl<'a> Bus<'a> {
             Change::Nothing => {}
             Change::Started => {
                 self.channel.bus_master.set_active(true);
-                if let (Some(operation), Some(attachment)) = (self.channel.operation, self.attached()) {
-                    if operation.work.needs_memory() && operation.due.is_none() {
-                        let due = Some(attachment.disk.done_at(self.fx.now()));
-                        self.channel.operation = Some(Operation { due, ..operation });
-                    }
+                if let (Some(operation), Some(attachment)) = (self.channel.operation, self.attached())
+                    && operation.work.needs_memory()
+                    && operation.due.is_none()
+                {
+                    let due = Some(attachment.disk.done_at(self.fx.now()));
+                    self.channel.operation = Some(Operation { due, ..operation });
                 }
             }
             Change::Stopped => match &mut self.channel.operation {
@@ -655,8 +656,9 @@ impl Chip for IdeController {
                 2 => bus.read_data(2),
                 _ => bus.read_data(2) & 0xff,
             },
-            0 if size <= 2 => (0..u64::from(size))
-                .fold(0, |value, byte| value | u64::from(bus.read_register(offset + byte & 7)) << (8 * byte)),
+            0 if size <= 2 => (0..u64::from(size)).fold(0, |value, byte| {
+                value | u64::from(bus.read_register((offset + byte) & 7)) << (8 * byte)
+            }),
             1 => bus.status().into(),
             2 => bus.channel.bus_master.read(offset, size),
             3 => bus.channel.bus_master.read_table(offset),
@@ -667,14 +669,12 @@ impl Chip for IdeController {
     fn write(&mut self, index: u8, offset: u64, size: u8, value: u64, fx: &mut Effects) {
         let mut bus = self.bus(usize::from(index & 1), fx);
         match index >> 1 {
-            0 if offset == 0 => {
-                if size == 2 || size == 4 {
-                    bus.write_data(size, value);
-                }
+            0 if offset == 0 && (size == 2 || size == 4) => {
+                bus.write_data(size, value);
             }
             0 if size <= 2 => {
                 for byte in 0..u64::from(size) {
-                    bus.write_register(offset + byte & 7, (value >> (8 * byte)) as u8);
+                    bus.write_register((offset + byte) & 7, (value >> (8 * byte)) as u8);
                 }
             }
             1 => bus.control(value as u8),

@@ -130,7 +130,7 @@ impl<C: Chip> Bench<C> {
                 }
                 "W" => {
                     for index in 0..word(1) {
-                        self.write(word(0), 2, index * word(2) & 0xffff);
+                        self.write(word(0), 2, (index * word(2)) & 0xffff);
                         self.settle();
                     }
                     continue;

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use warmboot_chipset::{Effects, GuestMemory, Moment, Power, ResetRequest};
 use warmboot_cpu::{Bus, Cycle, Frame, Page};
-use warmboot_memory::{BlockId, FlatView, Memory, Target};
+use warmboot_memory::{FlatView, Memory, Target};
 
 use crate::{
     clock::{Clock, cost},
@@ -287,7 +287,7 @@ impl Board {
         match self.views.io.lookup(u64::from(port)).map(|range| (range.read, range.start)) {
             Some((Target::Device { tag: CONFIG_DATA_TAG, offset }, start)) => {
                 let offset = offset + u64::from(port) - start;
-                let Some((slot, register)) = self.config_target(offset) else { return u64::MAX & ones(size) };
+                let Some((slot, register)) = self.config_target(offset) else { return ones(size) };
                 let value = self.with_chip(slot, at, |chip, fx| chip.config_read(register, size, fx));
                 u64::from(value.unwrap_or(u32::MAX)) & ones(size)
             }
@@ -319,11 +319,6 @@ impl Board {
     /// Reads memory as a bus master sees it, without side effects: device ranges read all ones.
     pub(crate) fn peek(&self, address: u64, bytes: &mut [u8]) {
         peek(&self.memory, &self.views.memory, address, bytes);
-    }
-
-    /// The block a block id names, for reports.
-    pub(crate) fn block_name(&self, block: BlockId) -> &str {
-        self.memory.blocks().find(|info| info.id == block).map_or("?", |info| info.name)
     }
 }
 

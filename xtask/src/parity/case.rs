@@ -218,7 +218,7 @@ pub fn find_acpi_tables<E>(
     while let Some(address) = pending.pop() {
         let header = read(address, 8)?;
         let length = dword(&header, 4) as usize;
-        if address == 0 || length < 8 || length > MOST_TABLE_BYTES || tables.len() > 32 {
+        if address == 0 || !(8..=MOST_TABLE_BYTES).contains(&length) || tables.len() > 32 {
             continue;
         }
         let table = read(address, length)?;

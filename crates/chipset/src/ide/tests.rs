@@ -1,8 +1,6 @@
 use super::*;
-use crate::disk::{BlockSource, DiskError, MemorySource, ZeroSource};
+use crate::disk::MemorySource;
 use crate::replay::{Bench, pattern};
-use proptest::prelude::*;
-use rstest::rstest;
 use std::sync::Arc;
 
 fn memory(bytes: Vec<u8>) -> Disk {
