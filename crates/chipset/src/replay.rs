@@ -1,10 +1,17 @@
 //! Replays port accesses recorded on QEMU against a chip of ours (tests only).
 //!
-//! One step per line: `w PORT SIZE VALUE` and `r PORT SIZE VALUE` are single accesses, `R PORT WORDS
-//! FNV` reads words and `W PORT WORDS FACTOR` writes 0, FACTOR, 2·FACTOR…; `M ADDRESS BYTES` puts
-//! bytes into memory, `H ADDRESS LENGTH FNV` compares memory; `t` lets time pass until nothing is
-//! due, which also happens after each word of `R` and `W`; `#` names what follows. All numbers are
-//! hexadecimal.
+//! One step per line, numbers in hexadecimal:
+//!
+//! | step | meaning |
+//! |---|---|
+//! | `w PORT SIZE VALUE`, `r PORT SIZE VALUE` | one access |
+//! | `W PORT WORDS FACTOR`, `V PORT BYTES FACTOR` | writes 0, FACTOR, 2·FACTOR… |
+//! | `R PORT WORDS FNV`, `B PORT BYTES FNV` | reads, compared by their hash |
+//! | `M ADDRESS BYTES`, `H ADDRESS LENGTH FNV` | puts bytes into memory; compares memory |
+//! | `f PORT VALUES` | reads a task file and its alternate status |
+//! | `c BYTES`, `F VALUES`, `Q BYTES` | floppy: a command; all registers; results as long as there are any |
+//! | `t` | time passes until nothing is due, as it does between the words of `R` and `W` |
+//! | `# TEXT` | names what follows |
 
 use crate::{Chip, Effects, GuestMemory, Moment, Space};
 
@@ -119,7 +126,8 @@ impl<C: Chip> Bench<C> {
             }
             let text: Vec<&str> = words.collect();
             let word = |index: usize| u64::from_str_radix(text[index], 16).unwrap();
-            let (got, expected) = match step {
+            let all = || text.iter().map(|word| u64::from_str_radix(word, 16).unwrap()).collect::<Vec<_>>();
+            let (got, expected): (Vec<u64>, Vec<u64>) = match step {
                 "t" => {
                     self.settle();
                     continue;
@@ -128,9 +136,10 @@ impl<C: Chip> Bench<C> {
                     self.write(word(0), word(1) as u8, word(2));
                     continue;
                 }
-                "W" => {
+                "W" | "V" => {
+                    let size = if step == "W" { 2 } else { 1 };
                     for index in 0..word(1) {
-                        self.write(word(0), 2, (index * word(2)) & 0xffff);
+                        self.write(word(0), size, (index * word(2)) & ((1 << (8 * size)) - 1));
                         self.settle();
                     }
                     continue;
@@ -142,24 +151,43 @@ impl<C: Chip> Bench<C> {
                     self.memory.write(word(0), &bytes);
                     continue;
                 }
-                "r" => (self.read(word(0), word(1) as u8), word(2)),
-                "R" => {
+                "c" => {
+                    for byte in all() {
+                        self.write(0x3f5, 1, byte);
+                    }
+                    continue;
+                }
+                "r" => (vec![self.read(word(0), word(1) as u8)], vec![word(2)]),
+                "R" | "B" => {
+                    let size = if step == "R" { 2 } else { 1 };
                     let mut bytes = Vec::new();
                     for _ in 0..word(1) {
-                        bytes.extend((self.read(word(0), 2) as u16).to_le_bytes());
+                        bytes.extend(&self.read(word(0), size).to_le_bytes()[..usize::from(size)]);
                         self.settle();
                     }
-                    (fnv(&bytes).into(), word(2))
+                    (vec![fnv(&bytes).into()], vec![word(2)])
                 }
                 "H" => {
                     let mut bytes = vec![0; word(1) as usize];
                     self.memory.read(word(0), &mut bytes);
-                    (fnv(&bytes).into(), word(2))
+                    (vec![fnv(&bytes).into()], vec![word(2)])
+                }
+                "f" => {
+                    let ports = (1..8).chain([0x206]).map(|register| word(0) + register);
+                    (ports.map(|port| self.read(port, 1)).collect(), all()[1..].to_vec())
+                }
+                "F" => ([0x3f1, 0x3f2, 0x3f3, 0x3f4, 0x3f7].map(|port| self.read(port, 1)).to_vec(), all()),
+                "Q" => {
+                    let mut results = Vec::new();
+                    while self.read(0x3f4, 1) & 0xc0 == 0xc0 {
+                        results.push(self.read(0x3f5, 1));
+                    }
+                    (results, all())
                 }
                 _ => panic!("line {}: unknown step {line}", number + 1),
             };
             if got != expected {
-                differences.push(format!("line {}, {context}: {line}, ours {got:x}", number + 1));
+                differences.push(format!("line {}, {context}: {line}, ours {got:x?}", number + 1));
             }
         }
         differences

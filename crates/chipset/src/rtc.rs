@@ -183,6 +183,19 @@ impl Rtc {
         rtc
     }
 
+    /// Forgets the time of day and how far into its second it is: they are absolute time, of which
+    /// two machines compared without it should know nothing. Alarms, flags and memory stay.
+    pub fn forget_time(&mut self) {
+        self.state.seconds = 0;
+        self.state.checked = Moment(0);
+        self.state.next_second = self.state.next_second.map(|_| Moment(0));
+        for register in [SECONDS, MINUTES, HOURS, DAY_OF_WEEK, DAY_OF_MONTH, MONTH, YEAR, CENTURY] {
+            if let Some(byte) = self.state.cmos.get_mut(usize::from(register)) {
+                *byte = 0;
+            }
+        }
+    }
+
     /// What a snapshot carries.
     #[must_use]
     pub fn state(&self) -> &State {

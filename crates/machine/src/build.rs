@@ -36,7 +36,7 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
 
     let mut memory = Memory::new();
     let blocks = map::blocks(&mut memory, config.memory, &config.firmware.bytes)?;
-    let (ide, floppy, disks) = attach(config, machine_type);
+    let (ide, floppy) = attach(config, machine_type);
     let description = describe(config, machine_type, &ide, &floppy, model);
 
     let mut items = tables::fw_cfg(&description);
@@ -121,21 +121,35 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
         a20_changed: true,
         written: Vec::new(),
     };
-    Ok(Machine::assemble(machine_type, board, Cpu::new(model, 0), config.path, disks))
+    Ok(Machine::assemble(machine_type, board, Cpu::new(model, 0), config.path, wiring(config)))
 }
 
-/// Storage controllers with their drives, and what names each medium in a digest.
-fn attach(
-    config: &Config,
-    machine_type: &machine_types::MachineType,
-) -> (IdeController, Floppy, Vec<(config::Slot, String)>) {
+/// What decides how the machine goes on and no chip's state shows, a line each, for the digest.
+fn wiring(config: &Config) -> Vec<String> {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let mut lines = vec![
+        format!("boot {}", config.boot),
+        format!("serial {}", config.serial),
+        format!("debug exit {:?}", config.debug_exit),
+    ];
+    for rom in &config.option_roms {
+        lines.push(format!("option ROM {} {}", rom.name, blake3::hash(&rom.bytes)));
+    }
+    let mut drives: Vec<&config::Drive> = config.drives.iter().collect();
+    drives.sort_by_key(|drive| drive.at);
+    for drive in drives {
+        let (digest, size) = (hex(&drive.source.digest()), drive.source.size());
+        let config::Drive { at, kind, read_only, latency, .. } = drive;
+        lines.push(format!("{at} {kind:?} {digest} {size} {read_only} {latency}"));
+    }
+    lines
+}
+
+/// Storage controllers with their drives.
+fn attach(config: &Config, machine_type: &machine_types::MachineType) -> (IdeController, Floppy) {
     let mut ide = IdeController::new();
     let mut floppy = Floppy::new();
-    let mut disks = Vec::new();
     for drive in &config.drives {
-        let size = drive.source.size();
-        let digest: String = drive.source.digest().iter().map(|byte| format!("{byte:02x}")).collect();
-        disks.push((drive.at, format!("{digest} {size}")));
         let disk = Disk::new(drive.source.clone()).with_read_only(drive.read_only);
         let disk = match drive.latency {
             0 => disk,
@@ -152,8 +166,7 @@ fn attach(
             config::Slot::Floppy(unit) => floppy.attach(unit, disk, machine_type.floppy),
         }
     }
-    disks.sort();
-    (ide, floppy, disks)
+    (ide, floppy)
 }
 
 /// What firmware is told of the machine, for fw_cfg and CMOS.

@@ -20,8 +20,9 @@ pub struct Machine {
     pub(crate) board: Board,
     pub(crate) cpu: Cpu<Board>,
     pub(crate) path: Path,
-    /// Drives with what names their media in a digest.
-    pub(crate) disks: Vec<(config::Slot, String)>,
+    /// What the machine was built from and no chip's state shows: it decides how the machine goes
+    /// on, so it is part of the digest.
+    pub(crate) wiring: Vec<String>,
     /// Resets so far, for the `reset` condition.
     resets: u64,
 }
@@ -32,9 +33,9 @@ impl Machine {
         board: Board,
         cpu: Cpu<Board>,
         path: Path,
-        disks: Vec<(config::Slot, String)>,
+        wiring: Vec<String>,
     ) -> Machine {
-        let mut machine = Machine { machine_type, board, cpu, path, disks, resets: 0 };
+        let mut machine = Machine { machine_type, board, cpu, path, wiring, resets: 0 };
         machine.board.reset_chips(ResetKind::PowerOn);
         machine.board.draw();
         machine.cpu.reset();
@@ -59,7 +60,7 @@ impl Machine {
             board: self.board.fork(),
             cpu: self.cpu.clone(),
             path: self.path,
-            disks: self.disks.clone(),
+            wiring: self.wiring.clone(),
             resets: self.resets,
         }
     }

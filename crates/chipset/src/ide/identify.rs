@@ -98,7 +98,7 @@ pub(super) fn hard_disk(attachment: &Attachment, heads: u8, sectors: u8, multipl
     let mut data = common(HARD_DISK, attachment);
     let cylinders = attachment.geometry.cylinders;
     let (heads, sectors) = (u16::from(heads), u16::from(sectors));
-    for (word, value) in [(1, cylinders), (3, heads), (4, 512 * sectors), (6, sectors)] {
+    for (word, value) in [(1, cylinders), (3, heads), (4, sectors.wrapping_mul(512)), (6, sectors)] {
         set_word(&mut data, word, value);
     }
     for (word, value) in [(54, cylinders), (55, heads), (56, sectors)] {

@@ -1,0 +1,118 @@
+//! One digest: whatever the path, the slicing, forking in the middle, or the number of repetitions;
+//! and random bytes as firmware neither panic nor set the two paths apart.
+
+mod common;
+
+use common::{limits, machine, with_image};
+use rstest::rstest;
+use warmboot_machine::{Condition, Ended, Machine, Path, ResetPath};
+
+/// Runs to `count` instructions in slices, and gives both digests.
+fn digests(machine: &mut Machine, count: u64, slice: Option<u64>) -> (String, String, u64) {
+    loop {
+        match machine.run(&[], limits(count, slice)).expect("no conditions") {
+            Ended::Slice => {}
+            _ => return (machine.digest(), machine.state_digest(), machine.instructions()),
+        }
+    }
+}
+
+#[rstest]
+#[case::hello("hello", 400_000)]
+#[case::modes("modes", 34_000)]
+#[case::paging("paging", 43_000)]
+#[case::task_switch("task-switch", 37_000)]
+#[case::v8086("v8086", 300_000)]
+#[case::selfmod("selfmod", 78_000)]
+#[case::strings("strings", 101_000)]
+fn one_digest(#[case] rom: &str, #[case] count: u64) {
+    let expect = digests(&mut machine(rom, Path::Cached), count, None);
+    for (path, slice) in [(Path::Cached, Some(997)), (Path::Plain, None), (Path::Plain, Some(4099))] {
+        assert_eq!(digests(&mut machine(rom, path), count, slice), expect, "{path:?} {slice:?}");
+    }
+    // Forked half way, the fork and the original go on alike.
+    let mut original = machine(rom, Path::Cached);
+    digests(&mut original, count / 2, None);
+    let mut fork = original.fork();
+    assert_eq!(fork.digest(), original.digest());
+    assert_eq!(digests(&mut fork, count, Some(10_007)), expect);
+    assert_eq!(digests(&mut original, count, None), expect);
+}
+
+/// Each part of a machine is in its digest: a change in any of them shows.
+#[test]
+fn a_difference_shows() {
+    let mut base = machine("hello", Path::Cached);
+    digests(&mut base, 1_000, None);
+    let before = base.digest();
+    let mut stepped = base.fork();
+    stepped.run(&[], limits(1_001, None)).expect("no conditions");
+    assert_ne!(stepped.digest(), before, "one more instruction");
+    let mut pressed = base.fork();
+    pressed.press("a").expect("a key");
+    assert_ne!((pressed.digest(), pressed.state_digest()), (before.clone(), base.state_digest()), "a key");
+    let mut reset = base.fork();
+    reset.reset(ResetPath::System);
+    assert_ne!(reset.digest(), before, "a reset");
+    assert_eq!(base.digest(), before, "the original");
+}
+
+/// Runs reset at different moments become equal in state, though not in time.
+#[test]
+fn state_digest_forgets_absolute_time() {
+    let run = |moment: u64| {
+        let mut machine = with_image(spinning(), Path::Cached);
+        machine.run(&[], limits(moment, None)).expect("no conditions");
+        machine.reset(ResetPath::System);
+        machine.run(&[], limits(moment + 10, None)).expect("no conditions");
+        (machine.state_digest(), machine.digest())
+    };
+    let (first, second) = (run(1_000), run(50_000));
+    assert_eq!(first.0, second.0);
+    assert_ne!(first.1, second.1);
+}
+
+/// A ROM that only jumps to itself.
+fn spinning() -> Vec<u8> {
+    let mut image = vec![0xf4; 0x1_0000];
+    image[0xfff0..0xfff2].copy_from_slice(&[0xeb, 0xfe]);
+    image
+}
+
+/// Xorshift; the seed is the case's name.
+fn random_image(seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    // Port accesses and interrupts are rare in random bytes: let each image favour some.
+    let favoured = [0xee, 0xec, 0xef, 0xed, 0x6e, 0x6c, 0xe6, 0xe4, 0xfb, 0xf4, 0xba, 0xcd];
+    (0..0x1_0000)
+        .map(|_| match next() {
+            byte @ 0..48 => favoured[usize::from(byte) % favoured.len()],
+            _ => next(),
+        })
+        .collect()
+}
+
+#[rstest]
+fn random_firmware(#[values(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)] seed: u64) {
+    let image = random_image(seed);
+    let expect = digests(&mut with_image(image.clone(), Path::Cached), 30_000, None);
+    assert_eq!(digests(&mut with_image(image.clone(), Path::Plain), 30_000, None), expect);
+    assert_eq!(digests(&mut with_image(image, Path::Cached), 30_000, Some(777)), expect);
+}
+
+#[test]
+fn halted_for_ever_ends() {
+    let mut image = vec![0xf4; 0x1_0000];
+    image[0xfff0..0xfff2].copy_from_slice(&[0xfa, 0xf4]); // CLI; HLT
+    let mut machine = with_image(image, Path::Cached);
+    assert_eq!(machine.run(&[], limits(1_000, None)), Ok(Ended::Halt));
+    let condition = vec![Condition::Halt];
+    let ended = machine.run(&condition, limits(1_000, None)).expect("a condition");
+    assert_eq!(ended.to_string(), "halt");
+}
