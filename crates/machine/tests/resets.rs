@@ -35,8 +35,8 @@ fn guest_resets(#[case] code: &[u8]) {
     }
 }
 
-/// Which paths reset chips: a marker in the 8042's output port (A20) and one in PAM, which today's
-/// QEMU never resets.
+/// Which paths reset chips: a marker in a register that PCI reset clears, and one in PAM, which
+/// today's QEMU never resets.
 #[rstest]
 #[case(ResetPath::System, true)]
 #[case(ResetPath::Keyboard, true)]
@@ -45,10 +45,10 @@ fn guest_resets(#[case] code: &[u8]) {
 #[case(ResetPath::TripleFault, true)]
 #[case(ResetPath::Init, false)]
 fn who_resets_what(#[case] path: ResetPath, #[case] chips: bool) {
-    // PCI command of 00:00.0 and PAM0 through CF8/CFC, then the 8259A's mask; then CLI; HLT.
+    // PAM1 (5Ah) and the interrupt line (3Ch) of 00:00.0 through CF8h and CFCh; then CLI; HLT.
     let code = [
         &[0x66, 0xb8, 0x58, 0x00, 0x00, 0x80, 0xba, 0xf8, 0x0c, 0x66, 0xef][..],
-        &[0xba, 0xfd, 0x0c, 0xb0, 0x30, 0xee],
+        &[0xba, 0xfe, 0x0c, 0xb0, 0x33, 0xee],
         &[0x66, 0xb8, 0x3c, 0x00, 0x00, 0x80, 0xba, 0xf8, 0x0c, 0x66, 0xef],
         &[0xba, 0xfc, 0x0c, 0xb0, 0x5a, 0xee],
         &[0xfa, 0xf4],
@@ -59,10 +59,10 @@ fn who_resets_what(#[case] path: ResetPath, #[case] chips: bool) {
     let config = |machine: &Machine, at: usize| {
         machine.pci_config().find(|(place, _)| *place == (0, 0)).map(|(_, bytes)| bytes[at])
     };
-    assert_eq!((config(&machine, 0x59), config(&machine, 0x3c)), (Some(0x30), Some(0x5a)));
+    assert_eq!((config(&machine, 0x5a), config(&machine, 0x3c)), (Some(0x33), Some(0x5a)));
     machine.reset(path);
     let interrupt_line = if chips { 0 } else { 0x5a };
-    assert_eq!((config(&machine, 0x59), config(&machine, 0x3c)), (Some(0x30), Some(interrupt_line)));
+    assert_eq!((config(&machine, 0x5a), config(&machine, 0x3c)), (Some(0x33), Some(interrupt_line)));
     assert_eq!(machine.resets(), u64::from(chips));
 }
 
@@ -89,7 +89,7 @@ fn ram_is_kept_and_rom_is_not_written() {
 #[case("instructions:3", "instructions:3", 3)]
 #[case("port:0x80=0x55", "port:0x80=0x55", 3)]
 #[case("port:0x80", "port:0x80", 3)]
-#[case("time:2us", "time:2000ns", 5)]
+#[case("time:2us", "time:2000ns", 4)]
 #[case("debug:never", "halt", 6)]
 fn conditions(#[case] until: &str, #[case] expect: &str, #[case] instructions: u64) {
     // MOV AL,55h; OUT 80h,AL; OUT 80h,AL; CLI; HLT

@@ -3,6 +3,7 @@
 use warmboot_machine::{Config, Firmware, Limits, Machine, Path};
 
 /// A machine with one of our ROMs.
+#[allow(dead_code, reason = "not every test file boots a ROM")]
 pub fn machine(rom: &str, path: Path) -> Machine {
     let rom = warmboot_test_roms::find(rom).expect("a ROM of ours");
     with_image((rom.build)().expect("it assembles"), path)
