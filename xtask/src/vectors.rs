@@ -4,7 +4,8 @@
 //! Each test gives registers and memory before and after one instruction and the HLT behind it.
 //! Where a P6 differs from an 80286, the expected result is changed: by the rules measured in
 //! `p6-rules.json`, which [`Rule`] states, and because a P6's faults can be restarted
-//! ([`Experiment::restart`]). Nothing is skipped but tests the set itself revokes.
+//! ([`Experiment::restart`]). Each runs on both execution paths. Nothing is skipped but tests the
+//! set itself revokes.
 
 mod moo;
 
@@ -16,7 +17,7 @@ use std::{
 
 use iced_x86::{Decoder, DecoderOptions, Mnemonic, OpKind, Register};
 use serde_json::Value;
-use warmboot_cpu::{Bus, Cpu, Cycle, Frame, Page, Stop, models, state::Segment};
+use warmboot_cpu::{Bus, Cpu, Cycle, Frame, Page, Path as Execution, Stop, models, state::Segment};
 
 use self::moo::{GENERAL, Memory, REGISTER_NAMES, Registers, Test, at, read, read_json, read_tests};
 
@@ -255,7 +256,7 @@ impl Machine {
     }
 
     /// Runs from `registers` and `memory` to the HLT.
-    fn run(&mut self, registers: &Registers, memory: &Memory) -> Result<Registers, String> {
+    fn run(&mut self, registers: &Registers, memory: &Memory, path: Execution) -> Result<Registers, String> {
         let stale = self.ram.clear();
         for (&address, &value) in memory {
             self.ram.set_byte(address, value);
@@ -277,7 +278,7 @@ impl Machine {
         state.flags.set_bits(registers[at::FLAGS].into());
         let mut left = LIMIT;
         loop {
-            let run = self.cpu.run(&mut self.ram, left, warmboot_cpu::Path::Cached);
+            let run = self.cpu.run(&mut self.ram, left, path);
             left = left.saturating_sub(run.retired);
             match run.stop {
                 Stop::Halt => break,
@@ -451,7 +452,10 @@ fn check(machine: &mut Machine, form: &str, test: &Test, mask: u16) -> Result<()
         Rule::NewSegment => experiment.move_new_segment(test),
         Rule::Long => experiment.as_without_prefixes(machine, test)?,
     }
-    experiment.conduct(machine)
+    [Execution::Cached, Execution::Plain].into_iter().try_for_each(|path| {
+        let conducted = experiment.conduct(machine, path);
+        conducted.map_err(|why| format!("{path:?}: {why}"))
+    })
 }
 
 /// Linear address of SS:SP + `offset`.
@@ -597,14 +601,15 @@ impl Experiment {
         let idle = (0..=prefixes.len()).rev().find(|&idle| meaning(&prefixes[idle..]) == whole);
         let mut short = self.before;
         short[at::IP] = short[at::IP].wrapping_add(idle.unwrap_or(0) as u16);
-        self.after = machine.run(&short, &self.memory_before)?;
+        self.after = machine.run(&short, &self.memory_before, Execution::Plain)?;
         self.memory_after = machine.ram.contents();
         self.pushed_flags = None;
         Ok(())
     }
 
-    fn conduct(&self, machine: &mut Machine) -> Result<(), String> {
-        let got = machine.run(&self.before, &self.memory_before)?;
+    /// Runs on one path and compares.
+    fn conduct(&self, machine: &mut Machine, path: Execution) -> Result<(), String> {
+        let got = machine.run(&self.before, &self.memory_before, path)?;
         for (index, name) in REGISTER_NAMES.iter().enumerate() {
             let mask = if index == at::FLAGS { self.flags_mask } else { 0xffff };
             let (got, expected) = (got[index], self.after[index]);
