@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use warmboot_chipset::{Effects, GuestMemory, Moment, Power, ResetRequest};
 use warmboot_cpu::{Bus, Cycle, Frame, Page};
-use warmboot_memory::{FlatView, Memory, Target};
+use warmboot_memory::{FlatView, Memory, Range, Target};
 
 use crate::{
     clock::{Clock, cost},
@@ -88,6 +88,8 @@ pub struct Board {
 
 /// PCI configuration mechanism 1's data window belongs to no chip: the tag of its I/O range.
 pub(crate) const CONFIG_DATA_TAG: u32 = u32::MAX;
+/// Ports where nobody answers: what is left of the I/O space itself.
+pub(crate) const UNASSIGNED_TAG: u32 = u32::MAX - 1;
 
 impl Board {
     /// A copy that shares memory pages until one of the two writes them.
@@ -247,7 +249,7 @@ impl Board {
 
     fn chip_read(&mut self, tag: u32, offset: u64, size: u8, at: Moment) -> u64 {
         let (slot, index) = ((tag >> 8) as usize, tag as u8);
-        let widest = self.views.widest(tag).min(size);
+        let widest = self.views.most(tag, offset).min(size);
         let mut value = 0;
         let mut done = 0;
         while done < size {
@@ -263,7 +265,7 @@ impl Board {
 
     fn chip_write(&mut self, tag: u32, offset: u64, size: u8, value: u64, at: Moment) {
         let (slot, index) = ((tag >> 8) as usize, tag as u8);
-        let widest = self.views.widest(tag).min(size);
+        let widest = self.views.most(tag, offset).min(size);
         let mut done = 0;
         while done < size {
             let part = widest.min(size - done);
@@ -282,38 +284,66 @@ impl Board {
         (selected.bus == 0).then_some((slot, selected.register))
     }
 
-    /// An I/O read of one range; `port` has been looked up already.
+    /// An I/O read: each chip gets at most what its region takes at once and holds.
     fn io_read(&mut self, port: u16, size: u8, at: Moment) -> u64 {
-        match self.views.io.lookup(u64::from(port)).map(|range| (range.read, range.start)) {
-            Some((Target::Device { tag: CONFIG_DATA_TAG, offset }, start)) => {
-                let offset = offset + u64::from(port) - start;
-                let Some((slot, register)) = self.config_target(offset) else { return ones(size) };
-                let value = self.with_chip(slot, at, |chip, fx| chip.config_read(register, size, fx));
-                u64::from(value.unwrap_or(u32::MAX)) & ones(size)
-            }
-            Some((Target::Device { tag, offset }, start)) => {
-                self.chip_read(tag, offset + u64::from(port) - start, size, at)
-            }
-            _ => {
-                self.note(|| format!("read of port {port:#x}, where nothing answers"));
-                ones(size)
-            }
+        let mut value = 0;
+        let mut done = 0;
+        while done < size {
+            let here = u64::from(port) + u64::from(done);
+            let (target, part) = self.io_part(here, size - done, |range| range.read_at(here));
+            let bits = match target {
+                Some(Target::Device { tag: CONFIG_DATA_TAG, offset }) => {
+                    let target = self.config_target(offset);
+                    let read = |(slot, register)| {
+                        self.with_chip(slot, at, |chip, fx| chip.config_read(register, part, fx))
+                    };
+                    u64::from(target.and_then(read).unwrap_or(u32::MAX))
+                }
+                Some(Target::Device { tag, offset }) if tag != UNASSIGNED_TAG => {
+                    self.chip_read(tag, offset, part, at)
+                }
+                _ => {
+                    self.note(|| format!("read of port {here:#x}, where nothing answers"));
+                    u64::MAX
+                }
+            };
+            value |= (bits & ones(part)) << (8 * done);
+            done += part;
         }
+        value
     }
 
     fn io_write(&mut self, port: u16, size: u8, value: u64, at: Moment) {
-        match self.views.io.lookup(u64::from(port)).map(|range| (range.write, range.start)) {
-            Some((Target::Device { tag: CONFIG_DATA_TAG, offset }, start)) => {
-                let offset = offset + u64::from(port) - start;
-                if let Some((slot, register)) = self.config_target(offset) {
-                    self.with_chip(slot, at, |chip, fx| chip.config_write(register, size, value as u32, fx));
+        let mut done = 0;
+        while done < size {
+            let here = u64::from(port) + u64::from(done);
+            let (target, part) = self.io_part(here, size - done, |range| range.write_at(here));
+            let bits = value >> (8 * done) & ones(part);
+            match target {
+                Some(Target::Device { tag: CONFIG_DATA_TAG, offset }) => {
+                    if let Some((slot, register)) = self.config_target(offset) {
+                        self.with_chip(slot, at, |chip, fx| {
+                            chip.config_write(register, part, bits as u32, fx)
+                        });
+                    }
                 }
+                Some(Target::Device { tag, offset }) if tag != UNASSIGNED_TAG => {
+                    self.chip_write(tag, offset, part, bits, at);
+                }
+                _ => self.note(|| format!("write of {bits:#x} to port {here:#x}, where nothing answers")),
             }
-            Some((Target::Device { tag, offset }, start)) => {
-                self.chip_write(tag, offset + u64::from(port) - start, size, value, at);
-            }
-            _ => self.note(|| format!("write of {value:#x} to port {port:#x}, where nothing answers")),
+            done += part;
         }
+    }
+
+    /// Who answers the port `here`, and how many of `left` bytes it takes.
+    fn io_part(&self, here: u64, left: u8, target: impl Fn(&Range) -> Target) -> (Option<Target>, u8) {
+        let target = self.views.io.lookup(here).map(target);
+        let part = match target {
+            Some(Target::Device { tag, offset }) => self.views.most(tag, offset).min(left),
+            _ => left,
+        };
+        (target, part.max(1))
     }
 
     /// Reads memory as a bus master sees it, without side effects: device ranges read all ones.

@@ -6,7 +6,12 @@
 use warmboot_chipset::{Space, host_bridge::Shadow};
 use warmboot_memory::{BlockId, FlatView, Memory, RegionId, Regions};
 
-use crate::{Board, ConfigError, board::CONFIG_DATA_TAG, generations::PamModes, tables};
+use crate::{
+    Board, ConfigError,
+    board::{CONFIG_DATA_TAG, UNASSIGNED_TAG},
+    generations::PamModes,
+    tables,
+};
 
 /// The RAM blocks of a PC.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +38,8 @@ pub(crate) struct Views {
     pub memory: FlatView,
     pub smm: FlatView,
     pub io: FlatView,
-    /// Widest access of each chip region, sorted by tag.
-    widths: Vec<(u32, u8)>,
+    /// Length and widest access of each chip region, sorted by tag.
+    shapes: Vec<(u32, u64, u8)>,
 }
 
 impl Views {
@@ -43,15 +48,20 @@ impl Views {
         let mut regions = Regions::new();
         let root = regions.container("empty", WHOLE);
         let view = FlatView::new(&regions, root);
-        Views { memory: view.clone(), smm: view.clone(), io: view, widths: Vec::new() }
+        Views { memory: view.clone(), smm: view.clone(), io: view, shapes: Vec::new() }
     }
 
-    /// The widest access in bytes the chip region `tag` takes.
-    pub fn widest(&self, tag: u32) -> u8 {
-        let found = self.widths.binary_search_by_key(&tag, |(tag, _)| *tag);
-        found.ok().and_then(|index| self.widths.get(index)).map_or(1, |(_, width)| (*width).max(1))
+    /// The most bytes the chip region `tag` takes at once at `offset`.
+    pub fn most(&self, tag: u32, offset: u64) -> u8 {
+        let found = self.shapes.binary_search_by_key(&tag, |(tag, ..)| *tag);
+        let Some((_, length, widest)) = found.ok().and_then(|index| self.shapes.get(index)) else { return 1 };
+        u8::try_from(length.saturating_sub(offset)).unwrap_or(u8::MAX).clamp(1, (*widest).max(1))
     }
 }
+
+/// Priorities above those of the other chips: QEMU's local APIC page wins over everything, and the
+/// byte at CF9h over CONFIG_ADDRESS around it.
+const PRIORITIES: [(&str, i32); 2] = [("apic-msi", 4096), ("piix3-reset-control", 1)];
 
 /// Makes the blocks of a PC with `ram` bytes and a BIOS image.
 pub(crate) fn blocks(memory: &mut Memory, ram: u64, bios: &[u8]) -> Result<Blocks, ConfigError> {
@@ -73,26 +83,26 @@ impl Board {
     pub(crate) fn draw(&mut self) {
         self.redraw = false;
         let mut regions = Regions::new();
-        let mut widths = vec![(CONFIG_DATA_TAG, 4)];
-        let io = regions.container("io", IO_SIZE);
+        let mut shapes = vec![(CONFIG_DATA_TAG, 4, 4), (UNASSIGNED_TAG, 1 << 16, 4)];
+        let io = regions.mmio("io", IO_SIZE, UNASSIGNED_TAG);
         let system = regions.container("system", WHOLE);
         let smm = regions.container("memory-smm", WHOLE);
         // Every mapping below lies inside its parent, so the tree cannot refuse it; were a chip to
         // report nonsense, its region stays unmapped and reads as the bus does.
-        let _ = self.draw_into(&mut regions, &mut widths, [system, smm, io]);
-        widths.sort_unstable();
+        let _ = self.draw_into(&mut regions, &mut shapes, [system, smm, io]);
+        shapes.sort_unstable();
         self.views = Views {
             memory: FlatView::new(&regions, system),
             smm: FlatView::new(&regions, smm),
             io: FlatView::new(&regions, io),
-            widths,
+            shapes,
         };
     }
 
     fn draw_into(
         &self,
         regions: &mut Regions,
-        widths: &mut Vec<(u32, u8)>,
+        shapes: &mut Vec<(u32, u64, u8)>,
         [system, smm, io]: [RegionId; 3],
     ) -> Result<(), warmboot_memory::RegionError> {
         let Blocks { ram, bios, rom, ram_size, bios_size } = self.blocks;
@@ -132,13 +142,13 @@ impl Board {
         for (slot, device) in self.slots.iter().enumerate() {
             for region in device.device.chip().regions() {
                 let tag = (slot as u32) << 8 | u32::from(region.index);
-                widths.push((tag, region.widest));
+                shapes.push((tag, region.length, region.widest));
                 let mapped = regions.mmio(region.name, u128::from(region.length), tag);
-                // The local APIC's page wins over everything (QEMU's priority 4096).
-                let (parent, priority) = match region.space {
-                    Space::Io => (io, i32::from(region.length == 1)),
-                    Space::Memory if region.name == "apic-msi" => (system, 4096),
-                    Space::Memory => (system, 0),
+                let raised = PRIORITIES.iter().find(|(name, _)| *name == region.name);
+                let priority = raised.map_or(0, |(_, priority)| *priority);
+                let parent = match region.space {
+                    Space::Io => io,
+                    Space::Memory => system,
                 };
                 regions.map(parent, mapped, region.base, priority)?;
             }

@@ -110,3 +110,14 @@ fn an_address_is_left_behind() {
     }
     assert_eq!(counts, [1, 3, 5]);
 }
+
+/// A wide port access is split where a chip's ports end: a word at 71h reaches the clock, and the
+/// byte after it nobody, which reads as ones.
+#[test]
+fn wide_port_accesses_are_split() {
+    // MOV AL,0Dh; OUT 70h,AL; IN AX,71h; CLI; HLT. Register D: the battery is good.
+    let code = [0xb0, 0x0d, 0xe6, 0x70, 0xe5, 0x71, 0xfa, 0xf4];
+    let mut machine = with_image(image(&code), Path::Cached);
+    assert_eq!(machine.run(&[], limits(1_000, None)), Ok(Ended::Halt));
+    assert_eq!(machine.register("ax"), Some(0xff80));
+}
