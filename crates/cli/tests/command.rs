@@ -61,6 +61,11 @@ fn folder() -> tempfile::TempDir {
 #[case::press_key(&["boot", "--press", "nokey@halt"], "nokey")]
 #[case::reset(&["boot", "--reset", "hammer@halt"], "unknown reset path `hammer`")]
 #[case::debugcon(&["boot", "--firmware", "rom:hello", "--debugcon", "no/where/log"], "cannot write `no/where/log`")]
+#[case::debugcon_message(&["boot", "--firmware", "rom:hello", "--debugcon", "no/log"], "`no/log`: No such file or directory (os error 2)\n")]
+#[case::same_file(&["boot", "--firmware", "rom:hello", "--debugcon", "log", "--serial", "log"], "name the same file")]
+#[case::debug_exit(&["boot", "--firmware", "rom:hello", "--debug-exit=+4"], "expected a port")]
+#[case::option_rom_directory(&["boot", "--firmware", "rom:hello", "--option-rom", "./nothing"], "is a directory; expected an image file")]
+#[case::run_same_place(&["run", "no-rom.toml", "--json", "-", "--junit", "-"], "name the same place")]
 #[case::run_nothing(&["run", "nowhere"], "cannot read `nowhere`")]
 #[case::run_empty_folder(&["run", "nothing"], "no scenario (*.toml) in `nothing`")]
 #[case::run_bad(&["run", "bad.toml"], "bad.toml:2:1")]
@@ -152,4 +157,35 @@ fn a_closed_pipe_is_no_panic() {
         let message = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{message}");
     }
+}
+
+#[test]
+fn machines_says_how_they_differ() {
+    let folder = folder();
+    let output = warmboot(&["machines"], folder.path());
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0));
+    for line in
+        ["x87, SSE and long mode raise #UD", "I/O APIC version", "signature", "0x00060fb1", "fw_cfg DMA"]
+    {
+        assert!(text.contains(line), "{line} is not in:\n{text}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_said() {
+    let folder = folder();
+    let scenario = "[machine]\nfirmware = \"rom:hello\"\n[[step]]\nrun-until = \"halt\"\n";
+    fs::write(folder.path().join("ok.toml"), scenario).expect("a file");
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+    let output = Command::new(env!("CARGO_BIN_EXE_warmboot"))
+        .args(["run", "ok.toml"])
+        .current_dir(folder.path())
+        .stdout(full)
+        .output()
+        .expect("the command runs");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("cannot write to standard output"), "{message}");
 }

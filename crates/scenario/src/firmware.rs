@@ -232,7 +232,7 @@ fn missing(known: &Known, places: &Places) -> InputError {
 fn read_file(path: &Path, largest: u64) -> Result<Vec<u8>, InputError> {
     let fail = |error: io::Error| InputError(format!("cannot read firmware `{}`: {error}", path.display()));
     if fs::metadata(path).map_err(fail)?.is_dir() {
-        return Err(InputError(format!("firmware `{}` is a directory; expected a file", path.display())));
+        return Err(InputError(format!("`{}` is a directory; expected an image file", path.display())));
     }
     let mut bytes = Vec::new();
     fs::File::open(path).and_then(|file| file.take(largest + 1).read_to_end(&mut bytes)).map_err(fail)?;
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[rstest]
-    #[case("/", "is a directory; expected a file")]
+    #[case("/", "is a directory; expected an image file")]
     #[case("seabois", "did you mean `seabios`?")]
     #[case("rom:nothing-like-it", "unknown test ROM `nothing-like-it`")]
     fn refused(#[case] name: &str, #[case] expect: &str) {

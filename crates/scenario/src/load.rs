@@ -10,12 +10,13 @@ use toml_span::{
     Span, Value,
     value::{Key, Table},
 };
+use warmboot_machine::{cpu_models, generations, machine_types};
 
 use crate::{
     drives::DriveSpec,
     matrix::{self, Axis},
     problem::{InputError, Problem, Source, did_you_mean},
-    spec::{DEBUG_EXIT, MachineSpec},
+    spec::{DEBUG_EXIT, MachineSpec, choose},
     steps::{self, Step},
     table::{self, Reader},
 };
@@ -140,9 +141,12 @@ fn machine_spec<'a, 'de>(
     let reader = Reader::new(source, machine, "[machine]").with(instead);
     let mut spec = MachineSpec::default();
     let text = |key| reader.optional(key, table::string).map(|text| text.map(str::to_owned));
-    spec.machine = text("type")?.unwrap_or(spec.machine);
-    spec.emulator = text("emulator")?.unwrap_or(spec.emulator);
-    spec.cpu = text("cpu")?.or(spec.cpu);
+    let machines = machine_types::ALL.iter().map(|machine| machine.name).collect();
+    spec.machine = reader.optional("type", chosen("machine", machines))?.unwrap_or(spec.machine);
+    let emulators = generations::ALL.iter().map(|generation| generation.name).collect();
+    spec.emulator = reader.optional("emulator", chosen("emulator", emulators))?.unwrap_or(spec.emulator);
+    let models = cpu_models::MODELS.iter().map(|model| model.name).collect();
+    spec.cpu = reader.optional("cpu", chosen("cpu", models))?.or(spec.cpu);
     if let Some(cpus) = reader.optional("cpus", |source, value| table::integer(source, value, 255))? {
         spec.cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
     }
@@ -162,11 +166,29 @@ fn machine_spec<'a, 'de>(
     if let Some(drives) = reader.get("drives") {
         spec.drives = table::array(source, drives)?
             .iter()
-            .map(|value| drive(source, value))
-            .collect::<Result<_, _>>()?;
+            .map(|value| drive(source, value).map(|drive| (value, drive)))
+            .try_fold(Vec::new(), |mut drives: Vec<DriveSpec>, next| {
+                let (value, drive) = next?;
+                if drives.iter().any(|other| other.at == drive.at) {
+                    let message = format!("there are two drives at {}", drive.at);
+                    return Err(source.problem(value.span, message, ""));
+                }
+                drives.push(drive);
+                Ok(drives)
+            })?;
     }
     reader.finish()?;
     Ok(spec)
+}
+
+/// Reads a name that must be among the known ones.
+fn chosen(
+    what: &str,
+    known: Vec<&'static str>,
+) -> impl FnOnce(&Source, &Value<'_>) -> Result<String, Problem> {
+    move |source, value| {
+        table::parsed(source, value, |name| choose(what, name, known.into_iter()).map(|()| name.to_owned()))
+    }
 }
 
 fn memory(source: &Source, value: &Value<'_>) -> Result<u64, Problem> {

@@ -52,6 +52,9 @@ fn collect<'a, 'de>(
                 "expected a key of [machine], as \"machine.firmware\"",
             ));
         }
+        if axes.iter().any(|axis| axis.path == path) {
+            return Err(source.problem(key.span, format!("the matrix varies `{path}` twice"), ""));
+        }
         let mut values: Vec<(String, &Value<'_>)> = Vec::new();
         for value in table::array(source, value)? {
             let text = table::scalar(source, value)?;

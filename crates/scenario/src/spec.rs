@@ -101,6 +101,13 @@ impl MachineSpec {
             }
             drives.push(drive);
         }
+        let mut roms = std::collections::BTreeSet::new();
+        for name in &self.option_roms {
+            // Firmware finds them by file name alone.
+            if !roms.insert(Path::new(name).file_name()) {
+                return Err(InputError(format!("two option ROMs have the file name of `{name}`")));
+            }
+        }
         let option_roms = self
             .option_roms
             .iter()
@@ -124,7 +131,11 @@ impl MachineSpec {
 }
 
 /// Refuses a name that is not among the known ones, with the nearest that is.
-fn choose<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Result<(), InputError> {
+pub(crate) fn choose<'a>(
+    what: &str,
+    name: &str,
+    known: impl Iterator<Item = &'a str>,
+) -> Result<(), InputError> {
     let known: Vec<&str> = known.collect();
     if known.contains(&name) {
         return Ok(());
@@ -149,6 +160,8 @@ mod tests {
         "unknown emulator `qmeu`; did you mean `qemu`?")]
     #[case(MachineSpec { drives: vec![DriveSpec::new("ide0-0", "zero:1M"); 2], ..MachineSpec::default() },
         "there are two drives at ide0-0")]
+    #[case(MachineSpec { option_roms: vec!["a/x.bin".into(), "b/x.bin".into()], ..MachineSpec::default() },
+        "two option ROMs have the file name of `b/x.bin`")]
     fn refused(#[case] spec: MachineSpec, #[case] expect: &str) {
         let error = spec.config(&Places::default()).map(|_| ()).expect_err("refused").to_string();
         assert!(error.contains(expect), "{error}");

@@ -28,6 +28,16 @@ const STEP: &str = "[[step]]\nrun-until = \"halt\"\n";
 )]
 #[case::matrix_of_nothing("[matrix]\n\"machine.cpus\" = []\n[[step]]\nrun-until = \"halt\"\n")]
 #[case::matrix_twice("[matrix]\n\"machine.cpus\" = [1, 1]\n[[step]]\nrun-until = \"halt\"\n")]
+#[case::matrix_axis_twice(
+    "[matrix]\n\"machine.cpus\" = [1]\n[matrix.machine]\ncpus = [1]\n[[step]]\nrun-until = \"halt\"\n"
+)]
+#[case::unknown_machine("[machine]\ntype = \"pc-i440fx-7.1\"\n[[step]]\nrun-until = \"halt\"\n")]
+#[case::matrix_unknown_cpu(
+    "[matrix]\n\"machine.cpu\" = [\"qemu64\", \"z80\"]\n[[step]]\nrun-until = \"halt\"\n"
+)]
+#[case::two_drives_at_one_slot(
+    "[machine]\ndrives = [\n  { at = \"ide0-0\", image = \"zero:1M\" },\n  { at = \"ide0-0\", image = \"zero:2M\" },\n]\n[[step]]\nrun-until = \"halt\"\n"
+)]
 #[case::matrix_of_steps("[matrix]\n\"step.press\" = [\"a\"]\n[[step]]\nrun-until = \"halt\"\n")]
 #[case::matrix_unknown_key("[matrix]\n\"machine.memroy\" = [1]\n[[step]]\nrun-until = \"halt\"\n")]
 #[case::drive_without_image("[machine]\ndrives = [{ at = \"ide0-0\" }]\n[[step]]\nrun-until = \"halt\"\n")]
@@ -51,11 +61,11 @@ fn said(#[case] text: &str) {
 #[rstest]
 #[case::none("", &["scenarios/x"])]
 #[case::two("[matrix]\n\"machine.cpus\" = [1, 2]\n", &["scenarios/x [machine.cpus=1]", "scenarios/x [machine.cpus=2]"])]
-#[case::nested("[matrix.machine]\ntype = [\"a\", \"b\"]\nserial = [true, false]\n", &[
-    "scenarios/x [machine.type=a, machine.serial=true]",
-    "scenarios/x [machine.type=a, machine.serial=false]",
-    "scenarios/x [machine.type=b, machine.serial=true]",
-    "scenarios/x [machine.type=b, machine.serial=false]",
+#[case::nested("[matrix.machine]\ntype = [\"pc-i440fx-1.4\", \"pc-i440fx-7.2\"]\nserial = [true, false]\n", &[
+    "scenarios/x [machine.type=pc-i440fx-1.4, machine.serial=true]",
+    "scenarios/x [machine.type=pc-i440fx-1.4, machine.serial=false]",
+    "scenarios/x [machine.type=pc-i440fx-7.2, machine.serial=true]",
+    "scenarios/x [machine.type=pc-i440fx-7.2, machine.serial=false]",
 ])]
 fn cases(#[case] matrix: &str, #[case] expect: &[&str]) {
     let scenario = warmboot_scenario::load("scenarios/x.toml", &format!("{matrix}{STEP}")).expect("read");

@@ -62,6 +62,9 @@ pub(crate) struct MachineArguments {
 }
 
 fn port(text: &str) -> Result<u16, String> {
+    if text.contains('+') {
+        return Err("expected a port from 0 to 0xffff".to_owned());
+    }
     let parsed = match text.strip_prefix("0x") {
         Some(digits) => u16::from_str_radix(digits, 16),
         None => text.parse(),
@@ -132,7 +135,7 @@ pub(crate) struct RunArguments {
 }
 
 /// Instructions between two looks at the keyboard, the terminal and the logs.
-const SLICE: u64 = 20_000_000;
+const SLICE: u64 = 2_000_000;
 
 impl RunArguments {
     /// The plan they describe.

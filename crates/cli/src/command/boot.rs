@@ -66,6 +66,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     let spec = arguments.machine.spec(arguments.serial.is_some());
     let debugcon = arguments.debugcon.as_deref().map(Sink::open).transpose()?;
     let serial = arguments.serial.iter().flatten().next().map(|name| Sink::open(name)).transpose()?;
+    if let (Some(debugcon), Some(serial)) = (&debugcon, &serial)
+        && debugcon.is_same(serial)
+        && !serial.is_standard()
+    {
+        return Err(InputError::new("--debugcon and --serial name the same file"));
+    }
     let mut machine = Machine::new(&spec.config(&places)?)?;
 
     interrupt::listen();
@@ -179,21 +185,30 @@ impl Live {
     }
 }
 
-/// Brings what the guest wrote to drives with `,write` to their files.
+/// Brings what the guest wrote to drives with `,write` to their files, each whole or not at all.
 fn write_back(spec: &MachineSpec, places: &Places, machine: &Machine) -> Result<(), InputError> {
     for drive in spec.drives.iter().filter(|drive| drive.write_back) {
         let path = drive.path(places);
         let fail =
             |error: io::Error| InputError::new(format!("cannot write image `{}`: {error}", path.display()));
-        let mut file = fs::OpenOptions::new().write(true).open(&path).map_err(fail)?;
-        let size = file.metadata().map_err(fail)?.len();
-        for (offset, bytes) in machine.disk_writes(drive.at.parse()?) {
-            // The last sector of an image of odd size reaches past its end.
-            let room = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
-            let bytes = bytes.get(..room.min(bytes.len())).unwrap_or_default();
-            file.seek(SeekFrom::Start(offset)).and_then(|_| file.write_all(bytes)).map_err(fail)?;
+        let writes = machine.disk_writes(drive.at.parse()?);
+        if writes.is_empty() {
+            continue;
         }
-        file.sync_all().map_err(fail)?;
+        // Behind a symbolic link, the file it leads to is replaced, not the link.
+        let path = fs::canonicalize(&path).map_err(fail)?;
+        output::replace(&path, |file| {
+            let size = io::copy(&mut fs::File::open(&path)?, file)?;
+            for (offset, bytes) in writes {
+                // The last sector of an image of odd size reaches past its end.
+                let room = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
+                let bytes = bytes.get(..room.min(bytes.len())).unwrap_or_default();
+                file.seek(SeekFrom::Start(offset))?;
+                file.write_all(bytes)?;
+            }
+            Ok(())
+        })
+        .map_err(fail)?;
     }
     Ok(())
 }

@@ -21,15 +21,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     let places = arguments::places(arguments.firmware_dir.as_ref())?;
     let mut text = String::new();
-    let mut section = |title: &str, rows: Vec<(String, String)>| {
-        let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-        text.push_str(title);
-        text.push('\n');
-        for (name, about) in rows {
-            text.push_str(&format!("  {name:width$}  {about}\n"));
-        }
-        text.push('\n');
-    };
+    let mut section = |title: &str, rows: Vec<(String, String)>| list(&mut text, title, rows);
     let row = |name: &str, about: &str| (name.to_owned(), about.to_owned());
     section(
         "Machine types (--machine):",
@@ -43,6 +35,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         "CPU models (--cpu); x87, SSE and long mode raise #UD so far, whatever CPUID says:",
         machine::cpu_models::MODELS.iter().map(|cpu| row(cpu.name, cpu.about)).collect(),
     );
+    compare(&mut text, "How machine types differ", &machine_type_facts());
+    compare(&mut text, "What emulator generations do", &generation_facts());
+    compare(&mut text, "How CPU models differ (as CPUID says)", &cpu_facts());
+    let mut section = |title: &str, rows: Vec<(String, String)>| list(&mut text, title, rows);
     section(
         "Firmware (--firmware, --option-rom):",
         firmware::KNOWN
@@ -64,4 +60,120 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     text.push_str(&format!("Reset paths (--reset):\n  {}\n", paths.join(", ")));
     output::print(text.as_bytes())?;
     Ok(Outcome::Expected)
+}
+
+/// Prints names with a sentence each.
+fn list(text: &mut String, title: &str, rows: Vec<(String, String)>) {
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    text.push_str(title);
+    text.push('\n');
+    for (name, about) in rows {
+        text.push_str(&format!("  {name:width$}  {about}\n"));
+    }
+    text.push('\n');
+}
+
+/// One thing that can be chosen: its name, and each field with its value.
+type Facts = (&'static str, Vec<(&'static str, String)>);
+
+/// Prints a column for each choice and a line for each field.
+fn compare(text: &mut String, title: &str, choices: &[Facts]) {
+    let fields = choices.first().map(|(_, facts)| facts.as_slice()).unwrap_or_default();
+    let width = fields.iter().map(|(field, _)| field.chars().count()).max().unwrap_or(0);
+    text.push_str(&format!("{title}:\n"));
+    let mut lines = vec![format!("  {:width$}", "")];
+    lines.extend(fields.iter().map(|(field, _)| format!("  {field:width$}")));
+    for (name, facts) in choices {
+        let values = std::iter::once(*name).chain(facts.iter().map(|(_, value)| value.as_str()));
+        let values: Vec<&str> = values.collect();
+        let column = values.iter().map(|value| value.chars().count()).max().unwrap_or(0);
+        for (line, value) in lines.iter_mut().zip(values) {
+            line.push_str(&format!("  {value:column$}"));
+        }
+    }
+    for line in lines {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text.push('\n');
+}
+
+fn yes(flag: bool) -> String {
+    if flag { "yes" } else { "no" }.to_owned()
+}
+
+fn machine_type_facts() -> Vec<Facts> {
+    let facts = |machine: &&'static machine::MachineType| {
+        let facts = vec![
+            ("CPU model", machine.cpu.to_owned()),
+            ("local APIC version", format!("{:#04x}", machine.local_apic_version)),
+            ("I/O APIC version", format!("{:#04x}", machine.io_apic_version)),
+            (
+                "ACPI and SMBIOS tables",
+                match machine.era {
+                    machine::tables::Era::V1_4 => "built by firmware".to_owned(),
+                    machine::tables::Era::V7_2 => "given by fw_cfg".to_owned(),
+                },
+            ),
+            ("fw_cfg DMA", yes(machine.fw_cfg_dma)),
+            ("drive for unusual floppies", format!("{:?}", machine.floppy)),
+        ];
+        (machine.name, facts)
+    };
+    machine::machine_types::ALL.iter().map(facts).collect()
+}
+
+fn generation_facts() -> Vec<Facts> {
+    let facts = |generation: &&'static machine::Generation| {
+        let facts = vec![
+            ("PAM mode 2", format!("{:?}", generation.pam)),
+            ("system reset resets PAM", yes(generation.pam_reset)),
+            ("D_LCK locks SMRAM", yes(generation.smram_lock)),
+            ("guest can write the BIOS", yes(generation.bios_writable)),
+            ("guest can write option ROMs", yes(generation.option_roms_writable)),
+            ("port 402h reads", format!("{:#04x}", generation.debug_port_reads)),
+            ("port 92h bit 0 resets on", format!("{:?}", generation.port_92_reset)),
+            (
+                "port CF9h bit 2 resets on",
+                generation.port_cf9_reset.map_or("absent".to_owned(), |bit| format!("{bit:?}")),
+            ),
+        ];
+        (generation.name, facts)
+    };
+    machine::generations::ALL.iter().map(facts).collect()
+}
+
+fn cpu_facts() -> Vec<Facts> {
+    let facts = |model: &&'static machine::cpu_models::Model| {
+        let leaf = |function| model.cpuid(function, 0, 0, true);
+        let [highest, b, c, d] = leaf(0);
+        let vendor: Vec<u8> = [b, d, c].iter().flat_map(|word| word.to_le_bytes()).collect();
+        let [signature, _, ecx, edx] = leaf(1);
+        let [extended_highest, ..] = leaf(0x8000_0000);
+        let extended = if extended_highest >= 0x8000_0001 { leaf(0x8000_0001) } else { [0; 4] };
+        let hex = |value: u32| format!("{value:#010x}");
+        let facts = vec![
+            ("vendor", String::from_utf8_lossy(&vendor).into_owned()),
+            ("signature", hex(signature)),
+            ("highest leaf", format!("{highest:#x}")),
+            (
+                "highest extended leaf",
+                if extended_highest == 0 { "none".to_owned() } else { hex(extended_highest) },
+            ),
+            ("leaf 1 ECX", hex(ecx)),
+            ("leaf 1 EDX", hex(edx)),
+            ("leaf 80000001 ECX", hex(extended[2])),
+            ("leaf 80000001 EDX", hex(extended[3])),
+            ("physical address bits", model.physical_bits.to_string()),
+            ("settable bits of CR4", format!("{:#x}", model.cr4)),
+            (
+                "settable bits of EFER",
+                if model.efer == 0 { "none".to_owned() } else { format!("{:#x}", model.efer) },
+            ),
+            ("SMM state save map", format!("{:?}", model.save_map)),
+            ("an unknown MSR", if model.unknown_msrs_ignored { "reads 0" } else { "#GP" }.to_owned()),
+        ];
+        (model.name, facts)
+    };
+    machine::cpu_models::MODELS.iter().map(facts).collect()
 }

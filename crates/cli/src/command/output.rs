@@ -38,7 +38,7 @@ pub(crate) enum Sink {
     /// Standard output.
     Standard,
     /// A regular file, written beside its place and renamed when it is complete.
-    Replace { path: PathBuf, file: NamedTempFile },
+    Replace { path: PathBuf },
     /// A device or a pipe, written directly.
     Direct { path: PathBuf, file: File },
 }
@@ -69,9 +69,9 @@ impl Sink {
                 }
                 // Behind a symbolic link, the file it leads to is replaced, not the link.
                 let path = fs::canonicalize(&path).unwrap_or(path);
-                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-                let file = temporary(folder.unwrap_or(Path::new("."))).map_err(fail)?;
-                Ok(Sink::Replace { path, file })
+                // Gone again at once: a run that is killed leaves nothing behind.
+                drop(beside(&path).map_err(fail)?);
+                Ok(Sink::Replace { path })
             }
         }
     }
@@ -81,32 +81,77 @@ impl Sink {
         matches!(self, Sink::Standard)
     }
 
+    /// Whether what goes to `other` would mix with this or replace it.
+    pub(crate) fn is_same(&self, other: &Sink) -> bool {
+        match (self, other) {
+            (Sink::Standard, Sink::Standard) => true,
+            (Sink::Replace { path }, Sink::Replace { path: other }) => path == other,
+            _ => false,
+        }
+    }
+
     /// Writes all of it and, for a file, puts it in its place.
     ///
     /// # Errors
     /// One sentence with the name; then what was there before is still there.
     pub(crate) fn finish(self, bytes: &[u8]) -> Result<(), InputError> {
-        let fail = |path: &Path, error: &dyn std::fmt::Display| {
+        let fail = |path: &Path, error: &io::Error| {
             InputError::new(format!("cannot write `{}`: {error}", path.display()))
         };
         match self {
             Sink::Standard => print(bytes).map(|_| ()),
             Sink::Direct { path, mut file } => file.write_all(bytes).map_err(|error| fail(&path, &error)),
-            Sink::Replace { path, mut file } => {
-                file.write_all(bytes)
-                    .and_then(|()| file.as_file().sync_all())
-                    .map_err(|error| fail(&path, &error))?;
-                file.persist(&path).map(|_| ()).map_err(|error| fail(&path, &error.error))
+            Sink::Replace { path } => {
+                replace(&path, |file| file.write_all(bytes)).map_err(|error| fail(&path, &error))
             }
         }
     }
 }
 
-/// A temporary file in `folder` with the permissions any new file would have.
-fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
+/// Puts a file that `write` fills in the place of `path`: whole, or not at all.
+pub(crate) fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let mut file = beside(path)?;
+    write(file.as_file_mut())?;
+    if let Ok(there) = fs::metadata(path) {
+        file.as_file().set_permissions(there.permissions())?;
+    }
+    file.as_file().sync_all()?;
+    file.persist(path).map(|_| ()).map_err(|error| error.error)
+}
+
+/// A temporary file in `path`'s folder with the permissions any new file would have.
+fn beside(path: &Path) -> io::Result<NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Said of the folder, not of a temporary name in it.
+    fs::metadata(folder)?;
     let mut builder = tempfile::Builder::new();
     builder.prefix(".warmboot-");
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
+    builder.tempfile_in(folder).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => io::Error::other("its folder cannot be written"),
+        _ => error,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("image");
+        fs::write(&path, b"old").expect("a file");
+        let failed = replace(&path, |file| {
+            file.write_all(b"half")?;
+            Err(io::Error::other("no more"))
+        });
+        assert!(failed.is_err());
+        assert_eq!(fs::read(&path).expect("read"), b"old");
+        replace(&path, |file| file.write_all(b"new")).expect("replaced");
+        assert_eq!(fs::read(&path).expect("read"), b"new");
+        drop(Sink::open(&path.display().to_string()).expect("opened"));
+        assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 1, "something is left behind");
+    }
 }

@@ -45,6 +45,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     let places = arguments::places(arguments.firmware_dir.as_ref())?;
     let json = arguments.json.as_deref().map(Sink::open).transpose()?;
     let junit = arguments.junit.as_deref().map(Sink::open).transpose()?;
+    if let (Some(json), Some(junit)) = (&json, &junit)
+        && json.is_same(junit)
+    {
+        return Err(InputError::new("--json and --junit name the same place"));
+    }
     let mut cases = cases(&arguments.paths)?;
     if let Some(filter) = &arguments.filter {
         let before = cases.len();
@@ -62,6 +67,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         waiting: Mutex::default(),
         to_messages: data_is_elsewhere,
         closed: AtomicBool::new(false),
+        failed: Mutex::default(),
     };
     let reports = scenario::run(&cases, usize::from(arguments.jobs.unwrap_or(0)), &places, &screen)?;
     screen.progress.finish();
@@ -71,6 +77,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     }
     if let Some(sink) = junit {
         sink.finish(report::junit(&reports).as_bytes())?;
+    }
+    if let Some(error) = screen.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
     }
     let any = |status| reports.iter().any(|report| report.status == status);
     Ok(if any(Status::Error) {
@@ -113,6 +122,8 @@ struct Screen {
     /// Lines go to standard error because standard output carries a report.
     to_messages: bool,
     closed: AtomicBool,
+    /// Why standard output could not be written, when it could not.
+    failed: Mutex<Option<InputError>>,
 }
 
 impl Screen {
@@ -120,8 +131,14 @@ impl Screen {
         self.progress.aside(|| {
             if self.to_messages {
                 output::complain(line);
-            } else if !matches!(output::print(format!("{line}\n").as_bytes()), Ok(true)) {
+                return;
+            }
+            let printed = output::print(format!("{line}\n").as_bytes());
+            if !matches!(printed, Ok(true)) {
                 self.closed.store(true, Ordering::Relaxed);
+            }
+            if let Err(error) = printed {
+                *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
         });
     }

@@ -18,7 +18,7 @@ use crate::{
 pub(super) const KIND: Kind = Kind { name: "run-until", parse };
 
 /// Instructions between two looks at whether to go on.
-const SLICE: u64 = 50_000_000;
+const SLICE: u64 = 2_000_000;
 
 #[derive(Debug)]
 struct RunUntil {
