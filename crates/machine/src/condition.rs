@@ -40,7 +40,7 @@ pub enum Condition {
     Halt,
     /// Power-off.
     Shutdown,
-    /// Any reset the guest caused.
+    /// Any reset of the whole machine, whoever caused it.
     Reset,
 }
 
