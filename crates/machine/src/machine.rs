@@ -363,11 +363,6 @@ impl Machine {
         let written = overlay.into_iter().flat_map(warmboot_chipset::disk::Overlay::written);
         written.map(|(offset, bytes)| (offset, bytes.to_vec())).collect()
     }
-
-    /// Selects the execution path from here on.
-    pub fn set_path(&mut self, path: Path) {
-        self.path = path;
-    }
 }
 
 /// What a run waits for, and how far it has looked.
