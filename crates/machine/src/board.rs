@@ -67,7 +67,7 @@ const NOTES_KEPT: usize = 256;
 
 /// Everything of a machine but its processor.
 pub struct Board {
-    pub(crate) generation: &'static Generation,
+    pub(crate) generation: Generation,
     pub(crate) era: Era,
     pub(crate) memory: Memory,
     pub(crate) blocks: map::Blocks,

@@ -26,8 +26,10 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
     config.check()?;
     let machine_type =
         machine_types::find(&config.machine).ok_or_else(|| ConfigError::new("unknown machine"))?;
-    let generation =
-        generations::find(&config.emulator).ok_or_else(|| ConfigError::new("unknown emulator"))?;
+    let generation = match config.generation {
+        Some(generation) => generation,
+        None => *generations::find(&config.emulator).ok_or_else(|| ConfigError::new("unknown emulator"))?,
+    };
     let cpu_name = config.cpu.as_deref().unwrap_or(machine_type.cpu);
     let model = warmboot_cpu::Model::by_name(cpu_name).ok_or_else(|| {
         let names: Vec<&str> = warmboot_cpu::models::MODELS.iter().map(|model| model.name).collect();
@@ -42,7 +44,7 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
     let mut items = tables::fw_cfg(&description);
     for rom in &config.option_roms {
         let base = rom.name.rsplit('/').next().unwrap_or("rom");
-        items.push(chipset::fw_cfg::Item::file(format!("genroms/{base}"), rom.bytes.clone()));
+        items.push(chipset::fw_cfg::Item::file(format!("genroms/{base}"), rom.bytes.to_vec()));
     }
     let fw_cfg = chipset::fw_cfg::Config {
         dma: machine_type.fw_cfg_dma,
@@ -121,7 +123,7 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
         a20_changed: true,
         written: Vec::new(),
     };
-    Ok(Machine::assemble(machine_type, board, Cpu::new(model, 0), config.path, wiring(config)))
+    Ok(Machine::assemble(config.clone(), machine_type, board, Cpu::new(model, 0), wiring(config)))
 }
 
 /// What decides how the machine goes on and no chip's state shows, a line each, for the digest.

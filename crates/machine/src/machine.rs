@@ -1,7 +1,10 @@
 //! A machine: one processor on one board, run from event to event.
 
-use warmboot_chipset::{ResetKind, i8042, keys};
-use warmboot_cpu::{Breakpoint, Cpu, Path, Stop};
+use std::sync::Arc;
+
+use warmboot_chipset::{GuestMemory as _, ResetKind, i8042, keys};
+use warmboot_cpu::{Breakpoint, Cpu, Path, State, Stop};
+use warmboot_memory::{FlatView, Memory};
 
 use crate::{
     Board, Condition, Config, ConfigError, Ended, Limits,
@@ -16,6 +19,7 @@ use crate::{
 
 /// A deterministic PC. A plain value: it can be forked, sent to another thread, and dropped.
 pub struct Machine {
+    pub(crate) config: Arc<Config>,
     pub(crate) machine_type: &'static MachineType,
     pub(crate) board: Board,
     pub(crate) cpu: Cpu<Board>,
@@ -29,13 +33,15 @@ pub struct Machine {
 
 impl Machine {
     pub(crate) fn assemble(
+        config: Config,
         machine_type: &'static MachineType,
         board: Board,
         cpu: Cpu<Board>,
-        path: Path,
         wiring: Vec<String>,
     ) -> Machine {
-        let mut machine = Machine { machine_type, board, cpu, path, wiring, resets: 0 };
+        let path = config.path;
+        let config = Arc::new(config);
+        let mut machine = Machine { config, machine_type, board, cpu, path, wiring, resets: 0 };
         machine.board.reset_chips(ResetKind::PowerOn);
         machine.board.draw();
         machine.cpu.reset();
@@ -56,6 +62,7 @@ impl Machine {
     #[must_use]
     pub fn fork(&mut self) -> Machine {
         Machine {
+            config: self.config.clone(),
             machine_type: self.machine_type,
             board: self.board.fork(),
             cpu: self.cpu.clone(),
@@ -306,6 +313,54 @@ impl Machine {
         self.resets
     }
 
+    /// What the machine was built from.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The machine type it is of.
+    #[must_use]
+    pub fn machine_type(&self) -> &'static MachineType {
+        self.machine_type
+    }
+
+    /// The emulator generation it behaves like.
+    #[must_use]
+    pub fn generation(&self) -> &Generation {
+        &self.board.generation
+    }
+
+    /// The processor's architectural state.
+    #[must_use]
+    pub fn processor(&self) -> &State {
+        self.cpu.state()
+    }
+
+    /// All guest memory: named blocks and their pages, to be read.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.board.memory
+    }
+
+    /// What answers each physical address as the processor sees it outside SMM.
+    #[must_use]
+    pub fn view(&self) -> &FlatView {
+        &self.board.views.memory
+    }
+
+    /// A chip's whole saved state, with named registers.
+    #[must_use]
+    pub fn chip_state(&self, chip: &str) -> Option<serde_json::Value> {
+        self.board.slots.iter().find(|slot| slot.name == chip)?.device.state().ok()
+    }
+
+    /// Writes physical memory as a bus master would; where no RAM takes it, it is lost.
+    pub fn write_memory(&mut self, physical: u64, bytes: &[u8]) {
+        self.board.lend().write(physical, bytes);
+        self.settle();
+    }
+
     /// Reads physical memory without side effects; where no RAM or ROM answers, FFh.
     pub fn read_memory(&self, physical: u64, bytes: &mut [u8]) {
         self.board.peek(physical, bytes);
@@ -320,8 +375,7 @@ impl Machine {
     /// A chip's register by name: a path of names and indices into its state, joined by `.`.
     #[must_use]
     pub fn chip_register(&self, chip: &str, register: &str) -> Option<serde_json::Value> {
-        let slot = self.board.slots.iter().find(|slot| slot.name == chip)?;
-        let state = slot.device.state().ok()?;
+        let state = self.chip_state(chip)?;
         register
             .split('.')
             .try_fold(&state, |value, name| match value {
@@ -442,7 +496,7 @@ impl Watch {
         found
     }
 
-    fn address_met(&self, state: &warmboot_cpu::State) -> Option<Condition> {
+    fn address_met(&self, state: &State) -> Option<Condition> {
         let (index, _) = self.addresses.iter().find(|(_, breakpoint)| breakpoint.matches(state))?;
         self.conditions.get(*index).cloned()
     }

@@ -149,7 +149,7 @@ pub fn system(name: &str, places: &Places) -> Result<Firmware, InputError> {
             "firmware {shown} has {found}; expected a multiple of 64 KiB, at most 16 MiB"
         )));
     }
-    Ok(Firmware { name: name.to_owned(), bytes })
+    Ok(Firmware { name: name.to_owned(), bytes: bytes.into() })
 }
 
 /// Reads an option ROM: `rom:NAME`, a known name or a path.
@@ -168,7 +168,7 @@ pub fn option_rom(name: &str, places: &Places) -> Result<Firmware, InputError> {
     if bytes.get(..2) != Some(&[0x55, 0xaa]) {
         return Err(InputError(format!("option ROM {shown} does not begin with its signature 55 AA")));
     }
-    Ok(Firmware { name: name.to_owned(), bytes })
+    Ok(Firmware { name: name.to_owned(), bytes: bytes.into() })
 }
 
 /// The bytes of an image (at most one more than `largest`) and how messages call it.

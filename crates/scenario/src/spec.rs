@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use warmboot_machine::{Config, cpu_models, generations, machine_types};
+use warmboot_machine::{Config, Generation, cpu_models, generations, machine_types};
 
 use crate::{
     drives::DriveSpec,
@@ -35,6 +35,8 @@ pub struct MachineSpec {
     pub machine: String,
     /// Emulator generation.
     pub emulator: String,
+    /// A generation that is in no list, in place of `emulator`.
+    pub generation: Option<Generation>,
     /// CPU model; the machine type has a default.
     pub cpu: Option<String>,
     /// Number of processors.
@@ -66,6 +68,7 @@ impl Default for MachineSpec {
         MachineSpec {
             machine: config.machine,
             emulator: config.emulator,
+            generation: config.generation,
             cpu: config.cpu,
             cpus: config.cpus,
             memory: config.memory,
@@ -116,6 +119,7 @@ impl MachineSpec {
         Ok(Config {
             machine: self.machine.clone(),
             emulator: self.emulator.clone(),
+            generation: self.generation,
             cpu: self.cpu.clone(),
             cpus: self.cpus,
             memory: self.memory,

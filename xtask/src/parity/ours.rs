@@ -33,7 +33,7 @@ pub fn evidence(case: &Case, firmware: &Path, drives: &[DriveImage]) -> Result<E
     let config = Config {
         machine: case.machine.to_owned(),
         memory: MEMORY_MIB << 20,
-        firmware: Firmware { name, bytes },
+        firmware: Firmware { name, bytes: bytes.into() },
         drives: drives.iter().map(drive).collect(),
         ..Config::default()
     };

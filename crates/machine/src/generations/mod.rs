@@ -16,7 +16,7 @@ pub enum PamModes {
 }
 
 /// Facts about one emulator generation that firmware can see.
-#[derive(Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Generation {
     /// Name for `--emulator`.
     pub name: &'static str,

@@ -11,7 +11,7 @@ pub fn machine(rom: &str, path: Path) -> Machine {
 
 /// A machine with any image.
 pub fn with_image(bytes: Vec<u8>, path: Path) -> Machine {
-    let firmware = Firmware { name: "test".into(), bytes };
+    let firmware = Firmware { name: "test".into(), bytes: bytes.into() };
     let config = Config { firmware, serial: true, debug_exit: Some(0xf4), path, ..Config::default() };
     Machine::new(&config).expect("a machine")
 }
