@@ -12,8 +12,8 @@ use crate::{
     clock::{Clock, cost},
     devices::{Device, Slot},
     generations::Generation,
+    machine_types::MachineType,
     map::{self, Views},
-    tables::Era,
 };
 
 /// What the processor must be told after a run.
@@ -68,7 +68,7 @@ const NOTES_KEPT: usize = 256;
 /// Everything of a machine but its processor.
 pub struct Board {
     pub(crate) generation: Generation,
-    pub(crate) era: Era,
+    pub(crate) machine_type: &'static MachineType,
     pub(crate) memory: Memory,
     pub(crate) blocks: map::Blocks,
     pub(crate) slots: Vec<Slot>,
@@ -96,7 +96,7 @@ impl Board {
     pub(crate) fn fork(&mut self) -> Board {
         Board {
             generation: self.generation,
-            era: self.era,
+            machine_type: self.machine_type,
             memory: self.memory.fork(),
             blocks: self.blocks,
             slots: self.slots.clone(),

@@ -1,12 +1,19 @@
-//! Builds a machine from its configuration: blocks, chips, fw_cfg and CMOS contents.
+//! Builds a machine from its configuration: blocks, then the chips its machine type's family lists.
+//!
+//! What every PC has is made here; a family (`machine_types/`) puts it together with its own chips.
 
 use warmboot_chipset as chipset;
-use warmboot_chipset::{disk::Disk, floppy::Floppy, ide::IdeController, rtc};
-use warmboot_cpu::Cpu;
+use warmboot_chipset::{
+    disk::{Disk, Geometry},
+    floppy::Floppy,
+    ide::IdeController,
+    rtc,
+};
+use warmboot_cpu::{Cpu, Model};
 use warmboot_memory::Memory;
 
 use crate::{
-    Config, ConfigError, Machine,
+    Config, ConfigError, Generation, Machine, MachineType,
     board::{Attachments, Board, PowerState, Wires},
     clock::Clock,
     config::{self, DriveKind},
@@ -16,11 +23,20 @@ use crate::{
     tables::{self, Description},
 };
 
-/// Routes an `i440FX` HPET timer can take: GSI 2 alone.
-const HPET_ROUTES: u32 = 1 << 2;
-
 /// EBX of CPUID leaf 0 of AMD's processors: "Auth".
 const AMD: u32 = u32::from_le_bytes(*b"Auth");
+
+/// What a family makes its chips from.
+pub(crate) struct Parts<'a> {
+    pub config: &'a Config,
+    pub machine_type: &'static MachineType,
+    pub generation: &'a Generation,
+    pub model: &'static Model,
+}
+
+/// Makes all chips of a board, in the order in which they are reset and serve events that are due
+/// at the same moment.
+pub(crate) type Chips = fn(&Parts<'_>) -> Result<Vec<Slot>, ConfigError>;
 
 pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
     config.check()?;
@@ -31,84 +47,17 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
         None => *generations::find(&config.emulator).ok_or_else(|| ConfigError::new("unknown emulator"))?,
     };
     let cpu_name = config.cpu.as_deref().unwrap_or(machine_type.cpu);
-    let model = warmboot_cpu::Model::by_name(cpu_name).ok_or_else(|| {
+    let model = Model::by_name(cpu_name).ok_or_else(|| {
         let names: Vec<&str> = warmboot_cpu::models::MODELS.iter().map(|model| model.name).collect();
         ConfigError::new(format!("unknown CPU model `{cpu_name}`; there are {}", names.join(", ")))
     })?;
 
     let mut memory = Memory::new();
     let blocks = map::blocks(&mut memory, config.memory, &config.firmware.bytes)?;
-    let (ide, floppy) = attach(config, machine_type);
-    let description = describe(config, machine_type, &ide, &floppy, model);
-
-    let mut items = tables::fw_cfg(&description);
-    for rom in &config.option_roms {
-        let base = rom.name.rsplit('/').next().unwrap_or("rom");
-        items.push(chipset::fw_cfg::Item::file(format!("genroms/{base}"), rom.bytes.to_vec()));
-    }
-    let fw_cfg = chipset::fw_cfg::Config {
-        dma: machine_type.fw_cfg_dma,
-        file_slots: tables::file_slots(machine_type.era),
-        items,
-    };
-    let fw_cfg = chipset::fw_cfg::FwCfg::new(fw_cfg).map_err(|error| ConfigError::new(error.to_string()))?;
-
-    let host_bridge = chipset::host_bridge::HostBridge::new(chipset::host_bridge::Config {
-        memory: tables::ram_layout(machine_type.era, config.memory).0,
-        reset_clears_shadows: generation.pam_reset,
-        honours_lock: generation.smram_lock,
-        ..chipset::host_bridge::Config::default()
-    });
-    let piix3 = chipset::piix3::Config {
-        reset_control: generation.port_cf9_reset,
-        ..chipset::piix3::Config::default()
-    };
-    let piix4_pm =
-        chipset::piix4_pm::Config { serial1: config.serial, ..chipset::piix4_pm::Config::default() };
-    let clock =
-        rtc::Rtc::new(rtc::DateTime::default(), tables::cmos::cmos(&description), rtc::Wiring::default());
-
-    let mut slots = Vec::new();
-    let mut put = |name, devfn, device| slots.push(Slot { name, devfn, device });
-    put("i440fx", Some(0x00), Device::HostBridge(host_bridge));
-    put("piix3", Some(0x08), Device::Piix3(chipset::piix3::Piix3::new(piix3)));
-    put("piix3-ide", Some(0x09), Device::Ide(ide));
-    put("piix4-pm", Some(0x0b), Device::Piix4Pm(chipset::piix4_pm::Piix4Pm::new(piix4_pm)));
-    put("pic", None, Device::Pic(chipset::pic::Pic::new()));
-    put("pit", None, Device::Pit(chipset::pit::Pit::new()));
-    put("rtc", None, Device::Rtc(clock));
-    put("hpet", None, Device::Hpet(chipset::hpet::Hpet::new(HPET_ROUTES)));
-    put("ioapic", None, Device::IoApic(chipset::io_apic::IoApic::new(machine_type.io_apic_version)));
-    put(
-        "apic",
-        None,
-        Device::LocalApic(chipset::local_apic::LocalApic::new(0, machine_type.local_apic_version)),
-    );
-    put("dma", None, Device::Dma(chipset::dma::Dma::new()));
-    put("i8042", None, Device::I8042(chipset::i8042::I8042::new(chipset::i8042::Config::default())));
-    put("port92", None, Device::Port92(chipset::port92::Port92::new(generation.port_92_reset)));
-    put("fdc", None, Device::Floppy(floppy));
-    put("post-code", None, Device::PostCode(chipset::post_code::PostCode::new()));
-    put("fw_cfg", None, Device::FwCfg(fw_cfg));
-    let debug =
-        |port| Device::DebugPort(chipset::debug_port::DebugPort::new(port, generation.debug_port_reads));
-    put("debugcon", None, debug(chipset::debug_port::FIRMWARE_PORT));
-    put("debugcon-e9", None, debug(chipset::debug_port::BOCHS_PORT));
-    if config.serial {
-        let [(base, _), ..] = chipset::uart16550::COM;
-        put(
-            "com1",
-            None,
-            Device::Uart(chipset::uart16550::Uart16550::new(chipset::uart16550::Config { base })),
-        );
-    }
-    if let Some(port) = config.debug_exit {
-        put("debug-exit", None, Device::DebugExit(chipset::debug_exit::DebugExit::new(port)));
-    }
-
+    let slots = (machine_type.chips)(&Parts { config, machine_type, generation: &generation, model })?;
     let board = Board {
         generation,
-        era: machine_type.era,
+        machine_type,
         memory,
         blocks,
         slots,
@@ -123,7 +72,141 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
         a20_changed: true,
         written: Vec::new(),
     };
-    Ok(Machine::assemble(config.clone(), machine_type, board, Cpu::new(model, 0), wiring(config)))
+    Ok(Machine::assemble(config.clone(), board, Cpu::new(model, 0), wiring(config)))
+}
+
+/// A chip that is no PCI function.
+pub(crate) fn chip(name: &'static str, device: Device) -> Slot {
+    Slot { name, devfn: None, device }
+}
+
+/// A PCI function of bus 0.
+pub(crate) fn function(name: &'static str, device: u8, function: u8, chip: Device) -> Slot {
+    Slot { name, devfn: Some(device << 3 | function & 7), device: chip }
+}
+
+impl Parts<'_> {
+    /// The chips that sit at fixed ports and addresses of every PC. `hpet_routes` are the interrupt
+    /// lines an HPET timer can take, one bit each; `None` where there is no HPET.
+    pub fn fixed_chips(
+        &self,
+        description: &Description,
+        floppy: Floppy,
+        hpet_routes: Option<u32>,
+    ) -> Result<Vec<Slot>, ConfigError> {
+        let Parts { config, machine_type, generation, .. } = self;
+        let clock =
+            rtc::Rtc::new(rtc::DateTime::default(), tables::cmos::cmos(description), rtc::Wiring::default());
+        let mut slots = vec![
+            chip("pic", Device::Pic(chipset::pic::Pic::new())),
+            chip("pit", Device::Pit(chipset::pit::Pit::new())),
+            chip("rtc", Device::Rtc(clock)),
+        ];
+        slots.extend(hpet_routes.map(|routes| chip("hpet", Device::Hpet(chipset::hpet::Hpet::new(routes)))));
+        let io_apic = chipset::io_apic::IoApic::new(machine_type.io_apic_version);
+        let local_apic = chipset::local_apic::LocalApic::new(0, machine_type.local_apic_version);
+        let i8042 = chipset::i8042::I8042::new(chipset::i8042::Config::default());
+        let debug =
+            |port| Device::DebugPort(chipset::debug_port::DebugPort::new(port, generation.debug_port_reads));
+        slots.extend([
+            chip("ioapic", Device::IoApic(io_apic)),
+            chip("apic", Device::LocalApic(local_apic)),
+            chip("dma", Device::Dma(chipset::dma::Dma::new())),
+            chip("i8042", Device::I8042(i8042)),
+            chip("port92", Device::Port92(chipset::port92::Port92::new(generation.port_92_reset))),
+            chip("fdc", Device::Floppy(floppy)),
+            chip("post-code", Device::PostCode(chipset::post_code::PostCode::new())),
+            chip("fw_cfg", Device::FwCfg(self.fw_cfg(description)?)),
+            chip("debugcon", debug(chipset::debug_port::FIRMWARE_PORT)),
+            chip("debugcon-e9", debug(chipset::debug_port::BOCHS_PORT)),
+        ]);
+        if config.serial {
+            let [(base, _), ..] = chipset::uart16550::COM;
+            let uart = chipset::uart16550::Uart16550::new(chipset::uart16550::Config { base });
+            slots.push(chip("com1", Device::Uart(uart)));
+        }
+        if let Some(port) = config.debug_exit {
+            slots.push(chip("debug-exit", Device::DebugExit(chipset::debug_exit::DebugExit::new(port))));
+        }
+        Ok(slots)
+    }
+
+    fn fw_cfg(&self, description: &Description) -> Result<chipset::fw_cfg::FwCfg, ConfigError> {
+        let mut items = tables::fw_cfg(description);
+        for rom in &self.config.option_roms {
+            let base = rom.name.rsplit('/').next().unwrap_or("rom");
+            items.push(chipset::fw_cfg::Item::file(format!("genroms/{base}"), rom.bytes.to_vec()));
+        }
+        let config = chipset::fw_cfg::Config {
+            dma: self.machine_type.fw_cfg_dma,
+            file_slots: tables::file_slots(self.machine_type.era),
+            items,
+        };
+        chipset::fw_cfg::FwCfg::new(config).map_err(|error| ConfigError::new(error.to_string()))
+    }
+
+    /// The two floppy drives.
+    pub fn floppy(&self) -> Floppy {
+        let mut floppy = Floppy::new();
+        for drive in &self.config.drives {
+            if let config::Slot::Floppy(unit) = drive.at {
+                floppy.attach(unit, disk(drive), self.machine_type.floppy);
+            }
+        }
+        floppy
+    }
+
+    /// Two IDE channels with their drives, for a PIIX or for ISA.
+    pub fn ide(&self) -> IdeController {
+        let mut ide = IdeController::new();
+        for drive in &self.config.drives {
+            if let config::Slot::Ide { channel, unit } = drive.at {
+                let kind = match drive.kind {
+                    DriveKind::Cdrom => chipset::ide::DriveKind::Cdrom,
+                    _ => chipset::ide::DriveKind::HardDisk,
+                };
+                ide.attach(channel, unit, disk(drive), kind);
+            }
+        }
+        ide
+    }
+
+    /// What firmware is told of the machine, for fw_cfg and CMOS. `disks` are the IDE hard disks, as
+    /// [`ide_disks`] finds them.
+    pub fn describe(&self, floppy: &Floppy, disks: [Option<Geometry>; 4]) -> Description {
+        let mut description = Description::new(self.machine_type.era, self.config.memory);
+        description.cpus = self.config.cpus as u16;
+        description.cpuid_signature = self.model.signature();
+        let [vendor, features] = [0, 1].map(|function| self.model.cpuid(function, 0, 0, true));
+        let [_, _, _, edx] = features;
+        description.cpuid_features = edx;
+        description.amd = vendor.get(1) == Some(&AMD);
+        description.boot.clone_from(&self.config.boot);
+        for unit in 0..2u8 {
+            let drive = floppy.attachment(unit).map(|attachment| attachment.format.kind);
+            description.floppies[usize::from(unit)] = drive;
+        }
+        description.disks = disks;
+        description
+    }
+}
+
+/// The geometries of the hard disks of an IDE controller.
+pub(crate) fn ide_disks(ide: &IdeController) -> [Option<Geometry>; 4] {
+    [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(channel, unit)| {
+        let attachment = ide.attachment(channel, unit);
+        let disk = attachment.filter(|attachment| attachment.kind == chipset::ide::DriveKind::HardDisk);
+        disk.map(|attachment| attachment.geometry)
+    })
+}
+
+/// A drive's medium behind its copy-on-write layer.
+pub(crate) fn disk(drive: &config::Drive) -> Disk {
+    let disk = Disk::new(drive.source.clone()).with_read_only(drive.read_only);
+    match drive.latency {
+        0 => disk,
+        latency => disk.with_latency(latency),
+    }
 }
 
 /// What decides how the machine goes on and no chip's state shows, a line each, for the digest.
@@ -145,56 +228,4 @@ fn wiring(config: &Config) -> Vec<String> {
         lines.push(format!("{at} {kind:?} {digest} {size} {read_only} {latency}"));
     }
     lines
-}
-
-/// Storage controllers with their drives.
-fn attach(config: &Config, machine_type: &machine_types::MachineType) -> (IdeController, Floppy) {
-    let mut ide = IdeController::new();
-    let mut floppy = Floppy::new();
-    for drive in &config.drives {
-        let disk = Disk::new(drive.source.clone()).with_read_only(drive.read_only);
-        let disk = match drive.latency {
-            0 => disk,
-            latency => disk.with_latency(latency),
-        };
-        match drive.at {
-            config::Slot::Ide { channel, unit } => {
-                let kind = match drive.kind {
-                    DriveKind::Cdrom => chipset::ide::DriveKind::Cdrom,
-                    _ => chipset::ide::DriveKind::HardDisk,
-                };
-                ide.attach(channel, unit, disk, kind);
-            }
-            config::Slot::Floppy(unit) => floppy.attach(unit, disk, machine_type.floppy),
-        }
-    }
-    (ide, floppy)
-}
-
-/// What firmware is told of the machine, for fw_cfg and CMOS.
-fn describe(
-    config: &Config,
-    machine_type: &machine_types::MachineType,
-    ide: &IdeController,
-    floppy: &Floppy,
-    model: &warmboot_cpu::Model,
-) -> Description {
-    let mut description = Description::new(machine_type.era, config.memory);
-    description.cpus = config.cpus as u16;
-    description.cpuid_signature = model.signature();
-    let [vendor, features] = [0, 1].map(|function| model.cpuid(function, 0, 0, true));
-    let [_, _, _, edx] = features;
-    description.cpuid_features = edx;
-    description.amd = vendor.get(1) == Some(&AMD);
-    description.boot.clone_from(&config.boot);
-    for unit in 0..2u8 {
-        let drive = floppy.attachment(unit).map(|attachment| attachment.format.kind);
-        description.floppies[usize::from(unit)] = drive;
-    }
-    for index in 0..4u8 {
-        let attachment = ide.attachment(index / 2, index % 2);
-        let disk = attachment.filter(|attachment| attachment.kind == chipset::ide::DriveKind::HardDisk);
-        description.disks[usize::from(index)] = disk.map(|attachment| attachment.geometry);
-    }
-    description
 }

@@ -20,7 +20,6 @@ use crate::{
 /// A deterministic PC. A plain value: it can be forked, sent to another thread, and dropped.
 pub struct Machine {
     pub(crate) config: Arc<Config>,
-    pub(crate) machine_type: &'static MachineType,
     pub(crate) board: Board,
     pub(crate) cpu: Cpu<Board>,
     pub(crate) path: Path,
@@ -32,16 +31,10 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn assemble(
-        config: Config,
-        machine_type: &'static MachineType,
-        board: Board,
-        cpu: Cpu<Board>,
-        wiring: Vec<String>,
-    ) -> Machine {
+    pub(crate) fn assemble(config: Config, board: Board, cpu: Cpu<Board>, wiring: Vec<String>) -> Machine {
         let path = config.path;
         let config = Arc::new(config);
-        let mut machine = Machine { config, machine_type, board, cpu, path, wiring, resets: 0 };
+        let mut machine = Machine { config, board, cpu, path, wiring, resets: 0 };
         machine.board.reset_chips(ResetKind::PowerOn);
         machine.board.draw();
         machine.cpu.reset();
@@ -63,7 +56,6 @@ impl Machine {
     pub fn fork(&mut self) -> Machine {
         Machine {
             config: self.config.clone(),
-            machine_type: self.machine_type,
             board: self.board.fork(),
             cpu: self.cpu.clone(),
             path: self.path,
@@ -322,7 +314,7 @@ impl Machine {
     /// The machine type it is of.
     #[must_use]
     pub fn machine_type(&self) -> &'static MachineType {
-        self.machine_type
+        self.board.machine_type
     }
 
     /// The emulator generation it behaves like.

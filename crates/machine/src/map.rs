@@ -106,7 +106,7 @@ impl Board {
         [system, smm, io]: [RegionId; 3],
     ) -> Result<(), warmboot_memory::RegionError> {
         let Blocks { ram, bios, rom, ram_size, bios_size } = self.blocks;
-        let (below, above) = tables::ram_layout(self.era, ram_size);
+        let (below, above) = tables::ram_layout(self.machine_type.era, ram_size);
         let pc_ram = regions.ram("pc.ram", ram, 0, u128::from(ram_size), false);
         let low = regions.alias("ram-below-4g", pc_ram, 0, u128::from(below));
         regions.map(system, low, 0, 0)?;

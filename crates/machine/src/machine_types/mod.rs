@@ -6,7 +6,7 @@ mod pc_i440fx;
 
 use warmboot_chipset::floppy::FloppyKind;
 
-use crate::tables::Era;
+use crate::{build::Chips, tables::Era};
 
 /// Facts about one machine type.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub struct MachineType {
     pub name: &'static str,
     /// One sentence.
     pub about: &'static str,
+    /// Makes its chips.
+    pub(crate) chips: Chips,
     /// CPU model when none is asked for.
     pub cpu: &'static str,
     /// Local APIC version register, low byte.
