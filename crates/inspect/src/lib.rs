@@ -1,6 +1,7 @@
-//! Reading machines without changing them: disassembly now; snapshot diffs, symbols, traces and
-//! coverage have their place here.
+//! Reading machines without changing them: symbols, diffs, disassembly; traces and coverage have their
+//! place here.
 
 #![forbid(unsafe_code)]
 
 pub mod disassembly;
+pub mod symbols;
