@@ -3,5 +3,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod diff;
 pub mod disassembly;
 pub mod symbols;

@@ -507,4 +507,4 @@ fn text_at(table: &[u8], offset: usize) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

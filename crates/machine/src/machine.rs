@@ -347,6 +347,12 @@ impl Machine {
         self.board.slots.iter().find(|slot| slot.name == chip)?.device.state().ok()
     }
 
+    /// The wires between chips, by name: `interrupts`, `pic_interrupt`, `a20`, `power`.
+    #[must_use]
+    pub fn wires(&self) -> serde_json::Value {
+        serde_json::to_value(&self.board.wires).unwrap_or_default()
+    }
+
     /// Writes physical memory as a bus master would; where no RAM takes it, it is lost.
     pub fn write_memory(&mut self, physical: u64, bytes: &[u8]) {
         self.board.lend().write(physical, bytes);
