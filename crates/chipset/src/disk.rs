@@ -52,6 +52,38 @@ pub trait BlockSource: Send + Sync {
 
     /// BLAKE3 of all bytes, which names the image in snapshots and digests.
     fn digest(&self) -> [u8; 32];
+
+    /// Whether there are bytes at all: a machine that is only looked at can do without.
+    fn is_present(&self) -> bool {
+        true
+    }
+}
+
+/// An image of which only the name is known: enough to look at a machine, not to run it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AbsentSource {
+    /// Length in bytes.
+    pub size: u64,
+    /// BLAKE3 of the image.
+    pub digest: [u8; 32],
+}
+
+impl BlockSource for AbsentSource {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, offset: u64, _bytes: &mut [u8]) -> Result<(), DiskError> {
+        Err(DiskError::Source { offset, reason: "the image was not given".into() })
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    fn is_present(&self) -> bool {
+        false
+    }
 }
 
 /// An image held in memory.

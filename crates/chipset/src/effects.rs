@@ -1,9 +1,11 @@
 //! What a chip asks the machine to do, collected during one access and applied after it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::Moment;
 
 /// Which reset a chip pulled, named as the paths of `warmboot --reset` are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ResetRequest {
     /// i8042 command FEh (or a pulse of output port bit 0).
     KeyboardController,

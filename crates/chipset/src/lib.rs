@@ -154,6 +154,11 @@ pub trait Chip {
     /// Writes `size` bytes of PCI configuration space.
     fn config_write(&mut self, _offset: u8, _size: u8, _value: u32, _fx: &mut Effects) {}
 
+    /// Version of the saved state's layout; grows when an older one can no longer be taken.
+    fn version(&self) -> u32 {
+        1
+    }
+
     /// Moves every [`Moment`] in the state by `delta` nanoseconds.
     fn shift_time(&mut self, _delta: i64) {}
 }

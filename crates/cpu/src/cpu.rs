@@ -5,7 +5,7 @@
 //! delivery included. Delivering an interrupt is none.
 
 use crate::{
-    Bus, Core, Exception, Exec, Frame, Lowered, Model, Path, State, Stop,
+    Bus, Core, Exception, Exec, Frame, Lowered, Model, Path, State, StateError, Stop,
     access::attention,
     cache::{Block, Cache, Key},
     decode::{Decoded, LONGEST, decode},
@@ -128,6 +128,24 @@ impl<B: Bus> Cpu<B> {
     pub fn state_mut(&mut self) -> &mut State {
         self.state_changed();
         &mut self.core.state
+    }
+
+    /// Whether the last run stopped at a breakpoint, over which the next one steps.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.passed
+    }
+
+    /// Takes a saved state and [`Cpu::passed`].
+    ///
+    /// # Errors
+    /// What no processor can hold; nothing is changed then.
+    pub fn restore(&mut self, state: State, passed: bool) -> Result<(), StateError> {
+        state.check()?;
+        self.core.state = state;
+        self.state_changed();
+        self.passed = passed;
+        Ok(())
     }
 
     fn state_changed(&mut self) {

@@ -7,6 +7,7 @@
 mod access;
 mod bus;
 mod cache;
+mod check;
 mod cpu;
 mod decode;
 mod descriptor;
@@ -26,6 +27,7 @@ pub mod width;
 
 pub use access::{Core, Place};
 pub use bus::{Bus, Cycle, Frame, Page};
+pub use check::StateError;
 pub use cpu::{Breakpoint, Cpu, Run};
 pub use models::Model;
 pub use op::{Handler, Lowered, Op, Operand};
@@ -94,7 +96,7 @@ pub enum Stop {
 }
 
 /// How ops are executed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub enum Path {
     /// Decoded blocks, TLB.
     #[default]

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What the processor must be told after a run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum Signal {
     Nmi,
     Smi,

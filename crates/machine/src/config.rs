@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
+use serde::{Deserialize, Serialize};
 use warmboot_chipset::disk::BlockSource;
 use warmboot_cpu::Path;
 
@@ -22,7 +23,7 @@ pub struct Firmware {
 }
 
 /// What a drive is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum DriveKind {
     /// An ATA hard disk.
     HardDisk,

@@ -23,6 +23,14 @@ macro_rules! devices {
                 match self { $(Device::$variant(chip) => chip),* }
             }
 
+            /// Takes a saved state of such a chip.
+            pub(crate) fn restore(&mut self, state: Value) -> serde_json::Result<()> {
+                match self {
+                    $(Device::$variant(chip) => chip.restore(serde_json::from_value(state)?)),*
+                }
+                Ok(())
+            }
+
             /// The chip's saved state as a value with named registers.
             pub fn state(&self) -> serde_json::Result<Value> {
                 match self { $(Device::$variant(chip) => serde_json::to_value(chip.state())),* }

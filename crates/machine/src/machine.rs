@@ -27,7 +27,7 @@ pub struct Machine {
     /// on, so it is part of the digest.
     pub(crate) wiring: Vec<String>,
     /// Resets so far, for the `reset` condition.
-    resets: u64,
+    pub(crate) resets: u64,
 }
 
 impl Machine {
@@ -67,8 +67,15 @@ impl Machine {
     /// Runs until one of `until` is met, the machine stops, or a limit is reached.
     ///
     /// # Errors
-    /// When a condition cannot come true on this machine, such as text on a screen it does not have.
+    /// When a condition cannot come true on this machine, such as text on a screen it does not have,
+    /// or when the machine was made to be looked at only, without its disk images.
     pub fn run(&mut self, until: &[Condition], limits: Limits) -> Result<Ended, ConfigError> {
+        if let Some(drive) = self.config.drives.iter().find(|drive| !drive.source.is_present()) {
+            return Err(ConfigError::new(format!(
+                "this machine was loaded without the image of drive {} (`{}`), so it cannot run on",
+                drive.at, drive.name
+            )));
+        }
         let mut watch = Watch::new(self, until)?;
         let slice_end = limits.slice.map(|slice| self.board.clock.instructions.saturating_add(slice));
         self.cpu.set_address_breakpoints(watch.addresses.iter().map(|(_, breakpoint)| *breakpoint).collect());

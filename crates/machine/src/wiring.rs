@@ -7,7 +7,7 @@ use warmboot_chipset::{
 use warmboot_chipset::GuestMemory as _;
 
 use crate::{
-    board::{Board, Signal},
+    board::{Board, Signal, Wires},
     devices::Device,
 };
 
@@ -91,11 +91,16 @@ impl Board {
         if before == after {
             return;
         }
+        self.drive_controllers(number, after, at);
+    }
+
+    /// Interrupt line `number` has changed: both controllers see it.
+    fn drive_controllers(&mut self, number: u8, level: bool, at: Moment) {
         if number < 16 {
-            self.drive_pic(number, after, at);
+            self.drive_pic(number, level, at);
         }
         let pin = if number < 16 { io_apic::pin_of_isa(number) } else { number };
-        self.drive(|device| matches!(device, Device::IoApic(_)), pin, after, at);
+        self.drive(|device| matches!(device, Device::IoApic(_)), pin, level, at);
     }
 
     fn drive_pic(&mut self, number: u8, level: bool, at: Moment) {
@@ -193,6 +198,19 @@ impl Board {
             && self.local_apic().is_none_or(warmboot_chipset::local_apic::LocalApic::accepts_pic);
         let pin = if number < 16 { io_apic::pin_of_isa(number) } else { number };
         through_pic || self.io_apic().is_some_and(|apic| !apic.masked(pin))
+    }
+
+    /// Brings the inputs of the interrupt controllers to the levels the wires have where those of
+    /// `source` were others: a chip that drove a line may not have come along.
+    pub(crate) fn drive_lines_again(&mut self, source: &Wires) {
+        let at = self.now();
+        let levels = self.wires.interrupts.map(|sources| sources != 0);
+        let before = source.interrupts.map(|sources| sources != 0);
+        for (number, (level, before)) in (0..).zip(levels.into_iter().zip(before)) {
+            if level != before {
+                self.drive_controllers(number, level, at);
+            }
+        }
     }
 
     /// Sets the local APIC's base address, as WRMSR and reset do.

@@ -257,6 +257,17 @@ impl Memory {
         self.table.shares(&other.table, frame)
     }
 
+    /// BLAKE3 of one page. Kept once the memory was digested or forked, until the page is written.
+    #[must_use]
+    pub fn page_digest(&self, frame: Frame) -> Digest {
+        self.table.page_hash(frame)
+    }
+
+    /// Makes the pages' hashes ones that are kept: what was written so far counts as settled.
+    pub fn settle(&mut self) {
+        self.table.seal();
+    }
+
     /// BLAKE3 over every block's name, size and contents. Pages of zeros count like untouched ones.
     /// Hashes are kept per page and per 2 MiB: the next digest costs what was written since.
     pub fn digest(&mut self) -> Digest {

@@ -247,6 +247,12 @@ impl Table {
         Table { leaves: self.leaves.clone(), zero: self.zero.clone(), hot: Vec::new() }
     }
 
+    /// The hash of one page.
+    pub(crate) fn page_hash(&self, frame: Frame) -> Digest {
+        let index = frame.0 as usize;
+        self.leaves[index >> LEAF_SHIFT].slots[index & SLOT_MASK].hash()
+    }
+
     /// Hashes of the `count` leaves from that of frame `first` on.
     pub(crate) fn leaf_hashes(&self, first: u32, count: usize) -> impl Iterator<Item = Digest> {
         let first = first as usize >> LEAF_SHIFT;

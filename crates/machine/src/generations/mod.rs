@@ -38,6 +38,8 @@ pub struct Generation {
     pub port_92_reset: ResetBit,
     /// How port CF9h bit 2 resets; `None` where the port is absent.
     pub port_cf9_reset: Option<ResetBit>,
+    /// Hooks run after an incoming migration, among them [`crate::hooks::shadow_bios`].
+    pub post_load_shadow_bios: bool,
     /// Who resets what.
     pub resets: &'static [ResetTable],
 }

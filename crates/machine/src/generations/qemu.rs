@@ -21,6 +21,7 @@ pub(super) const QEMU: Generation = Generation {
     debug_port_reads: 0xe9,
     port_92_reset: ResetBit::Edge,
     port_cf9_reset: Some(ResetBit::Level),
+    post_load_shadow_bios: false,
     resets: &[
         full(ResetPath::System),
         full(ResetPath::Keyboard),

@@ -27,6 +27,9 @@ pub struct MachineType {
     pub era: Era,
     /// fw_cfg has its DMA interface.
     pub fw_cfg_dma: bool,
+    /// An incoming migration copies the BIOS into shadow RAM that is empty
+    /// ([`crate::hooks::shadow_bios`]).
+    pub shadow_bios_after_incoming: bool,
     /// The drive a diskette image of unusual size is put into.
     pub floppy: FloppyKind,
 }

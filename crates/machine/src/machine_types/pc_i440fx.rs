@@ -52,6 +52,7 @@ pub(super) const V1_4: MachineType = MachineType {
     io_apic_version: 0x11,
     era: Era::V1_4,
     fw_cfg_dma: false,
+    shadow_bios_after_incoming: false,
     floppy: FloppyKind::Mb144,
 };
 
@@ -64,5 +65,6 @@ pub(super) const V7_2: MachineType = MachineType {
     io_apic_version: 0x20,
     era: Era::V7_2,
     fw_cfg_dma: true,
+    shadow_bios_after_incoming: false,
     floppy: FloppyKind::Mb288,
 };

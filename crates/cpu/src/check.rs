@@ -1,0 +1,85 @@
+//! Whether a saved state is one a processor can be in: a snapshot may hold anything.
+
+use crate::state::{State, cr0, cr4, dr6};
+
+/// What no processor can hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum StateError {
+    /// A register is wider than it is.
+    #[error("{register} holds {value:#x}: expected at most {most:#x}")]
+    Wide {
+        /// Its name.
+        register: &'static str,
+        /// What it was to hold.
+        value: u64,
+        /// The most it can hold.
+        most: u64,
+    },
+    /// Bits are set that contradict each other.
+    #[error("{register} holds {value:#x}: {why}")]
+    Contradiction {
+        /// The register.
+        register: &'static str,
+        /// What it was to hold.
+        value: u64,
+        /// What it contradicts.
+        why: &'static str,
+    },
+}
+
+const HALF: u64 = u32::MAX as u64;
+
+impl State {
+    /// Checks widths and what the engine takes for granted; long mode is not there yet, so general
+    /// registers and bases have 32 bits.
+    ///
+    /// # Errors
+    /// The first register that is wrong.
+    pub fn check(&self) -> Result<(), StateError> {
+        let at_most = |register, value, most| match value > most {
+            true => Err(StateError::Wide { register, value, most }),
+            false => Ok(()),
+        };
+        let (zero, general) = (self.gpr[16], &self.gpr[..16]);
+        at_most("the register that reads zero", zero, 0)?;
+        for value in general {
+            at_most("a general register", *value, HALF)?;
+        }
+        for segment in self.segments.iter().chain([&self.ldtr, &self.tr]) {
+            at_most("a segment base", segment.base, HALF)?;
+        }
+        for (register, value) in [
+            ("rip", self.rip),
+            ("gdtr.base", self.gdtr.base),
+            ("idtr.base", self.idtr.base),
+            ("cr2", self.cr2),
+            ("cr3", self.cr3),
+        ] {
+            at_most(register, value, HALF)?;
+        }
+        for value in self.dr {
+            at_most("a debug register", value, HALF)?;
+        }
+        at_most("cpl", self.cpl.into(), 3)?;
+        at_most("pending.debug", self.pending.debug.into(), dr6::FIXED | 0xffff)?;
+        self.check_modes()
+    }
+
+    fn check_modes(&self) -> Result<(), StateError> {
+        let wrong = |register, value, why| Err(StateError::Contradiction { register, value, why });
+        if self.cr0 & !cr0::ALL != 0 {
+            return wrong("cr0", self.cr0, "a bit no such processor has");
+        }
+        if self.paging() && !self.protected() {
+            return wrong("cr0", self.cr0, "paging without protection");
+        }
+        if self.cr4 >> 11 != 0 || self.cr4 & !(2 * cr4::OSXMMEXCPT - 1) != 0 {
+            return wrong("cr4", self.cr4, "a bit no such processor has");
+        }
+        let (real, virtual_8086) = (!self.protected(), self.protected() && self.v8086());
+        if real && self.cpl != 0 || virtual_8086 && self.cpl != 3 {
+            return wrong("cpl", self.cpl.into(), "not the level of the processor's mode");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,311 @@
+//! What goes from one machine into another that was built for it: all state but memory.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use warmboot_chipset::ResetRequest;
+
+use super::SnapshotError;
+use crate::{
+    Board, Machine,
+    board::{Attachments, Signal, Wires},
+    clock::Clock,
+    migration::Unfit,
+};
+
+/// All of a machine that is neither memory nor derived from its configuration.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Carried {
+    /// Absolute time and count.
+    pub clock: Clock,
+    /// The processor.
+    pub processor: ProcessorSection,
+    /// Levels of lines between chips, A20, power.
+    pub(crate) wires: Wires,
+    /// Signals on their way to the processor.
+    pub(crate) signals: Vec<Signal>,
+    /// A reset a chip has asked for and the machine has not made.
+    pub(crate) reset_request: Option<ResetRequest>,
+    /// A debug exit asked for and not reported.
+    pub(crate) debug_exit: Option<u32>,
+    /// Resets so far.
+    pub resets: u64,
+    /// The first accesses to what is not there.
+    pub notes: Vec<String>,
+    /// How many more there were.
+    pub notes_dropped: u64,
+    /// The chips, in their order on the board.
+    pub chips: Vec<ChipSection>,
+}
+
+/// The processor.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessorSection {
+    /// CPU model.
+    pub model: String,
+    /// The next run steps over the breakpoint the last one stopped at.
+    pub passed: bool,
+    /// Architectural state.
+    pub state: warmboot_cpu::State,
+}
+
+/// One chip.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChipSection {
+    /// Name on the board.
+    pub name: String,
+    /// Version of the state's layout.
+    pub version: u32,
+    /// Registers by name.
+    pub state: Value,
+}
+
+/// How carried state is taken.
+pub(crate) enum Taking<'a> {
+    /// All of it, by a machine built the same: what does not fit is an error.
+    Exactly,
+    /// What fits, by another machine: what does not is told.
+    WhatFits(&'a mut Vec<Unfit>),
+}
+
+/// Largest count and time: a run from there on can still count.
+const CLOCK_MOST: u64 = 1 << 62;
+
+impl Machine {
+    /// Takes down all state but memory.
+    pub(crate) fn carry(&self) -> Result<Carried, SnapshotError> {
+        // Every field is named here, so that none can be forgotten when one is added.
+        let Machine { config: _, board, cpu, path: _, wiring: _, resets } = self;
+        let Board {
+            generation: _,
+            machine_type: _,
+            memory: _,
+            blocks: _,
+            slots,
+            views: _,
+            clock,
+            wires,
+            attachments,
+            signals,
+            reset_request,
+            debug_exit,
+            redraw: _,
+            a20_changed: _,
+            written: _,
+        } = board;
+        let Attachments { debug_log: _, serial_log: _, notes, notes_dropped, port_watch: _, port_hit: _ } =
+            attachments;
+        let chip = |slot: &crate::devices::Slot| {
+            let state = slot.device.state().map_err(|error| SnapshotError::Chip {
+                chip: slot.name.into(),
+                reason: format!("its state cannot be written down: {error}"),
+            })?;
+            Ok(ChipSection { name: slot.name.into(), version: slot.device.chip().version(), state })
+        };
+        Ok(Carried {
+            clock: clock.clone(),
+            processor: ProcessorSection {
+                model: cpu.model().name.into(),
+                passed: cpu.passed(),
+                state: cpu.state().clone(),
+            },
+            wires: wires.clone(),
+            signals: signals.clone(),
+            reset_request: *reset_request,
+            debug_exit: *debug_exit,
+            resets: *resets,
+            notes: notes.clone(),
+            notes_dropped: *notes_dropped,
+            chips: slots.iter().map(chip).collect::<Result<_, SnapshotError>>()?,
+        })
+    }
+
+    /// Takes over state; memory must already be there. Then the map, A20 and interrupt lines are
+    /// worked out from it.
+    pub(crate) fn take(&mut self, carried: Carried, mut taking: Taking) -> Result<(), SnapshotError> {
+        let Carried {
+            clock,
+            processor,
+            wires,
+            signals,
+            reset_request,
+            debug_exit,
+            resets,
+            notes,
+            notes_dropped,
+            chips,
+        } = carried;
+        check_clock(&clock)?;
+        let ProcessorSection { model, passed, state } = processor;
+        if model != self.cpu.model().name {
+            let kept = self.cpu.model().name.to_owned();
+            match &mut taking {
+                Taking::Exactly => {
+                    let reason = format!("has model `{model}`: expected `{kept}`");
+                    return Err(SnapshotError::Part { part: "processor", reason });
+                }
+                Taking::WhatFits(unfit) => unfit.push(Unfit::Model { sent: model, kept }),
+            }
+        }
+        self.cpu.restore(state, passed)?;
+
+        let names: Vec<String> = chips.iter().map(|chip| chip.name.clone()).collect();
+        self.board.take_chips(chips, &mut taking)?;
+        self.board.wires = self.board.rewire(wires, &names, &taking)?;
+        self.board.clock = clock;
+        self.board.signals = signals;
+        self.board.reset_request = reset_request;
+        self.board.debug_exit = debug_exit;
+        self.board.attachments.notes = notes;
+        self.board.attachments.notes_dropped = notes_dropped;
+        self.board.written.clear();
+        self.resets = resets;
+        self.refresh();
+        Ok(())
+    }
+
+    /// Works out again what is derived from state: the map, what the processor remembers of it, A20.
+    pub(crate) fn refresh(&mut self) {
+        self.board.draw();
+        self.cpu.frames_changed();
+        self.cpu.set_a20(self.board.wires.a20);
+        self.board.a20_changed = false;
+    }
+}
+
+fn check_clock(clock: &Clock) -> Result<(), SnapshotError> {
+    let Clock { instructions, nanoseconds, extra: _ } = clock;
+    if *instructions <= CLOCK_MOST && *nanoseconds <= CLOCK_MOST {
+        return Ok(());
+    }
+    Err(SnapshotError::Part {
+        part: "clock",
+        reason: format!("{instructions} instructions, {nanoseconds} ns: expected at most {CLOCK_MOST}"),
+    })
+}
+
+impl Board {
+    /// Gives each chip its section, by name and version.
+    fn take_chips(&mut self, chips: Vec<ChipSection>, taking: &mut Taking) -> Result<(), SnapshotError> {
+        let mut missing: Vec<&'static str> = self.slots.iter().map(|slot| slot.name).collect();
+        let mut expected = missing.clone().into_iter();
+        for ChipSection { name, version, state } in chips {
+            let slot = self.slots.iter_mut().find(|slot| slot.name == name);
+            let in_order = expected.next() == Some(&*name);
+            let Some(slot) = slot.filter(|_| in_order || matches!(taking, Taking::WhatFits(_))) else {
+                match taking {
+                    Taking::Exactly => {
+                        let reason = "this machine has none at that place".to_owned();
+                        return Err(SnapshotError::Chip { chip: name, reason });
+                    }
+                    Taking::WhatFits(unfit) => unfit.push(Unfit::ChipNotThere { chip: name }),
+                }
+                continue;
+            };
+            missing.retain(|other| *other != slot.name);
+            take_chip(slot, version, state, taking)?;
+        }
+        for chip in missing {
+            match taking {
+                Taking::Exactly => {
+                    let reason = "the snapshot has none".to_owned();
+                    return Err(SnapshotError::Chip { chip: chip.into(), reason });
+                }
+                Taking::WhatFits(unfit) => unfit.push(Unfit::ChipNotSent { chip: chip.into() }),
+            }
+        }
+        Ok(())
+    }
+
+    /// The wires, with the chips that drive each line found by their names.
+    fn rewire(&self, wires: Wires, names: &[String], taking: &Taking) -> Result<Wires, SnapshotError> {
+        let Wires { interrupts, pic_interrupt, a20, power } = wires;
+        let driven = interrupts.iter().fold(0, |all, sources| all | sources);
+        let beyond = names.len() > 64 || driven.checked_shr(names.len() as u32).unwrap_or(0) != 0;
+        if beyond && let Taking::Exactly = taking {
+            let reason = "an interrupt line is driven by a chip that is not there".to_owned();
+            return Err(SnapshotError::Part { part: "wires", reason });
+        }
+        let place = |name: &String| self.slots.iter().position(|slot| slot.name == *name);
+        let places: Vec<Option<usize>> = names.iter().map(place).collect();
+        let moved = |sources: u64| {
+            let driving = places.iter().enumerate().filter(|(from, _)| sources >> (from & 63) & 1 != 0);
+            driving.filter_map(|(_, to)| *to).fold(0, |bits, to| bits | 1 << (to & 63))
+        };
+        Ok(Wires { interrupts: interrupts.map(moved), pic_interrupt, a20, power })
+    }
+}
+
+/// Restores one chip. What comes back out of it must be what went in.
+fn take_chip(
+    slot: &mut crate::devices::Slot,
+    version: u32,
+    state: Value,
+    taking: &mut Taking,
+) -> Result<(), SnapshotError> {
+    let chip = || slot.name.to_owned();
+    let known = slot.device.chip().version();
+    if version != known {
+        return match taking {
+            Taking::Exactly => {
+                Err(SnapshotError::ChipVersion { chip: chip(), found: version, expected: known })
+            }
+            Taking::WhatFits(unfit) => {
+                unfit.push(Unfit::ChipVersion { chip: chip(), sent: version, known });
+                Ok(())
+            }
+        };
+    }
+    let failed = |error: serde_json::Error| error.to_string();
+    let mut restored = slot.device.clone();
+    let kept = restored.restore(state.clone()).and_then(|()| restored.state()).map_err(failed);
+    match (kept, taking) {
+        (Ok(kept), Taking::Exactly) if kept == state => slot.device = restored,
+        (Ok(kept), Taking::Exactly) => {
+            let mut differences = Vec::new();
+            differ("", &state, &kept, &mut differences);
+            let reason = differences.first().map_or(String::new(), |(register, sent, kept)| {
+                format!("`{register}` is {sent}, which such a chip cannot have: it becomes {kept}")
+            });
+            return Err(SnapshotError::Chip { chip: chip(), reason });
+        }
+        (Ok(kept), Taking::WhatFits(unfit)) => {
+            let mut differences = Vec::new();
+            differ("", &state, &kept, &mut differences);
+            unfit.extend(differences.into_iter().map(|(register, sent, kept)| Unfit::Register {
+                chip: chip(),
+                register,
+                sent,
+                kept,
+            }));
+            slot.device = restored;
+        }
+        (Err(reason), Taking::Exactly) => return Err(SnapshotError::Chip { chip: chip(), reason }),
+        (Err(reason), Taking::WhatFits(unfit)) => unfit.push(Unfit::ChipState { chip: chip(), reason }),
+    }
+    Ok(())
+}
+
+/// The registers in which two states differ: path, first value, second value.
+fn differ(path: &str, sent: &Value, kept: &Value, into: &mut Vec<(String, Value, Value)>) {
+    let join = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    match (sent, kept) {
+        (Value::Object(sent), Value::Object(kept)) => {
+            for (name, value) in sent {
+                differ(&join(name), value, kept.get(name).unwrap_or(&Value::Null), into);
+            }
+            for (name, value) in kept.iter().filter(|(name, _)| !sent.contains_key(*name)) {
+                differ(&join(name), &Value::Null, value, into);
+            }
+        }
+        (Value::Array(sent), Value::Array(kept)) if sent.len() == kept.len() => {
+            for (index, (sent, kept)) in sent.iter().zip(kept).enumerate() {
+                differ(&join(&index.to_string()), sent, kept, into);
+            }
+        }
+        (sent, kept) if sent == kept => {}
+        (sent, kept) => into.push((path.to_owned(), sent.clone(), kept.clone())),
+    }
+}

@@ -1,0 +1,247 @@
+//! A machine's configuration as a file carries it.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use warmboot_chipset::disk::BlockSource;
+
+use super::{SnapshotError, file::hex};
+use crate::{
+    Config, Firmware,
+    config::{Drive, DriveKind},
+};
+
+/// What a machine is built from; images by their blob's number.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedConfig {
+    /// Machine type.
+    pub machine: String,
+    /// Emulator generation.
+    pub emulator: String,
+    /// CPU model, when it is not the machine type's.
+    pub cpu: Option<String>,
+    /// Number of processors.
+    pub cpus: u32,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// The BIOS image as it was given.
+    pub firmware: SavedImage,
+    /// Option ROMs.
+    pub option_roms: Vec<SavedImage>,
+    /// Drives.
+    pub drives: Vec<SavedDrive>,
+    /// Boot order.
+    pub boot: String,
+    /// COM1 exists.
+    pub serial: bool,
+    /// The debug-exit port.
+    pub debug_exit: Option<u16>,
+    /// Which execution path ran; both give the same.
+    pub path: warmboot_cpu::Path,
+}
+
+/// An image that is inside.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedImage {
+    /// Name or path it had.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// BLAKE3 of its bytes.
+    pub digest: String,
+    /// Number of the blob with its bytes.
+    pub blob: usize,
+}
+
+/// A drive; its image is named, not carried.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedDrive {
+    /// `ide0-0`, `floppy0`…
+    pub at: String,
+    /// What it is.
+    pub kind: DriveKind,
+    /// The image's name when the snapshot was made.
+    pub name: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// BLAKE3 of its bytes.
+    pub digest: String,
+    /// The guest cannot write.
+    pub read_only: bool,
+    /// Nanoseconds from a command to its data.
+    pub latency: u64,
+}
+
+/// A disk image that a snapshot needs back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DriveWanted {
+    /// The drive.
+    pub at: crate::Slot,
+    /// What it is.
+    pub kind: DriveKind,
+    /// The image's name when the snapshot was made.
+    pub name: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// BLAKE3 of its bytes.
+    pub digest: [u8; 32],
+}
+
+impl SavedConfig {
+    /// A configuration without its images' bytes; those go to `blobs`.
+    pub(super) fn of(config: &Config, blobs: &mut Vec<Arc<[u8]>>) -> Result<SavedConfig, SnapshotError> {
+        let Config {
+            machine,
+            emulator,
+            generation,
+            cpu,
+            cpus,
+            memory,
+            firmware,
+            option_roms,
+            drives,
+            boot,
+            serial,
+            debug_exit,
+            path,
+        } = config;
+        if let Some(generation) = generation {
+            return Err(SnapshotError::UnnamedGeneration { generation: generation.name.into() });
+        }
+        let mut image = |image: &Firmware| {
+            let Firmware { name, bytes } = image;
+            blobs.push(bytes.clone());
+            SavedImage {
+                name: name.clone(),
+                size: bytes.len() as u64,
+                digest: blake3::hash(bytes).to_hex().to_string(),
+                blob: blobs.len() - 1,
+            }
+        };
+        Ok(SavedConfig {
+            machine: machine.clone(),
+            emulator: emulator.clone(),
+            cpu: cpu.clone(),
+            cpus: *cpus,
+            memory: *memory,
+            firmware: image(firmware),
+            option_roms: option_roms.iter().map(image).collect(),
+            drives: drives.iter().map(SavedDrive::of).collect(),
+            boot: boot.clone(),
+            serial: *serial,
+            debug_exit: *debug_exit,
+            path: *path,
+        })
+    }
+
+    /// The configuration, with images from `blobs` and disk images from `bases`.
+    pub(super) fn rebuild(
+        &self,
+        blobs: &[&[u8]],
+        bases: &mut dyn FnMut(&DriveWanted) -> Option<Arc<dyn BlockSource>>,
+    ) -> Result<Config, SnapshotError> {
+        let SavedConfig {
+            machine,
+            emulator,
+            cpu,
+            cpus,
+            memory,
+            firmware,
+            option_roms,
+            drives,
+            boot,
+            serial,
+            debug_exit,
+            path,
+        } = self;
+        let image = |image: &SavedImage| {
+            let SavedImage { name, size, digest, blob } = image;
+            let bytes = blobs.get(*blob).copied().filter(|bytes| {
+                bytes.len() as u64 == *size && blake3::hash(bytes).to_hex().as_str() == digest
+            });
+            let bytes = bytes.ok_or_else(|| SnapshotError::Part {
+                part: "image",
+                reason: format!("blob {blob} is not `{name}` of {size} bytes with BLAKE3 {digest}"),
+            })?;
+            Ok(Firmware { name: name.clone(), bytes: bytes.into() })
+        };
+        let drives: Result<_, SnapshotError> = drives.iter().map(|drive| drive.rebuild(bases)).collect();
+        Ok(Config {
+            machine: machine.clone(),
+            emulator: emulator.clone(),
+            generation: None,
+            cpu: cpu.clone(),
+            cpus: *cpus,
+            memory: *memory,
+            firmware: image(firmware)?,
+            option_roms: option_roms.iter().map(image).collect::<Result<_, SnapshotError>>()?,
+            drives: drives?,
+            boot: boot.clone(),
+            serial: *serial,
+            debug_exit: *debug_exit,
+            path: *path,
+        })
+    }
+}
+
+impl SavedDrive {
+    fn of(drive: &Drive) -> SavedDrive {
+        let Drive { at, kind, source, name, read_only, latency } = drive;
+        SavedDrive {
+            at: at.to_string(),
+            kind: *kind,
+            name: name.clone(),
+            size: source.size(),
+            digest: hex(&source.digest()),
+            read_only: *read_only,
+            latency: *latency,
+        }
+    }
+
+    /// What must be given back for this drive.
+    pub(super) fn wanted(&self) -> Result<DriveWanted, SnapshotError> {
+        let digest = blake3::Hash::from_hex(&self.digest).map_err(|error| SnapshotError::Part {
+            part: "drives",
+            reason: format!("digest `{}` of {}: {error}", self.digest, self.at),
+        })?;
+        Ok(DriveWanted {
+            at: self.at.parse()?,
+            kind: self.kind,
+            name: self.name.clone(),
+            size: self.size,
+            digest: *digest.as_bytes(),
+        })
+    }
+
+    fn rebuild(
+        &self,
+        bases: &mut dyn FnMut(&DriveWanted) -> Option<Arc<dyn BlockSource>>,
+    ) -> Result<Drive, SnapshotError> {
+        let SavedDrive { at, kind, name, size, digest, read_only, latency } = self;
+        let wanted = self.wanted()?;
+        let source = bases(&wanted).ok_or_else(|| SnapshotError::DriveMissing {
+            at: at.clone(),
+            name: name.clone(),
+            size: *size,
+            digest: digest.clone(),
+        })?;
+        if (source.size(), source.digest()) != (wanted.size, wanted.digest) {
+            return Err(SnapshotError::DriveDiffers {
+                at: at.clone(),
+                found: format!("{} bytes, BLAKE3 {}", source.size(), hex(&source.digest())),
+                expected: format!("{size} bytes, BLAKE3 {digest}"),
+            });
+        }
+        Ok(Drive {
+            at: wanted.at,
+            kind: *kind,
+            source,
+            name: name.clone(),
+            read_only: *read_only,
+            latency: *latency,
+        })
+    }
+}
