@@ -6,14 +6,13 @@
 //! mean. CONFIG_DATA (CFCh-CFFh) belongs to the machine, which knows the functions; it asks
 //! [`HostBridge::selected`] whom an access goes to.
 
-use crate::pci::{ConfigSpace, Identity};
-use crate::{Chip, Effects, Region, ResetKind, Space};
+use crate::pam::{self, D_CLS, D_LCK, D_OPEN, G_SMRAME, SMRAM_RESET};
+use crate::pci::{ConfigAddress, ConfigSpace, Identity};
+use crate::{Chip, Effects, Region, ResetKind};
 use serde::{Deserialize, Serialize};
 
-/// CONFIG_ADDRESS (section 3.1).
-pub const CONFIG_ADDRESS: u16 = 0xcf8;
-/// CONFIG_DATA, four ports which the machine routes.
-pub const CONFIG_DATA: u16 = 0xcfc;
+pub use crate::pam::{SEGMENTS, Segment, Shadow, Smram};
+pub use crate::pci::{CONFIG_ADDRESS, CONFIG_DATA, Selected};
 
 /// First of the Programmable Attribute Map registers (section 3.2.17).
 pub const PAM0: u8 = 0x59;
@@ -24,98 +23,6 @@ pub const SMRAM: u8 = 0x72;
 /// Memory size in units of 8 MiB, an emulators' addition that coreboot reads (a DRB register in
 /// the data sheet).
 const RAM_SIZE: u8 = 0x57;
-
-const D_OPEN: u8 = 1 << 6;
-const D_CLS: u8 = 1 << 5;
-const D_LCK: u8 = 1 << 4;
-const G_SMRAME: u8 = 1 << 3;
-const SMRAM_RESET: u8 = 0x02;
-
-/// One row of the PAM table: which nibble rules which range.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Segment {
-    /// Register, counted from PAM0.
-    pub register: u8,
-    /// First bit of its nibble.
-    pub shift: u8,
-    /// First address.
-    pub first: u32,
-    /// Last address.
-    pub last: u32,
-}
-
-const fn segment(register: u8, shift: u8, first: u32, length: u32) -> Segment {
-    Segment { register, shift, first, last: first + length - 1 }
-}
-
-/// Which nibble rules which range (section 3.2.17, table 4), in the order of the registers.
-pub const SEGMENTS: [Segment; 13] = [
-    segment(0, 4, 0xf0000, 0x10000),
-    segment(1, 0, 0xc0000, 0x4000),
-    segment(1, 4, 0xc4000, 0x4000),
-    segment(2, 0, 0xc8000, 0x4000),
-    segment(2, 4, 0xcc000, 0x4000),
-    segment(3, 0, 0xd0000, 0x4000),
-    segment(3, 4, 0xd4000, 0x4000),
-    segment(4, 0, 0xd8000, 0x4000),
-    segment(4, 4, 0xdc000, 0x4000),
-    segment(5, 0, 0xe0000, 0x4000),
-    segment(5, 4, 0xe4000, 0x4000),
-    segment(6, 0, 0xe8000, 0x4000),
-    segment(6, 4, 0xec000, 0x4000),
-];
-
-/// What a segment's nibble asks for: bit 0 (RE) lets reads reach RAM, bit 1 (WE) lets writes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Shadow {
-    /// Reads and writes go to PCI.
-    Pci,
-    /// Reads come from RAM, writes go to PCI.
-    ReadRam,
-    /// Reads come from PCI, writes go to RAM.
-    WriteRam,
-    /// Reads and writes reach RAM.
-    Ram,
-}
-
-impl Shadow {
-    /// What the low two bits of `nibble` ask for.
-    #[must_use]
-    pub fn of(nibble: u8) -> Shadow {
-        match nibble & 3 {
-            0 => Shadow::Pci,
-            1 => Shadow::ReadRam,
-            2 => Shadow::WriteRam,
-            _ => Shadow::Ram,
-        }
-    }
-}
-
-/// What SMRAM says about A0000h-BFFFFh.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Smram {
-    /// D_OPEN: RAM is there for every access.
-    pub open: bool,
-    /// G_SMRAME: RAM is there for a CPU in system management mode.
-    pub enabled: bool,
-    /// D_CLS: in system management mode only code fetches see RAM. Emulators ignore it.
-    pub closed: bool,
-    /// D_LCK: set, and the register is wired to honour it.
-    pub locked: bool,
-}
-
-/// A register of a PCI function, as CONFIG_ADDRESS and a CONFIG_DATA port select it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Selected {
-    /// Bus number.
-    pub bus: u8,
-    /// Device number, 0-31.
-    pub device: u8,
-    /// Function number, 0-7.
-    pub function: u8,
-    /// Register.
-    pub register: u8,
-}
 
 /// How this bridge is built.
 #[derive(Clone, Debug)]
@@ -146,7 +53,7 @@ impl Default for Config {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     config: ConfigSpace,
-    config_address: u32,
+    config_address: ConfigAddress,
 }
 
 /// The host bridge, PCI function 00:00.0.
@@ -161,7 +68,7 @@ impl HostBridge {
     #[must_use]
     pub fn new(wiring: Config) -> HostBridge {
         let config = power_on(&wiring);
-        HostBridge { state: State { config, config_address: 0 }, wiring }
+        HostBridge { state: State { config, config_address: ConfigAddress::default() }, wiring }
     }
 
     /// What is saved.
@@ -179,10 +86,7 @@ impl HostBridge {
     /// The thirteen segments and what each asks for.
     #[must_use]
     pub fn shadows(&self) -> [(Segment, Shadow); 13] {
-        SEGMENTS.map(|segment| {
-            let pam = self.state.config.get(PAM0 + segment.register);
-            (segment, Shadow::of(pam >> segment.shift))
-        })
+        pam::shadows(&self.state.config, PAM0)
     }
 
     /// What the SMRAM register asks for.
@@ -199,7 +103,7 @@ impl HostBridge {
 
     /// CONFIG_ADDRESS as last written.
     #[must_use]
-    pub fn config_address(&self) -> u32 {
+    pub fn config_address(&self) -> ConfigAddress {
         self.state.config_address
     }
 
@@ -207,13 +111,7 @@ impl HostBridge {
     /// CONFIG_ADDRESS is not enabled (bit 31), and the access then finds nobody.
     #[must_use]
     pub fn selected(&self, lane: u8) -> Option<Selected> {
-        let address = self.state.config_address;
-        (address & 1 << 31 != 0).then_some(Selected {
-            bus: (address >> 16) as u8,
-            device: (address >> 11) as u8 & 31,
-            function: (address >> 8) as u8 & 7,
-            register: address as u8 | lane & 3,
-        })
+        self.state.config_address.selected(lane)
     }
 }
 
@@ -236,29 +134,15 @@ fn power_on(wiring: &Config) -> ConfigSpace {
 
 impl Chip for HostBridge {
     fn regions(&self) -> Vec<Region> {
-        vec![Region {
-            index: 0,
-            name: "pci-conf-idx",
-            space: Space::Io,
-            base: u64::from(CONFIG_ADDRESS),
-            length: 4,
-            widest: 4,
-        }]
+        vec![ConfigAddress::region(0)]
     }
 
     fn read(&mut self, _index: u8, offset: u64, size: u8, fx: &mut Effects) -> u64 {
-        if size != 4 || offset != 0 {
-            fx.note("CONFIG_ADDRESS read not as a dword", offset, 0);
-        }
-        u64::from(self.state.config_address)
+        self.state.config_address.read(offset, size, fx)
     }
 
     fn write(&mut self, _index: u8, offset: u64, size: u8, value: u64, fx: &mut Effects) {
-        if size == 4 && offset == 0 {
-            self.state.config_address = value as u32;
-        } else {
-            fx.note("CONFIG_ADDRESS written not as a dword", offset, value);
-        }
+        self.state.config_address.write(offset, size, value, fx);
     }
 
     fn reset(&mut self, kind: ResetKind, fx: &mut Effects) {
@@ -274,7 +158,7 @@ impl Chip for HostBridge {
                 }
             }
         }
-        self.state.config_address = 0;
+        self.state.config_address = ConfigAddress::default();
         fx.remap();
     }
 

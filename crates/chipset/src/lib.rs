@@ -7,9 +7,11 @@
 #![forbid(unsafe_code)]
 
 mod effects;
+pub mod pam;
 pub mod pci;
 // one line per chip, in the order of the alphabet:
 pub mod acpi_hotplug;
+pub mod acpi_pm;
 pub mod debug_exit;
 pub mod debug_port;
 pub mod disk;
@@ -19,10 +21,13 @@ pub mod fw_cfg;
 pub mod host_bridge;
 pub mod hpet;
 pub mod i8042;
+pub mod ich9_lpc;
+pub mod ich9_smbus;
 pub mod ide;
 pub mod io_apic;
 pub mod keys;
 pub mod local_apic;
+pub mod mch;
 pub mod pic;
 pub mod piix3;
 pub mod piix4_pm;

@@ -2,7 +2,13 @@
 //!
 //! PCI Local Bus Specification 2.1, chapter 6.
 
+use crate::{Effects, Region, Space};
 use serde::{Deserialize, Serialize};
+
+/// CONFIG_ADDRESS (section 3.2.2.3.2).
+pub const CONFIG_ADDRESS: u16 = 0xcf8;
+/// CONFIG_DATA, four ports which the machine routes.
+pub const CONFIG_DATA: u16 = 0xcfc;
 
 /// Vendor ID.
 pub const VENDOR_ID: u8 = 0x00;
@@ -38,6 +44,63 @@ pub struct Identity {
     pub header_type: u8,
     /// Subsystem vendor and device.
     pub subsystem: (u16, u16),
+}
+
+/// A register of a PCI function, as CONFIG_ADDRESS and a CONFIG_DATA port select it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Selected {
+    /// Bus number.
+    pub bus: u8,
+    /// Device number, 0-31.
+    pub device: u8,
+    /// Function number, 0-7.
+    pub function: u8,
+    /// Register.
+    pub register: u8,
+}
+
+/// The CONFIG_ADDRESS register of a host bridge, which selects a function's register. It takes whole
+/// dwords; what stands in CONFIG_DATA is the selected register.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ConfigAddress(pub u32);
+
+impl ConfigAddress {
+    /// Its four ports, as region `index` of the bridge.
+    #[must_use]
+    pub fn region(index: u8) -> Region {
+        let base = u64::from(CONFIG_ADDRESS);
+        Region { index, name: "pci-conf-idx", space: Space::Io, base, length: 4, widest: 4 }
+    }
+
+    /// A read of `size` bytes at `offset`.
+    pub fn read(self, offset: u64, size: u8, fx: &mut Effects) -> u64 {
+        if size != 4 || offset != 0 {
+            fx.note("CONFIG_ADDRESS read not as a dword", offset, 0);
+        }
+        u64::from(self.0)
+    }
+
+    /// A write of `size` bytes at `offset`.
+    pub fn write(&mut self, offset: u64, size: u8, value: u64, fx: &mut Effects) {
+        if size == 4 && offset == 0 {
+            self.0 = value as u32;
+        } else {
+            fx.note("CONFIG_ADDRESS written not as a dword", offset, value);
+        }
+    }
+
+    /// Which register an access to CONFIG_DATA port CFCh + `lane` goes to; `None` when bit 31 is
+    /// clear.
+    #[must_use]
+    pub fn selected(self, lane: u8) -> Option<Selected> {
+        (self.0 & 1 << 31 != 0).then_some(Selected {
+            bus: (self.0 >> 16) as u8,
+            device: (self.0 >> 11) as u8 & 31,
+            function: (self.0 >> 8) as u8 & 7,
+            register: self.0 as u8 | lane & 3,
+        })
+    }
 }
 
 /// The bytes, and which bits of each the guest can write or clear by writing ones.

@@ -5,8 +5,10 @@
 //! PM block which emulators lack (GPSTS, GLBCTL, DEVRES…) are not decoded.
 
 use crate::acpi_hotplug::{self, CpuHotplug, PciHotplug};
+use crate::acpi_pm::Pm1;
+pub use crate::acpi_pm::TIMER_FREQUENCY;
 use crate::pci::{self, ConfigSpace, Identity};
-use crate::{Chip, Effects, Moment, Power, Region, ResetKind, Space, smbus};
+use crate::{Chip, Effects, Moment, Region, ResetKind, Space, smbus};
 use serde::{Deserialize, Serialize};
 
 /// PM block base address and enable (section 7.1.10).
@@ -23,8 +25,6 @@ pub const APMC: u16 = 0xb2;
 pub const GPE0: u16 = 0xafe0;
 /// Output pin: the system control interrupt, wired to IRQ9.
 pub const SCI: u8 = 0;
-/// Ticks of the ACPI timer per second.
-pub const TIMER_FREQUENCY: u64 = 3_579_545;
 
 /// The byte of DEVACTB that holds APMC_EN (section 7.1.19).
 const DEVACTB_3: u8 = 0x5b;
@@ -38,22 +38,6 @@ const APM: u8 = 4;
 const SMBUS: u8 = 5;
 const PCI_HOTPLUG: u8 = 6;
 const CPU_HOTPLUG: u8 = 7;
-
-/// PMSTS and PMEN bits (ACPI 1.0, section 4.7.3.1).
-const TMR: u16 = 1 << 0;
-const GBL: u16 = 1 << 5;
-const PWRBTN: u16 = 1 << 8;
-const RTC: u16 = 1 << 10;
-const WAK: u16 = 1 << 15;
-const SCI_EVENTS: u16 = TMR | GBL | PWRBTN | RTC;
-
-/// PMCNTRL bits (section 4.7.3.2).
-const SCI_EN: u16 = 1 << 0;
-const SLP_EN: u16 = 1 << 13;
-
-/// TMR_STS is set whenever the timer's top bit changes.
-const TIMER_HALF: u64 = 1 << 23;
-const TIMER_MASK: u64 = (1 << 24) - 1;
 
 const ACPI_ENABLE: u8 = 0xf1;
 const ACPI_DISABLE: u8 = 0xf0;
@@ -103,13 +87,8 @@ impl Default for Config {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     config: ConfigSpace,
-    pmsts: u16,
-    pmen: u16,
-    pmcntrl: u16,
-    /// When the timer was zero.
-    timer_origin: Moment,
-    /// The tick, counted from the origin without wrapping, at which TMR_STS is set next.
-    timer_overflow: u64,
+    /// PMSTS, PMEN, PMCNTRL and PMTMR.
+    pm1: Pm1,
     gpe_status: u16,
     gpe_enable: u16,
     apmc: u8,
@@ -126,23 +105,13 @@ pub struct Piix4Pm {
     wiring: Config,
 }
 
-/// Nanoseconds from the origin to `tick`, rounded up.
-fn nanoseconds_to(tick: u64) -> u64 {
-    let exact = (u128::from(tick) * 1_000_000_000).div_ceil(u128::from(TIMER_FREQUENCY));
-    u64::try_from(exact).unwrap_or(u64::MAX)
-}
-
 impl Piix4Pm {
     /// A function with power just applied.
     #[must_use]
     pub fn new(wiring: Config) -> Piix4Pm {
         let state = State {
             config: power_on(&wiring),
-            pmsts: 0,
-            pmen: 0,
-            pmcntrl: 0,
-            timer_origin: Moment(0),
-            timer_overflow: 0,
+            pm1: Pm1::default(),
             gpe_status: 0,
             gpe_enable: 0,
             apmc: 0,
@@ -169,15 +138,14 @@ impl Piix4Pm {
 
     /// The power button is pressed.
     pub fn press_power_button(&mut self, fx: &mut Effects) {
-        if self.state.pmen & PWRBTN != 0 {
-            self.state.pmsts |= PWRBTN;
+        if self.state.pm1.press_power_button() {
             self.drive(fx);
         }
     }
 
     /// The machine resumes from suspend to RAM: the wake status is set for the firmware to see.
     pub fn wake(&mut self, fx: &mut Effects) {
-        self.state.pmsts |= WAK | PWRBTN;
+        self.state.pm1.wake();
         self.drive(fx);
     }
 
@@ -195,62 +163,10 @@ impl Piix4Pm {
         enabled.then(|| self.state.config.get_u16(SMBBA) & 0xffc0)
     }
 
-    /// Ticks since the origin, not wrapped to the timer's 24 bits.
-    fn ticks(&self, now: Moment) -> u64 {
-        let elapsed = u128::from(now.0.wrapping_sub(self.state.timer_origin.0));
-        (elapsed * u128::from(TIMER_FREQUENCY) / 1_000_000_000) as u64
-    }
-
-    /// PMSTS, with TMR_STS latched when the timer has come that far.
-    fn latch_status(&mut self, now: Moment) -> u16 {
-        if self.ticks(now) >= self.state.timer_overflow {
-            self.state.pmsts |= TMR;
-        }
-        self.state.pmsts
-    }
-
-    fn clear_status(&mut self, bits: u16, now: Moment) {
-        let status = self.latch_status(now);
-        if status & bits & TMR != 0 {
-            self.state.timer_overflow = (self.ticks(now) + TIMER_HALF) & !(TIMER_HALF - 1);
-        }
-        self.state.pmsts &= !bits;
-    }
-
     fn drive(&mut self, fx: &mut Effects) {
-        let status = self.latch_status(fx.now());
-        let fixed = status & self.state.pmen & SCI_EVENTS != 0;
+        let fixed = self.state.pm1.pending(fx.now());
         let general = self.state.gpe_status & self.state.gpe_enable != 0;
         fx.line(SCI, fixed || general);
-    }
-
-    /// A byte of PMSTS (0, 1) or PMEN (2, 3).
-    fn write_event(&mut self, offset: u64, value: u8, fx: &mut Effects) {
-        let shift = 8 * (offset as u16 & 1);
-        let bits = u16::from(value) << shift;
-        if offset < 2 {
-            self.clear_status(bits, fx.now());
-        } else {
-            self.state.pmen = self.state.pmen & !(0xff << shift) | bits;
-        }
-        self.drive(fx);
-    }
-
-    fn write_control(&mut self, offset: u64, size: u8, value: u16, fx: &mut Effects) {
-        let value = match (size, offset) {
-            (1, 0) => self.state.pmcntrl & 0xff00 | value & 0xff,
-            (1, _) => self.state.pmcntrl & 0x00ff | value << 8,
-            _ => value,
-        };
-        self.state.pmcntrl = value & !SLP_EN;
-        if value & SLP_EN != 0 {
-            // The types are those the AML's \_S5, \_S3 and \_S4 packages give.
-            match value >> 10 & 7 {
-                0 | 2 => fx.power = Some(Power::Off),
-                1 => fx.power = Some(Power::Suspend),
-                other => fx.note("PMCNTRL sleep type", u64::from(other), u64::from(value)),
-            }
-        }
     }
 
     fn write_gpe(&mut self, offset: u64, value: u8, fx: &mut Effects) {
@@ -271,8 +187,8 @@ impl Piix4Pm {
         }
         self.state.apmc = value;
         match value {
-            ACPI_ENABLE => self.state.pmcntrl |= SCI_EN,
-            ACPI_DISABLE => self.state.pmcntrl &= !SCI_EN,
+            ACPI_ENABLE => self.state.pm1.set_acpi(true),
+            ACPI_DISABLE => self.state.pm1.set_acpi(false),
             _ => fx.smi |= self.state.config.get(DEVACTB_3) & APMC_EN != 0,
         }
     }
@@ -353,11 +269,11 @@ impl Chip for Piix4Pm {
         let word_part = |value: u64| value >> (8 * (offset & 7)) & mask(size);
         match index {
             EVENTS => {
-                let status = self.latch_status(fx.now());
-                word_part(u64::from(self.state.pmen) << 16 | u64::from(status))
+                let status = self.state.pm1.status(fx.now());
+                word_part(u64::from(self.state.pm1.enable()) << 16 | u64::from(status))
             }
-            CONTROL => word_part(u64::from(self.state.pmcntrl)),
-            TIMER => word_part(self.ticks(fx.now()) & TIMER_MASK),
+            CONTROL => word_part(u64::from(self.state.pm1.control())),
+            TIMER => word_part(u64::from(self.state.pm1.timer(fx.now()))),
             GPE => word_part(u64::from(self.state.gpe_enable) << 16 | u64::from(self.state.gpe_status)),
             APM if offset == 0 => u64::from(self.state.apmc),
             APM => u64::from(self.state.apms),
@@ -379,10 +295,12 @@ impl Chip for Piix4Pm {
         match index {
             EVENTS => {
                 for byte in 0..u64::from(size) {
-                    self.write_event(offset + byte, (value >> (8 * byte)) as u8, fx);
+                    let part = (value >> (8 * byte)) as u8;
+                    self.state.pm1.write_event(offset + byte, part, fx.now());
+                    self.drive(fx);
                 }
             }
-            CONTROL => self.write_control(offset, size, value as u16, fx),
+            CONTROL => self.state.pm1.write_control(offset, size, value as u16, fx),
             TIMER => fx.note("PMTMR is read-only", offset, value),
             GPE => self.write_gpe(offset, value as u8, fx),
             APM => self.write_apm(offset, value as u8, fx),
@@ -406,11 +324,7 @@ impl Chip for Piix4Pm {
                 self.state.smbus.reset();
             }
         }
-        self.state.pmsts = 0;
-        self.state.pmen = 0;
-        self.state.pmcntrl = 0;
-        self.state.timer_origin = fx.now();
-        self.state.timer_overflow = 0;
+        self.state.pm1 = Pm1::reset_at(fx.now());
         self.state.gpe_status = 0;
         self.state.gpe_enable = 0;
         self.state.apmc = 0;
@@ -421,11 +335,7 @@ impl Chip for Piix4Pm {
     }
 
     fn deadline(&self) -> Option<Moment> {
-        let waits = self.state.pmen & TMR != 0 && self.state.pmsts & TMR == 0;
-        waits.then(|| {
-            let after = nanoseconds_to(self.state.timer_overflow);
-            Moment(self.state.timer_origin.0.wrapping_add(after))
-        })
+        self.state.pm1.deadline()
     }
 
     fn on_deadline(&mut self, fx: &mut Effects) {
@@ -445,7 +355,7 @@ impl Chip for Piix4Pm {
     }
 
     fn shift_time(&mut self, delta: i64) {
-        self.state.timer_origin.shift(delta);
+        self.state.pm1.shift_time(delta);
     }
 }
 
@@ -491,17 +401,6 @@ mod tests {
         assert!(names(&pm).iter().all(|(name, _)| *name != "pm-smbus"));
     }
 
-    #[rstest]
-    #[case::start(0, 0)]
-    #[case::one_second(1_000_000_000, 3_579_545)]
-    #[case::wraps(5_000_000_000, 5 * 3_579_545 - (1 << 24))]
-    fn timer(#[case] nanoseconds: u64, #[case] expect: u64) {
-        let mut pm = enabled();
-        assert_eq!(pm.read(TIMER, 0, 4, &mut at(nanoseconds)), expect);
-        pm.shift_time(-1234);
-        assert_eq!(pm.read(TIMER, 0, 4, &mut at(nanoseconds.wrapping_sub(1234))), expect);
-    }
-
     #[test]
     fn timer_raises_sci_at_its_deadline() {
         let mut pm = enabled();
@@ -511,27 +410,10 @@ mod tests {
         pm.write(EVENTS, 2, 2, 1, &mut fx);
         assert_eq!(fx.lines.last(), Some(&(SCI, false)));
         let deadline = pm.deadline().expect("the timer is enabled");
-        assert_eq!(deadline, Moment(nanoseconds_to(1 << 23)));
         let mut fx = Effects::at(deadline);
         pm.on_deadline(&mut fx);
         assert_eq!(fx.lines, [(SCI, true)]);
         assert_eq!(pm.deadline(), None);
-        let mut before = at(deadline.0 - 1);
-        pm.state.pmsts = 0;
-        assert_eq!(pm.read(EVENTS, 0, 2, &mut before), 0);
-    }
-
-    #[rstest]
-    #[case::soft_off(0x2000, Some(Power::Off), 0)]
-    #[case::suspend(0x2400, Some(Power::Suspend), 0x400)]
-    #[case::to_disk(0x2800, Some(Power::Off), 0x800)]
-    #[case::not_a_type(0x3c00, None, 0x1c00)]
-    #[case::not_enabled(0x0400, None, 0x400)]
-    fn sleep(#[case] value: u64, #[case] expect: Option<Power>, #[case] reads: u64) {
-        let mut pm = enabled();
-        let mut fx = at(0);
-        pm.write(CONTROL, 0, 2, value, &mut fx);
-        assert_eq!((fx.power, pm.read(CONTROL, 0, 2, &mut fx)), (expect, reads));
     }
 
     #[rstest]
