@@ -8,9 +8,9 @@
 //! channel in the middle of a read comes to lose its disks. Only the control block and a reset
 //! always get through.
 
-mod ata;
-mod atapi;
-mod bus_master;
+pub(crate) mod ata;
+pub(crate) mod atapi;
+pub(crate) mod bus_master;
 mod identify;
 mod smart;
 #[cfg(test)]
@@ -79,6 +79,30 @@ pub struct Attachment {
 }
 
 impl Attachment {
+    /// A drive whose serial number says that it is the `number`th, from 0, that could be there.
+    pub(crate) fn new(disk: Disk, kind: DriveKind, number: usize) -> Attachment {
+        let geometry = Geometry::guess(&disk);
+        Attachment { disk, kind, serial: format!("QM{:05}", number + 1), geometry }
+    }
+
+    /// What such a drive remembers when it is new.
+    pub(crate) fn drive(&self) -> Drive {
+        Drive { heads: self.geometry.heads, sectors: self.geometry.sectors, ..Drive::default() }
+    }
+
+    /// Puts another medium into a CD-ROM drive; false if it is none.
+    pub(crate) fn change_medium(&mut self, disk: Disk, drive: &mut Drive) -> bool {
+        if self.kind != DriveKind::Cdrom {
+            return false;
+        }
+        self.disk = disk;
+        drive.overlay = Overlay::default();
+        drive.packet.tray_open = false;
+        drive.packet.change = MediumChange::Removed;
+        drive.packet.new_medium = true;
+        true
+    }
+
     /// What the drive calls itself.
     #[must_use]
     pub fn model(&self) -> &'static str {
@@ -144,7 +168,7 @@ pub enum Work {
 }
 
 impl Work {
-    fn needs_memory(self) -> bool {
+    pub(crate) fn needs_memory(self) -> bool {
         matches!(self, Work::ReadDma | Work::WriteDma | Work::Trim | Work::PacketDma)
     }
 }
@@ -275,11 +299,9 @@ impl IdeController {
     /// before power-on. Numbers past 1 are taken modulo 2.
     pub fn attach(&mut self, channel: u8, unit: u8, disk: Disk, kind: DriveKind) {
         let (channel, unit) = (usize::from(channel & 1), usize::from(unit & 1));
-        let geometry = Geometry::guess(&disk);
-        let serial = format!("QM{:05}", channel * 2 + unit + 1);
-        self.attached[channel][unit] = Some(Attachment { disk, kind, serial, geometry });
-        self.state.channels[channel].drives[unit] =
-            Drive { heads: geometry.heads, sectors: geometry.sectors, ..Drive::default() };
+        let attachment = Attachment::new(disk, kind, channel * 2 + unit);
+        self.state.channels[channel].drives[unit] = attachment.drive();
+        self.attached[channel][unit] = Some(attachment);
         let mut fx = Effects::default();
         self.bus(channel, &mut fx).reset_drive(unit);
     }
@@ -288,16 +310,8 @@ impl IdeController {
     /// False if there is no such drive.
     pub fn change_medium(&mut self, channel: u8, unit: u8, disk: Disk) -> bool {
         let (channel, unit) = (usize::from(channel & 1), usize::from(unit & 1));
-        match &mut self.attached[channel][unit] {
-            Some(attachment) if attachment.kind == DriveKind::Cdrom => attachment.disk = disk,
-            _ => return false,
-        }
         let drive = &mut self.state.channels[channel].drives[unit];
-        drive.overlay = Overlay::default();
-        drive.packet.tray_open = false;
-        drive.packet.change = MediumChange::Removed;
-        drive.packet.new_medium = true;
-        true
+        self.attached[channel][unit].as_mut().is_some_and(|attachment| attachment.change_medium(disk, drive))
     }
 
     /// The drive at `unit` of `channel`, if there is one: kind, medium and geometry, as the machine
@@ -333,7 +347,7 @@ impl IdeController {
         Bus {
             channel: &mut self.state.channels[channel & 1],
             attached: &self.attached[channel & 1],
-            pin: if channel & 1 == 0 { IRQ14 } else { IRQ15 },
+            host: Host::Ports(if channel & 1 == 0 { IRQ14 } else { IRQ15 }),
             fx,
         }
     }
@@ -346,17 +360,26 @@ impl IdeController {
     }
 }
 
+/// Who stands between the drives and the guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Host {
+    /// The task file in I/O ports, a bus master, and this interrupt pin.
+    Ports(u8),
+    /// An AHCI port: DMA needs no start, and the controller asks [`Channel::interrupt`] itself.
+    Ahci,
+}
+
 /// One channel during one access.
-struct Bus<'a> {
-    channel: &'a mut Channel,
-    attached: &'a [Option<Attachment>; 2],
-    pin: u8,
-    fx: &'a mut Effects,
+pub(crate) struct Bus<'a> {
+    pub(crate) channel: &'a mut Channel,
+    pub(crate) attached: &'a [Option<Attachment>; 2],
+    pub(crate) host: Host,
+    pub(crate) fx: &'a mut Effects,
 }
 
 impl<'a> Bus<'a> {
     /// The selected drive's registers.
-    fn drive(&mut self) -> &mut Drive {
+    pub(crate) fn drive(&mut self) -> &mut Drive {
         &mut self.channel.drives[usize::from(self.channel.selected & 1)]
     }
 
@@ -376,16 +399,22 @@ impl<'a> Bus<'a> {
 
     /// Raises the interrupt unless the guest has turned it off.
     fn raise(&mut self) {
-        if self.channel.control & N_IEN == 0 {
-            self.channel.bus_master.status |= INTERRUPT;
-            self.channel.interrupt = true;
-            self.fx.line(self.pin, true);
+        match self.host {
+            Host::Ahci => self.channel.interrupt = true,
+            Host::Ports(pin) if self.channel.control & N_IEN == 0 => {
+                self.channel.bus_master.status |= INTERRUPT;
+                self.channel.interrupt = true;
+                self.fx.line(pin, true);
+            }
+            Host::Ports(_) => {}
         }
     }
 
     fn lower(&mut self) {
         self.channel.interrupt = false;
-        self.fx.line(self.pin, false);
+        if let Host::Ports(pin) = self.host {
+            self.fx.line(pin, false);
+        }
     }
 
     // Resets.
@@ -442,7 +471,7 @@ impl<'a> Bus<'a> {
     }
 
     /// Ends what is going on in both drives.
-    fn reset_channel(&mut self) {
+    pub(crate) fn reset_channel(&mut self) {
         self.channel.operation = None;
         for unit in 0..2 {
             self.reset_drive(unit);
@@ -556,7 +585,7 @@ impl<'a> Bus<'a> {
     }
 
     /// Acts when the last byte has gone through the data register.
-    fn moved(&mut self) {
+    pub(crate) fn moved(&mut self) {
         let drive = self.drive();
         if drive.position < drive.end {
             return;
@@ -577,7 +606,7 @@ impl<'a> Bus<'a> {
     // Time.
 
     /// The operation is due and needs no guest memory.
-    fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         let Some(operation) = self.channel.operation.take() else { return };
         let Some(attachment) = self.attached() else { return };
         match operation.work {

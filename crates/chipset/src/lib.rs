@@ -12,6 +12,7 @@ pub mod pci;
 // one line per chip, in the order of the alphabet:
 pub mod acpi_hotplug;
 pub mod acpi_pm;
+pub mod ahci;
 pub mod debug_exit;
 pub mod debug_port;
 pub mod disk;

@@ -2,21 +2,23 @@
 //!
 //! ATA/ATAPI-6 (T13 1410D), chapter 8. Where the standard leaves a choice, QEMU's is taken.
 
-use super::{Attachment, Bus, Drive, DriveKind, Operation, Phase, Work, identify};
+use super::bus_master::Segment;
+use super::{Attachment, Bus, Drive, DriveKind, Host, Operation, Phase, Work, identify};
+use crate::GuestMemory;
 use crate::disk::SECTOR;
 
 /// Status: busy; no other bit of the task file means anything.
-pub(super) const BSY: u8 = 0x80;
+pub(crate) const BSY: u8 = 0x80;
 /// Status: ready.
-pub(super) const DRDY: u8 = 0x40;
+pub(crate) const DRDY: u8 = 0x40;
 /// Status: seek complete.
-pub(super) const DSC: u8 = 0x10;
+pub(crate) const DSC: u8 = 0x10;
 /// Status: data request.
-pub(super) const DRQ: u8 = 0x08;
+pub(crate) const DRQ: u8 = 0x08;
 /// Status: error (CHK for packet devices).
-pub(super) const ERR: u8 = 0x01;
+pub(crate) const ERR: u8 = 0x01;
 /// Error: command aborted.
-pub(super) const ABRT: u8 = 0x04;
+pub(crate) const ABRT: u8 = 0x04;
 /// Device/head: addresses are LBA.
 const LBA: u8 = 0x40;
 /// Most sectors of one READ MULTIPLE block.
@@ -203,6 +205,67 @@ impl Drive {
         self.status &= !DRQ;
     }
 
+    /// Bytes the running DMA command moves.
+    pub(crate) fn dma_bytes(&self) -> usize {
+        self.count as usize * SECTOR as usize
+    }
+
+    /// Moves what a DMA command asks for, [`Drive::dma_bytes`] in all, and ends the command; true
+    /// when it went well.
+    pub(crate) fn finish_dma(
+        &mut self,
+        work: Work,
+        attachment: &Attachment,
+        segments: &[Segment],
+        memory: &mut dyn GuestMemory,
+    ) -> bool {
+        let (address, count) = (self.address(), self.count);
+        let done = match work {
+            Work::Trim => segments.iter().all(|segment| {
+                let mut ranges = vec![0; segment.length];
+                memory.read(segment.address, &mut ranges);
+                ranges.chunks_exact(8).all(|range| trim_fits(range, attachment))
+            }),
+            _ => self.move_sectors(work, attachment, (address, count), segments, memory),
+        };
+        if done {
+            self.set_address(address.wrapping_add(count.into()));
+            self.count = 0;
+            self.status = DRDY | DSC;
+        } else {
+            self.abort();
+        }
+        done
+    }
+
+    /// Moves `count` sectors from `address` on between the medium and `segments`; false when they
+    /// are not on the disk or it refuses.
+    pub(crate) fn move_sectors(
+        &mut self,
+        work: Work,
+        attachment: &Attachment,
+        (address, count): (i64, u32),
+        segments: &[Segment],
+        memory: &mut dyn GuestMemory,
+    ) -> bool {
+        if !in_range(address, count, attachment) {
+            return false;
+        }
+        let mut offset = byte(address);
+        segments.iter().all(|segment| {
+            let mut data = vec![0; segment.length];
+            let moved = if work == Work::ReadDma {
+                let read = attachment.disk.read(&self.overlay, offset, &mut data);
+                read.map(|()| memory.write(segment.address, &data))
+            } else {
+                memory.read(segment.address, &mut data);
+                attachment.disk.write(&mut self.overlay, offset, &data)
+            };
+            offset += segment.length as u64;
+            moved.is_ok()
+        })
+    }
+
     /// Offers `data` to be read, or room for as much to be written.
     pub(super) fn offer(&mut self, data: Vec<u8>, phase: Phase) {
         self.position = 0;
@@ -217,7 +280,7 @@ impl Drive {
 
 impl Bus<'_> {
     /// A write to the command register.
-    pub(super) fn command(&mut self, code: u8) {
+    pub(crate) fn command(&mut self, code: u8) {
         self.lower();
         if self.channel.selected != 0 && self.attached().is_none() {
             return;
@@ -253,6 +316,7 @@ impl Bus<'_> {
         let Some(attachment) = self.attached() else {
             return self.act_absent(action);
         };
+        let host = self.host;
         match action {
             Action::Nothing => return Complete,
             Action::CheckPowerMode => self.drive().count = 0xff,
@@ -282,6 +346,9 @@ impl Bus<'_> {
                 if drive.identify.is_empty() {
                     drive.identify =
                         identify::hard_disk(attachment, drive.heads, drive.sectors, drive.multiple);
+                    if host == Host::Ahci {
+                        identify::add_queue(&mut drive.identify);
+                    }
                 }
                 let data = drive.identify.clone();
                 return self.reply(data);
@@ -290,6 +357,9 @@ impl Bus<'_> {
                 let drive = self.drive();
                 if drive.identify.is_empty() {
                     drive.identify = identify::cdrom(attachment);
+                    if host == Host::Ahci {
+                        identify::add_queue(&mut drive.identify);
+                    }
                 }
                 let data = drive.identify.clone();
                 return self.reply(data);
@@ -402,7 +472,7 @@ impl Bus<'_> {
     /// drive shows DRQ, not BSY, as QEMU's do.
     pub(super) fn begin_dma_work(&mut self, work: Work) {
         let due = match self.attached() {
-            Some(attachment) if self.channel.bus_master.active() => {
+            Some(attachment) if self.host == Host::Ahci || self.channel.bus_master.active() => {
                 Some(attachment.disk.done_at(self.fx.now()))
             }
             _ => None,
@@ -546,14 +616,8 @@ impl Bus<'_> {
     // Transfers by bus master.
 
     /// Runs READ DMA, WRITE DMA or the ranges of DATA SET MANAGEMENT at the time they are due.
-    pub(super) fn run_dma(
-        &mut self,
-        work: Work,
-        attachment: &Attachment,
-        memory: &mut dyn crate::GuestMemory,
-    ) {
-        let (address, count) = (self.drive().address(), self.drive().count);
-        let bytes = count as usize * SECTOR as usize;
+    pub(super) fn run_dma(&mut self, work: Work, attachment: &Attachment, memory: &mut dyn GuestMemory) {
+        let bytes = self.drive().dma_bytes();
         let master = &mut self.channel.bus_master;
         let mut walk = super::bus_master::Walk::new(master);
         let (segments, described) = walk.gather(master, memory, bytes);
@@ -563,39 +627,7 @@ impl Bus<'_> {
             self.drive().status = DRDY | DSC;
             return self.channel.bus_master.set_active(false);
         }
-        let done = match work {
-            Work::Trim => segments.iter().all(|segment| {
-                let mut ranges = vec![0; segment.length];
-                memory.read(segment.address, &mut ranges);
-                ranges.chunks_exact(8).all(|range| trim_fits(range, attachment))
-            }),
-            _ => {
-                in_range(address, count, attachment) && {
-                    let drive = self.drive();
-                    let mut offset = byte(address);
-                    segments.iter().all(|segment| {
-                        let mut data = vec![0; segment.length];
-                        let moved = if work == Work::ReadDma {
-                            let read = attachment.disk.read(&drive.overlay, offset, &mut data);
-                            read.map(|()| memory.write(segment.address, &data))
-                        } else {
-                            memory.read(segment.address, &mut data);
-                            attachment.disk.write(&mut drive.overlay, offset, &data)
-                        };
-                        offset += segment.length as u64;
-                        moved.is_ok()
-                    })
-                }
-            }
-        };
-        let drive = self.drive();
-        if done {
-            drive.set_address(address.wrapping_add(count.into()));
-            drive.count = 0;
-            drive.status = DRDY | DSC;
-        } else {
-            drive.abort();
-        }
+        let done = self.drive().finish_dma(work, attachment, &segments, memory);
         // ACTIVE stays when the descriptors describe more than the command moved.
         self.channel.bus_master.set_active(done && described > bytes);
         self.raise();

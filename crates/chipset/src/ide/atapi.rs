@@ -3,8 +3,8 @@
 //! SFF-8020i and MMC-3 (T10 1363-D). Sense codes and data are those of QEMU 7.2's drive.
 
 use super::ata::{ABRT, BSY, DRDY, DRQ, DSC, ERR};
-use super::bus_master::Walk;
-use super::{Attachment, Bus, Drive, Phase, Work, identify};
+use super::bus_master::{Segment, Walk};
+use super::{Attachment, Bus, Channel, Drive, Phase, Work, identify};
 use crate::GuestMemory;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ const COMMAND_OR_DATA: u32 = 1;
 /// Interrupt reason: the transfer is to the host.
 const TO_HOST: u32 = 2;
 /// Bytes of a command packet.
-const PACKET: usize = 12;
+pub(crate) const PACKET: usize = 12;
 /// Bytes of a block.
 const BLOCK: usize = 2048;
 /// Bytes of a block with its header and error correction.
@@ -86,6 +86,17 @@ impl Packet {
     pub(super) fn reset(&mut self) {
         *self = Packet { new_medium: self.new_medium, ..Packet::default() };
     }
+}
+
+/// How sending an answer by DMA ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sent {
+    /// The guest has all of it.
+    All,
+    /// Its descriptors were too short.
+    Short,
+    /// The medium could not be read.
+    Unreadable,
 }
 
 /// What to check before a packet command runs.
@@ -401,31 +412,23 @@ impl Bus<'_> {
     /// Sends the whole answer by bus master. When the descriptors end first, ACTIVE clears and the
     /// drive stays as it is, waiting for more that never comes.
     pub(super) fn run_packet_dma(&mut self, attachment: &Attachment, memory: &mut dyn GuestMemory) {
-        let mut walk = Walk::new(&self.channel.bus_master);
-        loop {
-            let drive = &mut self.channel.drives[usize::from(self.channel.selected & 1)];
-            if drive.packet.remaining == 0 {
-                break;
-            }
-            if drive.packet.block.is_some() && !drive.load_block(attachment) {
-                self.channel.bus_master.set_active(false);
-                return self.fail(key::ILLEGAL_REQUEST, code::BLOCK_OUT_OF_RANGE);
-            }
-            let mut data = drive.buffer.as_slice();
-            while !data.is_empty() {
-                let Some(segment) = walk.next(&mut self.channel.bus_master, memory, data.len()) else {
-                    return self.channel.bus_master.set_active(false);
-                };
-                let (part, behind) = data.split_at(segment.length.min(data.len()));
-                memory.write(segment.address, part);
-                data = behind;
-            }
-            drive.packet.remaining = match drive.packet.block {
-                Some(_) => drive.packet.remaining.saturating_sub(drive.buffer.len() as u64),
-                None => 0, // an answer that is in the buffer goes in one piece
-            };
-        }
+        let Channel { bus_master, drives, selected, .. } = &mut *self.channel;
+        let mut walk = Walk::new(bus_master);
+        let drive = &mut drives[usize::from(*selected & 1)];
+        let mut next = |memory: &mut dyn GuestMemory, limit: usize| walk.next(bus_master, memory, limit);
+        let sent = drive.send_answer(attachment, memory, &mut next);
         self.channel.bus_master.set_active(false);
+        match sent {
+            Sent::Short => {}
+            Sent::All | Sent::Unreadable => self.packet_sent(sent),
+        }
+    }
+
+    /// Ends a packet command whose answer went by DMA.
+    pub(crate) fn packet_sent(&mut self, sent: Sent) {
+        if sent == Sent::Unreadable {
+            return self.fail(key::ILLEGAL_REQUEST, code::BLOCK_OUT_OF_RANGE);
+        }
         let drive = self.drive();
         drive.stop();
         drive.status = DRDY | DSC;
@@ -646,6 +649,33 @@ impl Bus<'_> {
 }
 
 impl Drive {
+    /// Sends the rest of a packet command's answer into the stretches of memory that `next` gives,
+    /// each at most as long as it is told.
+    pub(crate) fn send_answer(
+        &mut self,
+        attachment: &Attachment,
+        memory: &mut dyn GuestMemory,
+        next: &mut dyn FnMut(&mut dyn GuestMemory, usize) -> Option<Segment>,
+    ) -> Sent {
+        while self.packet.remaining != 0 {
+            if self.packet.block.is_some() && !self.load_block(attachment) {
+                return Sent::Unreadable;
+            }
+            let mut data = self.buffer.as_slice();
+            while !data.is_empty() {
+                let Some(segment) = next(memory, data.len()) else { return Sent::Short };
+                let (part, behind) = data.split_at(segment.length.min(data.len()));
+                memory.write(segment.address, part);
+                data = behind;
+            }
+            self.packet.remaining = match self.packet.block {
+                Some(_) => self.packet.remaining.saturating_sub(self.buffer.len() as u64),
+                None => 0, // an answer that is in the buffer goes in one piece
+            };
+        }
+        Sent::All
+    }
+
     /// Reads the next block into the buffer; false if the image cannot be read.
     fn load_block(&mut self, attachment: &Attachment) -> bool {
         let Some(block) = self.packet.block else { return false };

@@ -100,9 +100,9 @@ impl BusMaster {
 
 /// A stretch of guest memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Segment {
-    pub(super) address: u64,
-    pub(super) length: usize,
+pub(crate) struct Segment {
+    pub(crate) address: u64,
+    pub(crate) length: usize,
 }
 
 /// The walk over a descriptor table during one transfer.
@@ -170,7 +170,7 @@ impl Walk {
 }
 
 /// Memory as a function sees it whose bus-master bit is clear: nothing answers.
-pub(super) struct NoMemory;
+pub(crate) struct NoMemory;
 
 impl GuestMemory for NoMemory {
     fn read(&mut self, _address: u64, bytes: &mut [u8]) {
