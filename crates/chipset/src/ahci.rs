@@ -191,6 +191,7 @@ impl Ahci {
         self.state = State { config, ..state };
         for port in &mut self.state.ports {
             port.channel.selected = 0;
+            port.queue.truncate(32);
         }
     }
 

@@ -165,7 +165,7 @@ impl Mch {
             return None;
         }
         let length = WINDOW_256_MIB >> shift;
-        let base = register & (PCIEXBAR_BASE | WINDOW_256_MIB - length);
+        let base = register & (PCIEXBAR_BASE | (WINDOW_256_MIB - length));
         Some(Window { base, length })
     }
 

@@ -52,7 +52,8 @@ impl Issued {
         let header = list.wrapping_add(32 * u64::from(slot));
         let mut bytes = [0; 16];
         memory.read(header, &mut bytes);
-        let [flags, _, descriptors, _, _, _, _, _] = words(&bytes);
+        let [a, b, c, d, ..] = bytes;
+        let (flags, descriptors) = (u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d]));
         let table = u64::from_le_bytes([
             bytes[8] & 0x80,
             bytes[9],
@@ -104,10 +105,6 @@ impl Issued {
         }
         Scatter { stretches, total }
     }
-}
-
-fn words(bytes: &[u8; 16]) -> [u16; 8] {
-    std::array::from_fn(|index| u16::from_le_bytes([bytes[2 * index], bytes[2 * index + 1]]))
 }
 
 /// A descriptor table: each stretch with how many bytes are before it.

@@ -211,7 +211,9 @@ impl Port {
         self.signature = u32::MAX;
         self.signature_sent = false;
         self.resetting = false;
-        self.running = None;
+        if let Some(issued) = self.running.take() {
+            self.issue &= !(1 << (issued.slot & 31));
+        }
         self.queue.clear();
         self.bus(attached, fx).reset_channel();
         self.channel.interrupt = false;
