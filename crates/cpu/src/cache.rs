@@ -1,16 +1,25 @@
 //! Decoded straight-line blocks, keyed by where their bytes lie and how they were decoded.
+//!
+//! There are two levels. [`Code`] holds all blocks by frame; it is immutable once shared, so that
+//! forks have it in common and copy only what they change. In front of it each processor has a
+//! direct-mapped table of its own, which begins small and grows with what runs: a fork that runs
+//! little costs little. What the table has, `Code` has.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     Bus, Lowered,
     tlb::{Tlb, Watch, chunks},
 };
 
-const SLOTS: usize = 8192;
+/// Slots of the table when it is first used, and at most; powers of two.
+const FIRST_SLOTS: usize = 256;
+const MOST_SLOTS: usize = 8192;
+/// Most instructions kept (some 20 MiB): a guest can have the same bytes decoded in many ways.
+const MOST_OPS: usize = 1 << 18;
 
 /// What decoding depends on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Key {
     /// Where the bytes are.
     pub(crate) frame: u32,
@@ -22,21 +31,29 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    fn slot(self) -> usize {
+    /// The slot in a table of `slots`, a power of two.
+    #[inline(always)]
+    fn slot(self, slots: usize) -> usize {
         let mixed = u64::from(self.frame)
             .wrapping_mul(0x9e37_79b9_7f4a_7c15)
             .wrapping_add(u64::from(self.offset).wrapping_mul(0xff51_afd7_ed55_8ccd))
             .wrapping_add(u64::from(self.rip ^ u32::from(self.big)) << 7);
-        (mixed >> 24) as usize & (SLOTS - 1)
+        (mixed >> 24) as usize & slots.wrapping_sub(1)
     }
 }
 
 /// Instructions that follow each other within one page.
 pub(crate) struct Block<B: Bus> {
     pub(crate) key: Key,
-    pub(crate) ops: Box<[Lowered<B>]>,
     /// Length in bytes.
     pub(crate) bytes: u16,
+    pub(crate) ops: Arc<[Lowered<B>]>,
+}
+
+impl<B: Bus> Clone for Block<B> {
+    fn clone(&self) -> Self {
+        Block { key: self.key, bytes: self.bytes, ops: self.ops.clone() }
+    }
 }
 
 impl<B: Bus> Block<B> {
@@ -51,43 +68,121 @@ impl<B: Bus> Block<B> {
     }
 }
 
-/// A direct-mapped table of blocks, empty until the first run.
+/// The blocks of one frame, in the order of their keys.
+struct FrameCode<B: Bus>(Vec<Block<B>>);
+
+impl<B: Bus> Clone for FrameCode<B> {
+    fn clone(&self) -> Self {
+        FrameCode(self.0.clone())
+    }
+}
+
+impl<B: Bus> FrameCode<B> {
+    fn chunks(&self) -> u64 {
+        self.0.iter().fold(0, |all, block| all | block.chunks())
+    }
+
+    fn ops(&self) -> usize {
+        self.0.iter().map(|block| block.ops.len()).sum()
+    }
+}
+
+/// All blocks, by frame.
+struct Code<B: Bus> {
+    frames: BTreeMap<u32, Arc<FrameCode<B>>>,
+    /// Instructions in them.
+    ops: usize,
+}
+
+impl<B: Bus> Clone for Code<B> {
+    fn clone(&self) -> Self {
+        Code { frames: self.frames.clone(), ops: self.ops }
+    }
+}
+
+impl<B: Bus> Default for Code<B> {
+    fn default() -> Self {
+        Code { frames: BTreeMap::new(), ops: 0 }
+    }
+}
+
+impl<B: Bus> Code<B> {
+    fn get(&self, key: Key) -> Option<&Block<B>> {
+        let blocks = &self.frames.get(&key.frame)?.0;
+        let index = blocks.binary_search_by_key(&key, |block| block.key).ok()?;
+        blocks.get(index)
+    }
+
+    fn insert(&mut self, block: Block<B>) {
+        let frame = self.frames.entry(block.key.frame);
+        let blocks = &mut Arc::make_mut(frame.or_insert_with(|| Arc::new(FrameCode(Vec::new())))).0;
+        if let Err(index) = blocks.binary_search_by_key(&block.key, |block| block.key) {
+            self.ops += block.ops.len();
+            blocks.insert(index, block);
+        }
+    }
+}
+
+/// Decoded blocks; empty until the first run.
 pub(crate) struct Cache<B: Bus> {
     slots: Vec<Option<Block<B>>>,
-    /// Which slots have blocks of a frame (or had: a collision may have taken them).
-    frames: BTreeMap<u32, Vec<u16>>,
+    /// Blocks put into the table since it has its size.
+    fills: usize,
+    code: Arc<Code<B>>,
 }
 
 impl<B: Bus> Default for Cache<B> {
     fn default() -> Self {
-        Cache { slots: Vec::new(), frames: BTreeMap::new() }
+        Cache { slots: Vec::new(), fills: 0, code: Arc::default() }
     }
 }
 
 impl<B: Bus> Cache<B> {
-    /// The block of `key`.
+    /// The block of `key`, if the table has it.
     #[inline(always)]
     pub(crate) fn get(&self, key: Key) -> Option<&Block<B>> {
-        match self.slots.get(key.slot()) {
+        match self.slots.get(key.slot(self.slots.len())) {
             Some(Some(block)) if block.key == key => Some(block),
             _ => None,
         }
     }
 
+    /// Puts the block of `key` into the table; false when it is not known.
+    #[cold]
+    pub(crate) fn recall(&mut self, key: Key) -> bool {
+        let Some(block) = self.code.get(key).cloned() else { return false };
+        self.fill(block);
+        true
+    }
+
     /// Keeps a block and has its bytes watched.
     pub(crate) fn insert(&mut self, block: Block<B>, watch: &mut Watch, tlb: &mut Tlb) {
-        if self.slots.is_empty() {
-            self.slots.resize_with(SLOTS, || None);
+        if self.code.ops >= MOST_OPS {
+            self.clear(watch);
         }
-        let key = block.key;
-        watch.add_code(tlb, key.frame, block.chunks());
-        let index = key.slot();
-        let slots = self.frames.entry(key.frame).or_default();
-        if !slots.contains(&(index as u16)) {
-            slots.push(index as u16);
+        watch.add_code(tlb, block.key.frame, block.chunks());
+        Arc::make_mut(&mut self.code).insert(block.clone());
+        self.fill(block);
+    }
+
+    fn fill(&mut self, block: Block<B>) {
+        let now = self.slots.len();
+        if now == 0 || (self.fills >= now && now < MOST_SLOTS) {
+            let mut old = std::mem::take(&mut self.slots);
+            self.slots.resize_with((now * 2).max(FIRST_SLOTS), || None);
+            self.fills = 0;
+            for block in old.drain(..).flatten() {
+                self.place(block);
+            }
         }
+        self.place(block);
+    }
+
+    fn place(&mut self, block: Block<B>) {
+        let index = block.key.slot(self.slots.len());
         if let Some(slot) = self.slots.get_mut(index) {
             *slot = Some(block);
+            self.fills += 1;
         }
     }
 
@@ -100,26 +195,33 @@ impl<B: Bus> Cache<B> {
         watch: &mut Watch,
         tlb: &mut Tlb,
     ) {
-        let mut left = 0;
-        if let Some(slots) = self.frames.get_mut(&frame) {
-            let table = &mut self.slots;
-            slots.retain(|index| {
-                let Some(slot) = table.get_mut(usize::from(*index)) else {
-                    return false;
-                };
-                let Some(block) = slot.as_ref().filter(|block| block.key.frame == frame) else {
-                    return false;
-                };
-                if block.overlaps(offset, length) {
+        let Some(old) = self.code.frames.get(&frame) else {
+            watch.set_code(tlb, frame, 0);
+            return;
+        };
+        if !old.0.iter().any(|block| block.overlaps(offset, length)) {
+            return;
+        }
+        let code = Arc::make_mut(&mut self.code);
+        let Some(shared) = code.frames.get_mut(&frame) else { return };
+        let own = Arc::make_mut(shared);
+        let slots = &mut self.slots;
+        own.0.retain(|block| {
+            let stays = !block.overlaps(offset, length);
+            if !stays {
+                code.ops -= block.ops.len();
+                let index = block.key.slot(slots.len());
+                if let Some(slot) = slots.get_mut(index)
+                    && slot.as_ref().is_some_and(|cached| cached.key == block.key)
+                {
                     *slot = None;
-                    return false;
                 }
-                left |= block.chunks();
-                true
-            });
-            if slots.is_empty() {
-                self.frames.remove(&frame);
             }
+            stays
+        });
+        let left = own.chunks();
+        if own.0.is_empty() {
+            code.frames.remove(&frame);
         }
         watch.set_code(tlb, frame, left);
     }
@@ -127,7 +229,50 @@ impl<B: Bus> Cache<B> {
     /// Drops everything.
     pub(crate) fn clear(&mut self, watch: &mut Watch) {
         self.slots.clear();
-        self.frames.clear();
+        self.fills = 0;
+        self.code = Arc::default();
         watch.forget_code();
+    }
+
+    /// A cache with the same blocks, all of them shared. Its `Watch` must be a fork of this one's.
+    pub(crate) fn fork(&self) -> Cache<B> {
+        Cache { slots: Vec::new(), fills: 0, code: self.code.clone() }
+    }
+
+    /// Makes this cache true of the frames of another processor: where a frame's bytes differ, its
+    /// blocks become the other's.
+    pub(crate) fn return_to(
+        &mut self,
+        other: &Cache<B>,
+        differs: impl Fn(u32) -> bool,
+        watch: &mut Watch,
+        tlb: &mut Tlb,
+    ) {
+        if Arc::ptr_eq(&self.code, &other.code) {
+            return;
+        }
+        let stale: Vec<u32> = self.code.frames.keys().copied().filter(|frame| differs(*frame)).collect();
+        if !stale.is_empty() {
+            let code = Arc::make_mut(&mut self.code);
+            for frame in &stale {
+                let gone = code.frames.remove(frame);
+                code.ops -= gone.map_or(0, |blocks| blocks.ops());
+                watch.set_code(tlb, *frame, 0);
+            }
+            for slot in &mut self.slots {
+                if slot.as_ref().is_some_and(|block| stale.binary_search(&block.key.frame).is_ok()) {
+                    *slot = None;
+                }
+            }
+        }
+        for (frame, blocks) in &other.code.frames {
+            // What is known of a frame is kept: its bytes are the same, so its blocks are true.
+            if !self.code.frames.contains_key(frame) {
+                watch.add_code(tlb, *frame, blocks.chunks());
+                let code = Arc::make_mut(&mut self.code);
+                code.ops += blocks.ops();
+                code.frames.insert(*frame, blocks.clone());
+            }
+        }
     }
 }

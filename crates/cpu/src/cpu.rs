@@ -80,6 +80,34 @@ impl<B: Bus> std::fmt::Debug for Cpu<B> {
     }
 }
 
+impl<B: Bus> Cpu<B> {
+    /// The same state, with the same decoded code, which is shared: for a bus whose frames have the
+    /// same bytes as this one's. Costs little until it runs.
+    #[must_use]
+    pub fn fork(&self) -> Cpu<B> {
+        let mut fork = self.clone();
+        fork.core.watch = self.core.watch.fork();
+        fork.cache = self.cache.fork();
+        fork
+    }
+
+    /// Takes over the state of `other`, for a bus that takes over the bytes of `other`'s frames.
+    /// `differs` says of which frames the bytes may not be the same on both buses before that: code
+    /// decoded from all others stays, and so do this processor's tables.
+    pub fn return_to(&mut self, other: &Cpu<B>, differs: impl Fn(Frame) -> bool) {
+        let core = &mut self.core;
+        core.state.clone_from(&other.core.state);
+        (core.model, core.index, core.bootstrap) = (other.core.model, other.core.index, other.core.bootstrap);
+        core.a20_mask = other.core.a20_mask;
+        core.written.clear();
+        core.flush_tlb();
+        self.breakpoints.clone_from(&other.breakpoints);
+        self.passed = other.passed;
+        let differs = |frame| differs(Frame(frame));
+        self.cache.return_to(&other.cache, differs, &mut core.watch, &mut core.tlb);
+    }
+}
+
 /// What the look between two instructions found.
 enum Between {
     /// Nothing: execute.
@@ -410,10 +438,12 @@ impl<B: Bus> Cpu<B> {
         }
         let key = Key { frame, offset: (linear & 0xfff) as u16, big: core.state.cs().big(), rip: rip as u32 };
         if self.cache.get(key).is_none() {
-            let Some(block) = build(bus, key) else {
-                return false;
-            };
-            self.cache.insert(block, &mut core.watch, &mut core.tlb);
+            if !self.cache.recall(key) {
+                let Some(block) = build(bus, key) else {
+                    return false;
+                };
+                self.cache.insert(block, &mut core.watch, &mut core.tlb);
+            }
         }
         let Some(block) = self.cache.get(key) else {
             return false;
@@ -587,5 +617,5 @@ fn build<B: Bus>(bus: &B, key: Key) -> Option<Block<B>> {
         return None;
     }
     let bytes = (at - usize::from(key.offset)) as u16;
-    Some(Block { key, ops: ops.into_boxed_slice(), bytes })
+    Some(Block { key, bytes, ops: ops.into() })
 }

@@ -3,7 +3,7 @@
 //! The TLB is coherent: a write to a page-table entry that was walked flushes it, so that a run
 //! with it equals, to the last bit, a run that walks the tables at each access.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Entries of each of the three tables.
 const ENTRIES: usize = 256;
@@ -123,77 +123,77 @@ pub(crate) fn chunks(offset: usize, length: usize) -> u64 {
     (u64::MAX << first) & (u64::MAX >> (63 - last))
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Watched {
-    code: u64,
-    tables: u64,
-}
-
 /// Which chunks of which frames hold decoded code or walked page tables.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Watch {
-    frames: BTreeMap<u32, Watched>,
-    any_tables: bool,
+    /// Shared with forks until one of them decodes something new.
+    code: Arc<BTreeMap<u32, u64>>,
+    tables: BTreeMap<u32, u64>,
 }
 
 impl Watch {
+    /// The same code watched, and no tables: for a processor with an empty TLB.
+    pub(crate) fn fork(&self) -> Watch {
+        Watch { code: self.code.clone(), tables: BTreeMap::new() }
+    }
+
     /// The chunks of `frame` to notice writes of.
     pub(crate) fn chunks(&self, frame: u32) -> u64 {
-        self.frames.get(&frame).map_or(0, |watched| watched.code | watched.tables)
+        self.code_chunks(frame) | self.table_chunks(frame)
+    }
+
+    fn code_chunks(&self, frame: u32) -> u64 {
+        self.code.get(&frame).copied().unwrap_or(0)
+    }
+
+    fn table_chunks(&self, frame: u32) -> u64 {
+        self.tables.get(&frame).copied().unwrap_or(0)
     }
 
     /// Whether a write to `written` of `frame` hits (code, page tables).
     pub(crate) fn hit(&self, frame: u32, written: u64) -> (bool, bool) {
-        self.frames.get(&frame).map_or((false, false), |w| (w.code & written != 0, w.tables & written != 0))
+        (self.code_chunks(frame) & written != 0, self.table_chunks(frame) & written != 0)
     }
 
     /// Decoded code lies in these chunks.
     pub(crate) fn add_code(&mut self, tlb: &mut Tlb, frame: u32, chunks: u64) {
-        let watched = self.frames.entry(frame).or_default();
-        if watched.code & chunks != chunks {
-            watched.code |= chunks;
+        let old = self.code_chunks(frame);
+        if old & chunks != chunks {
+            Arc::make_mut(&mut self.code).insert(frame, old | chunks);
             tlb.watch(frame, chunks);
         }
     }
 
     /// Exactly these chunks of `frame` hold decoded code.
     pub(crate) fn set_code(&mut self, tlb: &mut Tlb, frame: u32, chunks: u64) {
-        if let Some(watched) = self.frames.get_mut(&frame) {
-            watched.code = chunks;
-            let all = chunks | watched.tables;
-            tlb.rewatch(frame, all);
-            if all == 0 {
-                self.frames.remove(&frame);
-            }
+        if self.code_chunks(frame) == chunks {
+            return;
         }
+        let code = Arc::make_mut(&mut self.code);
+        if chunks == 0 {
+            code.remove(&frame);
+        } else {
+            code.insert(frame, chunks);
+        }
+        tlb.rewatch(frame, chunks | self.table_chunks(frame));
     }
 
     /// Entries of a page table were read from these chunks.
     pub(crate) fn add_tables(&mut self, tlb: &mut Tlb, frame: u32, chunks: u64) {
-        let watched = self.frames.entry(frame).or_default();
-        if watched.tables & chunks != chunks {
-            watched.tables |= chunks;
-            self.any_tables = true;
+        let watched = self.tables.entry(frame).or_default();
+        if *watched & chunks != chunks {
+            *watched |= chunks;
             tlb.watch(frame, chunks);
         }
     }
 
     /// The TLB is empty: no table matters any more.
     pub(crate) fn forget_tables(&mut self) {
-        if self.any_tables {
-            self.any_tables = false;
-            self.frames.retain(|_, watched| {
-                watched.tables = 0;
-                watched.code != 0
-            });
-        }
+        self.tables.clear();
     }
 
-    /// No decoded code is left.
+    /// No decoded code is left. What the TLB watches beyond that only slows a write.
     pub(crate) fn forget_code(&mut self) {
-        self.frames.retain(|_, watched| {
-            watched.code = 0;
-            watched.tables != 0
-        });
+        self.code = Arc::default();
     }
 }

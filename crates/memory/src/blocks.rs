@@ -1,5 +1,7 @@
 //! Named RAM blocks: what a snapshot, a migration and a digest see of memory.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use crate::page::{Digest, Frame, LEAF_PAGES, PAGE_SIZE, Table};
@@ -86,7 +88,7 @@ impl Block {
 
 /// All RAM of a machine. Untouched pages cost nothing; a fork shares all pages until one side writes.
 pub struct Memory {
-    blocks: Vec<Block>,
+    blocks: Arc<Vec<Block>>,
     total: u64,
     table: Table,
 }
@@ -107,7 +109,7 @@ impl Memory {
     /// No blocks.
     #[must_use]
     pub fn new() -> Memory {
-        Memory { blocks: Vec::new(), total: 0, table: Table::new() }
+        Memory { blocks: Arc::default(), total: 0, table: Table::new() }
     }
 
     /// Adds a block of zeros.
@@ -128,7 +130,7 @@ impl Memory {
         let mut block = Block { name: name.into(), size, first: 0 };
         block.first = self.table.grow(block.leaves());
         self.total += size;
-        self.blocks.push(block);
+        Arc::make_mut(&mut self.blocks).push(block);
         Ok(BlockId((self.blocks.len() - 1) as u32))
     }
 
@@ -250,6 +252,24 @@ impl Memory {
         Memory { blocks: self.blocks.clone(), total: self.total, table: self.table.fork() }
     }
 
+    /// Takes over the blocks and bytes of `other`. Between a memory and its fork it costs what either
+    /// has written since; the pages this memory had for itself are kept for its next writes.
+    /// `&mut`, because pages `other` wrote so far become shared.
+    pub fn return_to(&mut self, other: &mut Memory) {
+        if Arc::ptr_eq(&self.blocks, &other.blocks) {
+            self.table.return_to(&mut other.table);
+        } else {
+            *self = other.fork();
+        }
+    }
+
+    /// Whether both have the same blocks, so that a frame means the same in both: as forks of one
+    /// memory do until one of them adds a block.
+    #[must_use]
+    pub fn is_laid_out_as(&self, other: &Memory) -> bool {
+        Arc::ptr_eq(&self.blocks, &other.blocks)
+    }
+
     /// Whether a frame is the same shared page in a fork, so that it needs no comparing. Both must
     /// have the same blocks.
     #[must_use]
@@ -280,7 +300,7 @@ impl Memory {
     #[must_use]
     pub fn digest_uncached(&self) -> Digest {
         let mut hasher = blake3::Hasher::new();
-        for block in &self.blocks {
+        for block in self.blocks.iter() {
             hasher.update(&(block.name.len() as u64).to_le_bytes());
             hasher.update(block.name.as_bytes());
             hasher.update(&block.size.to_le_bytes());

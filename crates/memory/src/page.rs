@@ -8,8 +8,9 @@
 //! > page belongs to this slot alone; neither has a cached hash, and the leaf is in `hot`.
 //!
 //! The tag is set in one place ([`Table::make_writable`]), after both `Arc`s were found unique, and
-//! cleared in one place ([`Table::seal`]), which [`Table::fork`] calls before it shares anything. A
-//! slot without the tag is never written through. Page contents are otherwise immutable.
+//! cleared in one place ([`Table::seal`]), which [`Table::fork`] and [`Table::return_to`] call on a
+//! table before they share anything of it. A slot without the tag is never written through. Page
+//! contents are otherwise immutable, so two tables that hold the same page hold the same bytes.
 
 #![allow(unsafe_code)]
 
@@ -29,6 +30,9 @@ pub struct Frame(pub u32);
 pub(crate) const LEAF_PAGES: usize = 512;
 const LEAF_SHIFT: u32 = LEAF_PAGES.trailing_zeros();
 const SLOT_MASK: usize = LEAF_PAGES - 1;
+
+/// Pages a table keeps for its next writes when it returns to another's contents: 4 MiB.
+const MOST_SPARE: usize = 1024;
 
 /// Tag in a slot's pointer: see the invariant above.
 const WRITABLE: usize = 1;
@@ -143,6 +147,26 @@ impl Leaf {
         *hasher.finalize().as_bytes()
     }
 
+    /// Refers to the pages that `wanted` refers to; afterwards no slot is `WRITABLE`, because a page
+    /// that was this leaf's own is none of another's.
+    fn return_to(&mut self, wanted: &Leaf, spare: &mut Vec<Arc<Page>>) {
+        for (slot, wanted) in self.slots.iter_mut().zip(&wanted.slots) {
+            if std::ptr::eq(slot.address(), wanted.address()) {
+                continue;
+            }
+            if let Some(mut page) = slot.take()
+                && spare.len() < MOST_SPARE
+                && let Some(own) = Arc::get_mut(&mut page)
+            {
+                own.hash.take();
+                spare.push(page);
+            }
+            *slot = wanted.clone();
+        }
+        self.hash = wanted.hash.clone();
+        self.hot = false;
+    }
+
     fn hash(&self) -> Digest {
         if self.hot { self.compute_hash() } else { *self.hash.get_or_init(|| self.compute_hash()) }
     }
@@ -154,6 +178,17 @@ impl Clone for Leaf {
     }
 }
 
+/// A page with these bytes, unique and without a hash.
+fn copied(spare: &mut Vec<Arc<Page>>, bytes: &[u8; PAGE_SIZE]) -> Arc<Page> {
+    if let Some(mut page) = spare.pop()
+        && let Some(own) = Arc::get_mut(&mut page)
+    {
+        own.bytes.copy_from_slice(bytes);
+        return page;
+    }
+    Arc::new(Page { bytes: *bytes, hash: OnceLock::new() })
+}
+
 /// All pages of one memory.
 pub(crate) struct Table {
     leaves: Vec<Arc<Leaf>>,
@@ -161,11 +196,13 @@ pub(crate) struct Table {
     zero: Arc<Leaf>,
     /// Leaves with `hot` set.
     hot: Vec<usize>,
+    /// Pages that nothing else refers to, to be written anew.
+    spare: Vec<Arc<Page>>,
 }
 
 impl Table {
     pub(crate) fn new() -> Table {
-        Table { leaves: Vec::new(), zero: Arc::new(Leaf::zero()), hot: Vec::new() }
+        Table { leaves: Vec::new(), zero: Arc::new(Leaf::zero()), hot: Vec::new(), spare: Vec::new() }
     }
 
     /// Adds `count` leaves of zeros; returns the first one's first frame.
@@ -211,13 +248,13 @@ impl Table {
         }
         let slot = &mut leaf.slots[index & SLOT_MASK];
         let page = match slot.take() {
-            None => Arc::new(Page { bytes: [0; PAGE_SIZE], hash: OnceLock::new() }),
+            None => copied(&mut self.spare, &ZERO.bytes),
             Some(mut page) => match Arc::get_mut(&mut page) {
                 Some(own) => {
                     own.hash.take();
                     page
                 }
-                None => Arc::new(Page { bytes: page.bytes, hash: OnceLock::new() }),
+                None => copied(&mut self.spare, &page.bytes),
             },
         };
         *slot = Slot::from_arc(page);
@@ -244,7 +281,24 @@ impl Table {
     /// A second table with the same contents, sharing everything.
     pub(crate) fn fork(&mut self) -> Table {
         self.seal();
-        Table { leaves: self.leaves.clone(), zero: self.zero.clone(), hot: Vec::new() }
+        Table { leaves: self.leaves.clone(), zero: self.zero.clone(), hot: Vec::new(), spare: Vec::new() }
+    }
+
+    /// Takes over the contents of `other`, which must have as many leaves: costs what differs. Leaves
+    /// and pages of this table's own are kept for what it writes next.
+    pub(crate) fn return_to(&mut self, other: &mut Table) {
+        other.seal();
+        for (leaf, wanted) in self.leaves.iter_mut().zip(&other.leaves) {
+            if Arc::ptr_eq(leaf, wanted) {
+                continue;
+            }
+            match Arc::get_mut(leaf) {
+                Some(own) => own.return_to(wanted, &mut self.spare),
+                None => *leaf = wanted.clone(),
+            }
+        }
+        // A hot leaf was unique, so it was visited, and lost each page that was its own.
+        self.hot.clear();
     }
 
     /// The hash of one page.
