@@ -3,7 +3,8 @@
 //! Every sector but the first holds a pattern made of its number, so that a sector read from a wrong
 //! place, or half of one, is seen. `disk-hello` and `floppy-hello` read by CHS (AH=02h) with the
 //! geometry that AH=08h tells, hard disks by LBA (AH=42h) too, and say on COM1 whether all was right.
-//! `read-loop` keeps a read in flight for ever: a place to press Ctrl+Alt+Del in.
+//! `read-loop` keeps a read in flight for ever: a place to press Ctrl+Alt+Del in. `touch-pages` keeps
+//! writing to 640 pages: what it costs to go back from there is what a bench wants to know.
 
 use iced_x86::code_asm::*;
 
@@ -31,6 +32,13 @@ pub(crate) const READ_LOOP: TestRom = TestRom {
     about: "boot sector that reads eight sectors by INT 13h again and again, after saying \"reading\" on COM1",
     kind: Kind::HardDisk,
     build: || disk(SECTORS, read_loop),
+};
+
+pub(crate) const TOUCH_PAGES: TestRom = TestRom {
+    name: "touch-pages",
+    about: "boot sector that adds one to a dword of each page from 2 MiB to 4.5 MiB again and again, after saying \"touching\" on COM1",
+    kind: Kind::HardDisk,
+    build: || disk(SECTORS, touch_pages),
 };
 
 /// Sectors of the hard disks: 8 MiB.
@@ -250,4 +258,39 @@ fn read_loop(b: &mut Block) -> Built {
     b.jmp(next)?;
     write_print(b)?;
     text(b, "text-reading", b"reading\r\n")
+}
+
+fn touch_pages(b: &mut Block) -> Built {
+    begin(b)?;
+    say(b, "text-touching")?;
+    // Protected mode and back, with DS reaching 4 GiB. No interrupt may come: its handler could
+    // load DS.
+    b.cli()?;
+    let pointer = b.address("pointer");
+    b.lgdt(ptr(u64::from(pointer)))?;
+    b.mov(eax, cr0)?;
+    b.or(al, 1)?;
+    b.mov(cr0, eax)?;
+    b.mov(bx, 8u32)?;
+    b.mov(ds, bx)?;
+    b.and(al, 0xfe_u32 as i32)?;
+    b.mov(cr0, eax)?;
+    let all = b.here()?;
+    b.mov(edi, 0x20_0000u32)?;
+    let next = b.here()?;
+    b.inc(dword_ptr(edi))?;
+    b.add(edi, 0x1000)?;
+    b.cmp(edi, 0x48_0000)?;
+    b.jb(next)?;
+    b.jmp(all)?;
+    write_print(b)?;
+    text(b, "text-touching", b"touching\r\n")?;
+    // A null descriptor and a flat one for data.
+    b.name("descriptors")?;
+    b.db(&[0; 8])?;
+    b.db(&[0xff, 0xff, 0, 0, 0, 0x93, 0xcf, 0])?;
+    b.name("pointer")?;
+    b.dw(&[15])?;
+    let descriptors = b.address("descriptors");
+    Ok(b.dd(&[descriptors])?)
 }

@@ -57,6 +57,7 @@ const ALL: &[TestRom] = &[
     disk::FLOPPY_HELLO,
     disk::DISK_HELLO,
     disk::READ_LOOP,
+    disk::TOUCH_PAGES,
     cd_hello::ROM,
 ];
 

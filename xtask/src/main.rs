@@ -46,8 +46,8 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "bench",
-        arguments: "[ROUNDS]",
-        about: "time and memory to \"No bootable device\", against QEMU TCG where it is installed",
+        arguments: "[SECTION…] [ROUNDS]",
+        about: "time and memory against bars: post (beside QEMU TCG), forks, matrix",
         run: bench::run,
     },
     Task {

@@ -3,6 +3,8 @@
 //! A chip's access is made here and its effects are applied here, in one visible place
 //! ([`Board::apply`]); which pin leads where is in `wiring.rs`, what answers an address in `map.rs`.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use warmboot_chipset::{Effects, GuestMemory, Moment, Power, ResetRequest};
 use warmboot_cpu::{Bus, Cycle, Frame, Page};
@@ -50,12 +52,12 @@ pub(crate) struct Wires {
     pub power: PowerState,
 }
 
-/// Logs and taps for the host; never part of a digest.
+/// Logs and taps for the host; never part of a digest. Forks share the logs until one adds to them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Attachments {
-    pub debug_log: Vec<u8>,
-    pub serial_log: Vec<u8>,
-    pub notes: Vec<String>,
+    pub debug_log: Arc<Vec<u8>>,
+    pub serial_log: Arc<Vec<u8>>,
+    pub notes: Arc<Vec<String>>,
     pub notes_dropped: u64,
     /// Ports a condition waits for, and the last write that matched: index of the condition.
     pub port_watch: Vec<(u16, Option<u32>)>,
@@ -72,7 +74,7 @@ pub struct Board {
     pub(crate) memory: Memory,
     pub(crate) blocks: map::Blocks,
     pub(crate) slots: Vec<Slot>,
-    pub(crate) views: Views,
+    pub(crate) views: Arc<Views>,
     pub(crate) clock: Clock,
     pub(crate) wires: Wires,
     pub(crate) attachments: Attachments,
@@ -94,10 +96,22 @@ pub(crate) const UNASSIGNED_TAG: u32 = u32::MAX - 1;
 impl Board {
     /// A copy that shares memory pages until one of the two writes them.
     pub(crate) fn fork(&mut self) -> Board {
+        let memory = self.memory.fork();
+        self.with_memory(memory)
+    }
+
+    /// Takes over the state of `other`; memory of its own stays where it is still needed.
+    pub(crate) fn return_to(&mut self, other: &mut Board) {
+        self.memory.return_to(&mut other.memory);
+        *self = other.with_memory(std::mem::take(&mut self.memory));
+    }
+
+    /// A copy of everything but memory.
+    fn with_memory(&self, memory: Memory) -> Board {
         Board {
             generation: self.generation,
             machine_type: self.machine_type,
-            memory: self.memory.fork(),
+            memory,
             blocks: self.blocks,
             slots: self.slots.clone(),
             views: self.views.clone(),
@@ -178,15 +192,15 @@ impl Board {
 
     fn host_output(&mut self, slot: usize, _channel: u8, byte: u8) {
         match self.slots.get(slot).map(|slot| &slot.device) {
-            Some(Device::DebugPort(_)) => self.attachments.debug_log.push(byte),
-            Some(Device::Uart(_)) => self.attachments.serial_log.push(byte),
+            Some(Device::DebugPort(_)) => Arc::make_mut(&mut self.attachments.debug_log).push(byte),
+            Some(Device::Uart(_)) => Arc::make_mut(&mut self.attachments.serial_log).push(byte),
             _ => {}
         }
     }
 
     pub(crate) fn note(&mut self, text: impl FnOnce() -> String) {
         if self.attachments.notes.len() < NOTES_KEPT {
-            self.attachments.notes.push(text());
+            Arc::make_mut(&mut self.attachments.notes).push(text());
         } else {
             self.attachments.notes_dropped += 1;
         }

@@ -61,7 +61,7 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
         memory,
         blocks,
         slots,
-        views: Views::empty(),
+        views: Views::empty().into(),
         clock: Clock::default(),
         wires: Wires { interrupts: [0; 24], pic_interrupt: false, a20: true, power: PowerState::On },
         attachments: Attachments::default(),

@@ -3,6 +3,8 @@
 //!
 //! The tree is drawn afresh whenever a chip asks for a remap; nothing of it is saved.
 
+use std::sync::Arc;
+
 use warmboot_chipset::{Space, host_bridge::Shadow};
 use warmboot_memory::{BlockId, FlatView, Memory, RegionId, Regions};
 
@@ -91,12 +93,12 @@ impl Board {
         // report nonsense, its region stays unmapped and reads as the bus does.
         let _ = self.draw_into(&mut regions, &mut shapes, [system, smm, io]);
         shapes.sort_unstable();
-        self.views = Views {
+        self.views = Arc::new(Views {
             memory: FlatView::new(&regions, system),
             smm: FlatView::new(&regions, smm),
             io: FlatView::new(&regions, io),
             shapes,
-        };
+        });
     }
 
     fn draw_into(

@@ -15,13 +15,12 @@ use std::{
 
 use serde_json::Value;
 
+use super::{Verdict, shown};
 use crate::{Failure, firmware, shell};
 
 const QEMU: &str = "qemu-system-x86_64";
 const TEXT: &str = "No bootable device";
 const MACHINE: &str = "pc-i440fx-7.2";
-/// Rounds when none are asked for.
-const ROUNDS: usize = 11;
 /// A process that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -33,21 +32,15 @@ struct Sample {
     instructions: u64,
 }
 
-/// The task.
-pub fn run(arguments: &[String]) -> Result<(), Failure> {
-    let rounds = match arguments.first() {
-        Some(text) => {
-            text.parse::<usize>().map_err(|_| format!("`{text}` is not a number of rounds"))?.max(1)
-        }
-        None => ROUNDS,
-    };
+/// The section.
+pub fn run(rounds: usize) -> Result<Vec<Verdict>, Failure> {
     firmware::ensure(&shell::firmware_folder(), &firmware::SEABIOS)?;
     shell::run(shell::cargo().args(["build", "--release", "--quiet", "--package", "warmboot"]))?;
     let with_qemu = shell::is_installed(QEMU);
     if !with_qemu {
-        println!("{QEMU} is not installed: only ours is measured");
+        println!("  {QEMU} is not installed: only ours is measured");
     }
-    println!("{MACHINE}, 128 MiB, no drives, SeaBIOS to \"{TEXT}\", {rounds} rounds in turn");
+    println!("  {MACHINE}, 128 MiB, no drives, SeaBIOS to \"{TEXT}\", {rounds} rounds in turn");
     let mut verdicts = Vec::new();
     for image in ["bios-256k.bin", "bios.bin"] {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -57,21 +50,28 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
                 theirs.push(qemu(image)?);
             }
         }
-        println!("\n{image}");
+        println!("  {image}");
         let our_median = show("warmboot", &ours);
         let mips = our_median.instructions as f64 / 1e6 / our_median.seconds;
-        println!("  {} instructions, {mips:.0} MIPS whole-process", our_median.instructions);
+        println!("    {} instructions, {mips:.0} MIPS whole-process", our_median.instructions);
         if with_qemu {
             let their_median = show("QEMU TCG", &theirs);
-            verdicts.push((image, "time", our_median.seconds <= their_median.seconds));
-            verdicts.push((image, "memory", our_median.peak_kib <= their_median.peak_kib));
+            let time = |seconds| Duration::from_secs_f64(seconds);
+            verdicts.push(Verdict {
+                what: format!("{image}, time to \"{TEXT}\""),
+                found: shown(time(our_median.seconds)),
+                bar: format!("QEMU's {}", shown(time(their_median.seconds))),
+                met: our_median.seconds <= their_median.seconds,
+            });
+            verdicts.push(Verdict {
+                what: format!("{image}, peak memory"),
+                found: format!("{} KiB", our_median.peak_kib),
+                bar: format!("QEMU's {} KiB", their_median.peak_kib),
+                met: our_median.peak_kib <= their_median.peak_kib,
+            });
         }
     }
-    println!();
-    for (image, what, good) in &verdicts {
-        println!("{image}: {what} {}", if *good { "no more than QEMU's" } else { "MORE than QEMU's" });
-    }
-    if verdicts.iter().all(|(_, _, good)| *good) { Ok(()) } else { Err("a bar was missed".into()) }
+    Ok(verdicts)
 }
 
 /// Prints the median and the extremes, and gives the median of each.
@@ -88,7 +88,7 @@ fn show(name: &str, samples: &[Sample]) -> Sample {
         instructions: samples.first().map_or(0, |sample| sample.instructions),
     };
     println!(
-        "  {name:9} {:.3} s (from {:.3} to {:.3}), peak {:.1} MiB",
+        "    {name:9} {:.3} s (from {:.3} to {:.3}), peak {:.1} MiB",
         median.seconds,
         at(&seconds, 0),
         at(&seconds, samples.len().saturating_sub(1)),
