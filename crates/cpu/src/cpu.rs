@@ -437,13 +437,11 @@ impl<B: Bus> Cpu<B> {
             return false;
         }
         let key = Key { frame, offset: (linear & 0xfff) as u16, big: core.state.cs().big(), rip: rip as u32 };
-        if self.cache.get(key).is_none() {
-            if !self.cache.recall(key) {
-                let Some(block) = build(bus, key) else {
-                    return false;
-                };
-                self.cache.insert(block, &mut core.watch, &mut core.tlb);
-            }
+        if self.cache.get(key).is_none() && !self.cache.recall(key) {
+            let Some(block) = build(bus, key) else {
+                return false;
+            };
+            self.cache.insert(block, &mut core.watch, &mut core.tlb);
         }
         let Some(block) = self.cache.get(key) else {
             return false;

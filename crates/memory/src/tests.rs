@@ -396,7 +396,20 @@ proptest! {
             let which = which % count;
             let (memory, copy) = &mut worlds[which];
             let frame = memory.frame_of(block, page).unwrap();
-            match action % 4 {
+            match action % 5 {
+                4 if page as usize % count != which => {
+                    let (mut goal, past) = worlds.swap_remove(page as usize % count);
+                    // The one returning may have been moved to the place of the one taken out.
+                    let which = if which == count - 1 { page as usize % count } else { which };
+                    let (memory, copy) = &mut worlds[which];
+                    memory.return_to(&mut goal);
+                    copy.clone_from(&past);
+                    for page in 0..1030 {
+                        let frame = memory.frame_of(block, page).unwrap();
+                        prop_assert!(memory.shares(&goal, frame));
+                    }
+                    worlds.push((goal, past));
+                }
                 0 if count < 4 => {
                     let fork = (memory.fork(), copy.clone());
                     worlds.push(fork);
