@@ -47,7 +47,7 @@ const TASKS: &[Task] = &[
     Task {
         name: "bench",
         arguments: "[SECTION…] [ROUNDS]",
-        about: "time and memory against bars: post (beside QEMU TCG), forks, matrix",
+        about: "time and memory against bars: post (beside QEMU TCG), forks, snapshots, matrix",
         run: bench::run,
     },
     Task {

@@ -18,27 +18,41 @@ const MOST_SLOTS: usize = 8192;
 /// Most instructions kept (some 20 MiB): a guest can have the same bytes decoded in many ways.
 const MOST_OPS: usize = 1 << 18;
 
-/// What decoding depends on.
+/// What decoding depends on, packed so that it is quick to compare; in order of frames.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Key {
-    /// Where the bytes are.
-    pub(crate) frame: u32,
-    pub(crate) offset: u16,
-    /// CS.D.
-    pub(crate) big: bool,
+    /// Frame << 32 | offset << 1 | CS.D.
+    place: u64,
     /// Offset in the code segment: branch targets are absolute.
     pub(crate) rip: u32,
 }
 
 impl Key {
+    #[inline(always)]
+    pub(crate) fn new(frame: u32, offset: u16, big: bool, rip: u32) -> Key {
+        Key { place: u64::from(frame) << 32 | u64::from(offset) << 1 | u64::from(big), rip }
+    }
+
+    /// Where the bytes are.
+    pub(crate) fn frame(self) -> u32 {
+        (self.place >> 32) as u32
+    }
+
+    /// Where in the frame.
+    pub(crate) fn offset(self) -> u16 {
+        (self.place >> 1) as u16
+    }
+
+    /// CS.D.
+    pub(crate) fn big(self) -> bool {
+        self.place & 1 != 0
+    }
+
     /// The slot in a table of `slots`, a power of two.
     #[inline(always)]
     fn slot(self, slots: usize) -> usize {
-        let mixed = u64::from(self.frame)
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            .wrapping_add(u64::from(self.offset).wrapping_mul(0xff51_afd7_ed55_8ccd))
-            .wrapping_add(u64::from(self.rip ^ u32::from(self.big)) << 7);
-        (mixed >> 24) as usize & slots.wrapping_sub(1)
+        let mixed = (self.place ^ u64::from(self.rip).rotate_left(40)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 48) as usize & slots.wrapping_sub(1)
     }
 }
 
@@ -58,13 +72,13 @@ impl<B: Bus> Clone for Block<B> {
 
 impl<B: Bus> Block<B> {
     fn overlaps(&self, offset: u16, length: u16) -> bool {
-        let start = u32::from(self.key.offset);
+        let start = u32::from(self.key.offset());
         let written = u32::from(offset);
         start < written + u32::from(length) && written < start + u32::from(self.bytes)
     }
 
     fn chunks(&self) -> u64 {
-        chunks(usize::from(self.key.offset), usize::from(self.bytes))
+        chunks(usize::from(self.key.offset()), usize::from(self.bytes))
     }
 }
 
@@ -108,13 +122,13 @@ impl<B: Bus> Default for Code<B> {
 
 impl<B: Bus> Code<B> {
     fn get(&self, key: Key) -> Option<&Block<B>> {
-        let blocks = &self.frames.get(&key.frame)?.0;
+        let blocks = &self.frames.get(&key.frame())?.0;
         let index = blocks.binary_search_by_key(&key, |block| block.key).ok()?;
         blocks.get(index)
     }
 
     fn insert(&mut self, block: Block<B>) {
-        let frame = self.frames.entry(block.key.frame);
+        let frame = self.frames.entry(block.key.frame());
         let blocks = &mut Arc::make_mut(frame.or_insert_with(|| Arc::new(FrameCode(Vec::new())))).0;
         if let Err(index) = blocks.binary_search_by_key(&block.key, |block| block.key) {
             self.ops += block.ops.len();
@@ -160,7 +174,7 @@ impl<B: Bus> Cache<B> {
         if self.code.ops >= MOST_OPS {
             self.clear(watch);
         }
-        watch.add_code(tlb, block.key.frame, block.chunks());
+        watch.add_code(tlb, block.key.frame(), block.chunks());
         Arc::make_mut(&mut self.code).insert(block.clone());
         self.fill(block);
     }
@@ -260,7 +274,7 @@ impl<B: Bus> Cache<B> {
                 watch.set_code(tlb, *frame, 0);
             }
             for slot in &mut self.slots {
-                if slot.as_ref().is_some_and(|block| stale.binary_search(&block.key.frame).is_ok()) {
+                if slot.as_ref().is_some_and(|block| stale.binary_search(&block.key.frame()).is_ok()) {
                     *slot = None;
                 }
             }

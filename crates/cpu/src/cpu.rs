@@ -436,7 +436,7 @@ impl<B: Bus> Cpu<B> {
             // The walk's accessed bits fell on code: drop it first.
             return false;
         }
-        let key = Key { frame, offset: (linear & 0xfff) as u16, big: core.state.cs().big(), rip: rip as u32 };
+        let key = Key::new(frame, (linear & 0xfff) as u16, core.state.cs().big(), rip as u32);
         if self.cache.get(key).is_none() && !self.cache.recall(key) {
             let Some(block) = build(bus, key) else {
                 return false;
@@ -595,14 +595,14 @@ fn fetch<B: Bus>(core: &mut Core, bus: &mut B) -> Result<Lowered<B>, Exception> 
 
 /// Decodes a block from its frame; `None` when not one instruction lies wholly within the page.
 fn build<B: Bus>(bus: &B, key: Key) -> Option<Block<B>> {
-    let page = bus.frame(Frame(key.frame));
+    let page = bus.frame(Frame(key.frame()));
     let mut ops = Vec::new();
-    let mut at = usize::from(key.offset);
+    let mut at = usize::from(key.offset());
     while ops.len() < LONGEST_BLOCK && at < page.len() {
         let end = (at + LONGEST).min(page.len());
         let bytes = page.get(at..end)?;
-        let rip = u64::from(key.rip) + (at - usize::from(key.offset)) as u64;
-        let Decoded::Op { lowered, ends } = decode(bytes, key.big, rip) else {
+        let rip = u64::from(key.rip) + (at - usize::from(key.offset())) as u64;
+        let Decoded::Op { lowered, ends } = decode(bytes, key.big(), rip) else {
             break;
         };
         at += usize::from(lowered.op.length);
@@ -614,6 +614,6 @@ fn build<B: Bus>(bus: &B, key: Key) -> Option<Block<B>> {
     if ops.is_empty() {
         return None;
     }
-    let bytes = (at - usize::from(key.offset)) as u16;
+    let bytes = (at - usize::from(key.offset())) as u16;
     Some(Block { key, bytes, ops: ops.into() })
 }

@@ -41,10 +41,10 @@ fn fork(rounds: usize) -> Result<[Verdict; 2], Failure> {
     let mut machine = at_last_words()?;
     let (mut forks, mut runs, mut drops) = (Times::default(), Times::default(), Times::default());
     for _ in 0..rounds {
-        let mut fork = forks.take(|| machine.fork());
+        let mut fork = forks.take_short(|| machine.fork());
         fork.reset(ResetPath::System);
         runs.take(|| run_on(&mut fork, INSTRUCTIONS))?;
-        drops.take(|| drop(fork));
+        drops.take_short(|| drop(fork));
     }
     let verdicts = forks.judge("fork", FORK_BAR);
     runs.show("  run it");
@@ -62,7 +62,7 @@ fn return_to(rounds: usize) -> Result<Vec<Verdict>, Failure> {
     for _ in 0..rounds {
         runs.take(|| run_on(&mut machine, INSTRUCTIONS))?;
         least = least.min(differing(&machine, &fork));
-        returns.take(|| machine.return_to(&mut fork));
+        returns.take_short(|| machine.return_to(&mut fork));
     }
     if machine.digest() != expect {
         return Err("a machine that returned to a fork has another digest than it".into());

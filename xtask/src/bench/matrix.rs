@@ -3,7 +3,7 @@
 use std::{process::Stdio, time::Duration};
 
 use super::{Times, Verdict};
-use crate::{Failure, firmware, shell};
+use crate::{Failure, shell};
 
 /// The folders, the first that is there.
 const FOLDERS: &[&str] = &["scenarios/reset-matrix", "scenarios"];
@@ -12,7 +12,6 @@ const SPEED_UP_BAR: f64 = 1.8;
 
 /// The section.
 pub fn run(rounds: usize) -> Result<Vec<Verdict>, Failure> {
-    firmware::ensure(&shell::firmware_folder(), &firmware::SEABIOS)?;
     shell::run(shell::cargo().args(["build", "--release", "--quiet", "--package", "warmboot"]))?;
     let folder = FOLDERS.iter().find(|folder| shell::root().join(folder).is_dir());
     let folder = folder.ok_or("no folder of scenarios")?;

@@ -16,7 +16,7 @@ use std::{
 use serde_json::Value;
 
 use super::{Verdict, shown};
-use crate::{Failure, firmware, shell};
+use crate::{Failure, shell};
 
 const QEMU: &str = "qemu-system-x86_64";
 const TEXT: &str = "No bootable device";
@@ -34,7 +34,6 @@ struct Sample {
 
 /// The section.
 pub fn run(rounds: usize) -> Result<Vec<Verdict>, Failure> {
-    firmware::ensure(&shell::firmware_folder(), &firmware::SEABIOS)?;
     shell::run(shell::cargo().args(["build", "--release", "--quiet", "--package", "warmboot"]))?;
     let with_qemu = shell::is_installed(QEMU);
     if !with_qemu {

@@ -116,7 +116,7 @@ impl Machine {
             reset_request: *reset_request,
             debug_exit: *debug_exit,
             resets: *resets,
-            notes: notes.clone(),
+            notes: notes.to_vec(),
             notes_dropped: *notes_dropped,
             chips: slots.iter().map(chip).collect::<Result<_, SnapshotError>>()?,
         })
@@ -158,7 +158,7 @@ impl Machine {
         self.board.signals = signals;
         self.board.reset_request = reset_request;
         self.board.debug_exit = debug_exit;
-        self.board.attachments.notes = notes;
+        self.board.attachments.notes = notes.into();
         self.board.attachments.notes_dropped = notes_dropped;
         self.board.written.clear();
         self.resets = resets;

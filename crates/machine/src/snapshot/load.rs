@@ -100,7 +100,7 @@ impl Snapshot {
             (&mut machine.board.attachments.debug_log, blobs.get(logs)),
             (&mut machine.board.attachments.serial_log, blobs.get(logs + 1)),
         ] {
-            *log = blob.copied().unwrap_or_default().to_vec();
+            *log = blob.copied().unwrap_or_default().to_vec().into();
         }
         Ok(machine)
     }
