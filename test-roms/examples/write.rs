@@ -1,7 +1,8 @@
-//! Writes one of our images to a file, for use with other emulators:
+//! Writes one of our images to a file, for use with other emulators, and its symbols beside it with the
+//! ending `.elf` if it has some:
 //! `cargo run -p warmboot-test-roms --example write -- hello hello.bin`; without arguments, lists them.
 
-use std::{env, error::Error, fs};
+use std::{env, error::Error, fs, path::Path};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -13,5 +14,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let rom = warmboot_test_roms::find(name).ok_or("no such image")?;
     fs::write(path, (rom.build)()?)?;
+    if let Some(symbols) = rom.symbols {
+        fs::write(Path::new(path).with_extension("elf"), symbols()?)?;
+    }
     Ok(())
 }

@@ -53,10 +53,26 @@ pub(crate) struct Image {
     texts: BTreeMap<String, u32>,
     text_offset: usize,
     text_address: u32,
+    ends: Vec<u32>,
+}
+
+/// An image and where its named places are.
+pub(crate) struct Assembled {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// The address of each name, as the code sees it.
+    pub names: BTreeMap<String, u32>,
+    /// First address behind each piece of code, in the order written.
+    pub ends: Vec<u32>,
 }
 
 /// Assembles an image of `size` bytes, each initially `fill`.
 pub(crate) fn build(size: usize, fill: u8, write: impl Fn(&mut Image) -> Built) -> Built<Vec<u8>> {
+    Ok(assemble(size, fill, write)?.bytes)
+}
+
+/// The same, with its names.
+pub(crate) fn assemble(size: usize, fill: u8, write: impl Fn(&mut Image) -> Built) -> Built<Assembled> {
     let mut known = BTreeMap::new();
     for _ in 0..8 {
         let mut image = Image {
@@ -68,11 +84,14 @@ pub(crate) fn build(size: usize, fill: u8, write: impl Fn(&mut Image) -> Built) 
             texts: BTreeMap::new(),
             text_offset: 0,
             text_address: 0,
+            ends: Vec::new(),
         };
         write(&mut image)?;
         if image.known == image.defined {
             let missing = image.missing.into_inner().pop_first();
-            return missing.map_or(Ok(image.bytes), |name| Err(BuildError::Undefined(name)));
+            let Image { bytes, defined: names, ends, .. } = image;
+            return missing
+                .map_or(Ok(Assembled { bytes, names, ends }), |name| Err(BuildError::Undefined(name)));
         }
         known = image.defined;
     }
@@ -137,14 +156,25 @@ impl Image {
         for (name, label) in labels {
             self.defined.insert(name, result.label_ip(&label)? as u32);
         }
+        self.ends.push(address + result.inner.code_buffer.len() as u32);
         self.put(offset, &result.inner.code_buffer)
     }
 
     /// The far jump at the reset vector of an image whose last 64 KiB are seen at F0000.
     pub(crate) fn reset_vector(&mut self, entry: &str) -> Built {
         let [low, high, ..] = self.address(entry).to_le_bytes();
+        self.reset_bytes([0xea, low, high, 0x00, 0xf0])
+    }
+
+    /// A near jump instead, which stays in the copy of the image that the processor is in.
+    pub(crate) fn near_reset_vector(&mut self, entry: &str) -> Built {
+        let [low, high, ..] = self.address(entry).wrapping_sub(0xfff3).to_le_bytes();
+        self.reset_bytes([0xe9, low, high, 0x90, 0x90])
+    }
+
+    fn reset_bytes(&mut self, jump: [u8; 5]) -> Built {
         let at = self.bytes.len() - 16;
-        self.put(at, &[0xea, low, high, 0x00, 0xf0])?;
+        self.put(at, &jump)?;
         self.put(at + 5, b"11/23/26\0\xfc\0")
     }
 }
@@ -224,6 +254,12 @@ impl Block<'_> {
     pub(crate) fn jump_far(&mut self, bits: u32, selector: u16, offset: u32) -> Built {
         let code = if bits == 16 { Code::Jmp_ptr1616 } else { Code::Jmp_ptr1632 };
         Ok(self.assembler.add_instruction(Instruction::with_far_branch(code, selector, offset)?)?)
+    }
+
+    /// CALL selector:offset with a 16-bit offset.
+    pub(crate) fn call_far_16(&mut self, selector: u16, offset: u32) -> Built {
+        let call = Instruction::with_far_branch(Code::Call_ptr1616, selector, offset & 0xffff)?;
+        Ok(self.assembler.add_instruction(call)?)
     }
 
     /// CALL selector:offset with a 32-bit offset.

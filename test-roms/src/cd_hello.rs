@@ -17,6 +17,7 @@ pub(crate) const ROM: TestRom = TestRom {
     about: "El Torito boot CD without emulation: INT 13h reads of 2048-byte sectors come back right",
     kind: Kind::Cdrom,
     build: image,
+    symbols: None,
 };
 
 const SECTOR: usize = 2048;

@@ -3,7 +3,8 @@
 //! Every sector but the first holds a pattern made of its number, so that a sector read from a wrong
 //! place, or half of one, is seen. `disk-hello` and `floppy-hello` read by CHS (AH=02h) with the
 //! geometry that AH=08h tells, hard disks by LBA (AH=42h) too, and say on COM1 whether all was right.
-//! `read-loop` keeps a read in flight for ever: a place to press Ctrl+Alt+Del in. `touch-pages` keeps
+//! `read-loop` keeps a read in flight for ever: a place to press Ctrl+Alt+Del in; `idle` has none.
+//! `touch-pages` keeps
 //! writing to 640 pages: what it costs to go back from there is what a bench wants to know.
 
 use iced_x86::code_asm::*;
@@ -18,6 +19,7 @@ pub(crate) const FLOPPY_HELLO: TestRom = TestRom {
     about: "boot sector of a 1.44 MB floppy: INT 13h reads by CHS come back right",
     kind: Kind::Floppy,
     build: || disk(2880, hello),
+    symbols: None,
 };
 
 pub(crate) const DISK_HELLO: TestRom = TestRom {
@@ -25,6 +27,7 @@ pub(crate) const DISK_HELLO: TestRom = TestRom {
     about: "boot sector of an 8 MiB hard disk: INT 13h reads by CHS and LBA come back right",
     kind: Kind::HardDisk,
     build: || disk(SECTORS, hello),
+    symbols: None,
 };
 
 pub(crate) const READ_LOOP: TestRom = TestRom {
@@ -32,6 +35,15 @@ pub(crate) const READ_LOOP: TestRom = TestRom {
     about: "boot sector that reads eight sectors by INT 13h again and again, after saying \"reading\" on COM1",
     kind: Kind::HardDisk,
     build: || disk(SECTORS, read_loop),
+    symbols: None,
+};
+
+pub(crate) const IDLE: TestRom = TestRom {
+    name: "idle",
+    about: "boot sector that says \"idle\" on COM1 and halts with interrupts on: no transfer in flight",
+    kind: Kind::HardDisk,
+    build: || disk(SECTORS, idle),
+    symbols: None,
 };
 
 pub(crate) const TOUCH_PAGES: TestRom = TestRom {
@@ -39,6 +51,7 @@ pub(crate) const TOUCH_PAGES: TestRom = TestRom {
     about: "boot sector that adds one to a dword of each page from 2 MiB to 4.5 MiB again and again, after saying \"touching\" on COM1",
     kind: Kind::HardDisk,
     build: || disk(SECTORS, touch_pages),
+    symbols: None,
 };
 
 /// Sectors of the hard disks: 8 MiB.
@@ -247,6 +260,8 @@ pub(crate) fn write_by_lba(b: &mut Block, dwords: u32) -> Built {
 
 fn read_loop(b: &mut Block) -> Built {
     begin(b)?;
+    // Interrupts stay off here: a key pressed from now on is taken where the BIOS waits for the disk.
+    b.cli()?;
     say(b, "text-reading")?;
     let next = b.here()?;
     b.mov(ax, 0x0208u32)?;
@@ -293,4 +308,15 @@ fn touch_pages(b: &mut Block) -> Built {
     b.dw(&[15])?;
     let descriptors = b.address("descriptors");
     Ok(b.dd(&[descriptors])?)
+}
+
+fn idle(b: &mut Block) -> Built {
+    begin(b)?;
+    say(b, "text-idle")?;
+    b.sti()?;
+    let wait = b.here()?;
+    b.hlt()?;
+    b.jmp(wait)?;
+    write_print(b)?;
+    text(b, "text-idle", b"idle\r\n")
 }

@@ -26,6 +26,7 @@ pub(crate) const ROM: TestRom = TestRom {
             image.reset_vector("start")
         })
     },
+    symbols: None,
 };
 
 /// In segment 0: "WB" and the number of starts since power-on, and the keyboard's shift state

@@ -18,6 +18,7 @@ pub(crate) const ROM: TestRom = TestRom {
     about: "segment limits and types, call gates, rings, SYSENTER, debug exceptions, double fault, big real mode",
     kind: Kind::Firmware,
     build: || rom("modes", tables, pieces, body),
+    symbols: None,
 };
 
 const SMALL: u16 = OWN;

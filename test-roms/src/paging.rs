@@ -18,6 +18,7 @@ pub(crate) const ROM: TestRom = TestRom {
     about: "32-bit and PAE paging: A/D bits, WP, #PF error codes and CR2, large pages, page-crossing stores",
     kind: Kind::Firmware,
     build: || rom("paging", |_| Tables::default(), |_| Ok(()), body),
+    symbols: None,
 };
 
 const DIRECTORY: u32 = 0x0010_0000;

@@ -17,6 +17,7 @@ pub(crate) const ROM: TestRom = TestRom {
     about: "self-modifying code: the next instruction, a loop's own body, across pages, through an alias, stack in code",
     kind: Kind::Firmware,
     build: || rom("selfmod", |_| Tables::default(), pieces, body),
+    symbols: None,
 };
 
 /// Where routines are copied to and changed.

@@ -17,6 +17,7 @@ pub(crate) const ROM: TestRom = TestRom {
     about: "REP MOVS, STOS, CMPS, SCAS, LODS, OUTS: overlap, directions, wrap-around, page faults half way",
     kind: Kind::Firmware,
     build: || rom("strings", |_| Tables::default(), |_| Ok(()), body),
+    symbols: None,
 };
 
 const SOURCE: u32 = 0x0020_0000;

@@ -17,6 +17,7 @@ pub(crate) const ROM: TestRom = TestRom {
     about: "task switches by JMP, CALL, INT, exception and IRET: busy bits, back link, NT, TS, CR3, LDTR, faults",
     kind: Kind::Firmware,
     build: || rom("task-switch", tables, pieces, body),
+    symbols: None,
 };
 
 /// The other task, a task gate to it, a TSS that is too short, one not present, the handler's task.

@@ -16,6 +16,7 @@ pub(crate) const ROM: TestRom = TestRom {
     about: "virtual-8086 mode: IRET into it, sensitive instructions, I/O bitmap, device interrupts, a small monitor",
     kind: Kind::Firmware,
     build: || rom("v8086", tables, pieces, body),
+    symbols: None,
 };
 
 const VM: u32 = 0x0002_0000;
