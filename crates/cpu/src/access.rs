@@ -26,6 +26,8 @@ pub(crate) mod attention {
     pub(crate) const KEEP_RESUME: u8 = 32;
     /// The instruction sets [`crate::state::Shadow`] itself.
     pub(crate) const SHADOW: u8 = 64;
+    /// A store was made that the machine is told of.
+    pub(crate) const OBSERVED: u8 = 128;
 }
 
 /// What of a segment register is checked at each access, computed when it is loaded.

@@ -20,6 +20,27 @@ pub struct Cycle {
     pub retired: u64,
     /// The CPU is in system management mode.
     pub smm: bool,
+    /// CS of the instruction.
+    pub selector: u16,
+    /// Base of that segment.
+    pub code_base: u64,
+}
+
+/// A write to a frame that the machine wants to be told of ([`crate::Cpu::observe`]).
+#[derive(Clone, Copy, Debug)]
+pub struct Store {
+    /// Physical address.
+    pub physical: u64,
+    /// The frame that takes the write.
+    pub frame: Frame,
+    /// Where in the frame.
+    pub offset: u16,
+    /// Bytes: 1 to 8, within the frame.
+    pub size: u8,
+    /// What is there now.
+    pub old: u64,
+    /// What will be there.
+    pub new: u64,
 }
 
 /// The machine as one CPU sees it. Physical addresses arrive with A20 already applied.
@@ -60,6 +81,14 @@ pub trait Bus {
 
     /// IA32_APIC_BASE was written with `value` (already checked for reserved bits).
     fn apic_base_written(&mut self, cycle: Cycle, value: u64);
+
+    /// A write to a frame is about to be made that the machine asked to be told of.
+    fn stored(&mut self, _cycle: Cycle, _store: Store) {}
+
+    /// The instruction (or the delivery of an interrupt) that made the last accesses through this bus,
+    /// or the last stores told of, is over. It was at `offset` in its code segment; an interrupt stood
+    /// before that instruction.
+    fn executed(&mut self, _offset: u64) {}
 
     /// Called before each instruction, when the implementation wants it (see `OBSERVES`).
     fn observe(&mut self, _cycle: Cycle, _cpu: &crate::State) {}

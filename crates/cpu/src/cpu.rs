@@ -5,7 +5,7 @@
 //! delivery included. Delivering an interrupt is none.
 
 use crate::{
-    Bus, Core, Exception, Exec, Frame, Lowered, Model, Path, State, StateError, Stop,
+    Bus, Core, Exception, Exec, Frame, Lowered, Model, Observed, Path, State, StateError, Stop,
     access::attention,
     cache::{Block, Cache, Key},
     decode::{Decoded, LONGEST, decode},
@@ -242,6 +242,13 @@ impl<B: Bus> Cpu<B> {
         self.breakpoints = breakpoints;
     }
 
+    /// Chooses the writes to frames of which [`Bus::stored`] tells. Costs nothing where nothing is
+    /// observed, and never changes what a run does.
+    pub fn observe(&mut self, observed: Observed) {
+        self.core.watch.observe(observed);
+        self.core.flush_tlb();
+    }
+
     /// Whether [`Cpu::run`] would do anything: false when halted (or waiting, or shut down) with
     /// nothing that wakes.
     #[must_use]
@@ -319,7 +326,10 @@ impl<B: Bus> Cpu<B> {
             if self.core.retired >= self.core.budget_end {
                 return Between::Stop(Stop::Budget);
             }
-            match self.events(bus) {
+            let before = self.core.state.rip;
+            let found = self.events(bus);
+            self.core.report(bus, before);
+            match found {
                 Between::Execute => {}
                 other => return other,
             }
@@ -484,6 +494,7 @@ impl<B: Bus> Cpu<B> {
         if hits != 0 {
             core.retired += 1;
             core.debug_exception(bus, hits);
+            core.report(bus, start);
             return;
         }
         let lowered = match fetch(core, bus) {
@@ -491,6 +502,7 @@ impl<B: Bus> Cpu<B> {
             Err(exception) => {
                 core.retired += 1;
                 core.raise(bus, exception);
+                core.report(bus, start);
                 return;
             }
         };
@@ -535,6 +547,7 @@ fn settle<B: Bus>(core: &mut Core, bus: &mut B, start: u64, done: Exec) -> u8 {
             core.raise(bus, exception);
         }
     }
+    core.report(bus, start);
     attention
 }
 

@@ -26,12 +26,13 @@ mod tlb;
 pub mod width;
 
 pub use access::{Core, Place};
-pub use bus::{Bus, Cycle, Frame, Page};
+pub use bus::{Bus, Cycle, Frame, Page, Store};
 pub use check::StateError;
 pub use cpu::{Breakpoint, Cpu, Run};
 pub use models::Model;
 pub use op::{Handler, Lowered, Op, Operand};
 pub use state::State;
+pub use tlb::Observed;
 
 /// What a handler returns: done, or an exception that left no trace.
 pub type Exec = Result<(), Exception>;

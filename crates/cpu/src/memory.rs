@@ -1,7 +1,7 @@
 //! From linear addresses to bytes: paging (Intel SDM vol. 3A, chapter 4), frames, the bus.
 
 use crate::{
-    Bus, Core, Cycle, Exception, Exec, Frame,
+    Bus, Core, Cycle, Exception, Exec, Frame, Store,
     access::attention,
     state::{cr0, cr4, efer},
     tlb::{Access, Entry, NO_FRAME, chunks, context},
@@ -67,7 +67,28 @@ impl Core {
     /// The exact position of the current instruction.
     #[inline(always)]
     pub fn cycle(&self) -> Cycle {
-        Cycle { retired: self.retired, smm: self.state.smm }
+        let cs = self.state.cs();
+        Cycle { retired: self.retired, smm: self.state.smm, selector: cs.selector, code_base: cs.base }
+    }
+
+    /// Tells the machine where the instruction was whose accesses it has seen.
+    #[inline]
+    pub(crate) fn report<B: Bus>(&mut self, bus: &mut B, offset: u64) {
+        if self.attention & (attention::DEVICE | attention::OBSERVED) != 0 {
+            bus.executed(offset);
+        }
+    }
+
+    /// Writes bytes of a frame, within it.
+    fn store_frame<B: Bus>(&mut self, bus: &mut B, frame: Frame, physical: u64, size: u8, value: u64) {
+        let offset = (physical & 0xfff) as usize;
+        if self.watch.observes(frame.0, chunks(offset, size.into())) {
+            let old = little_endian(bus.frame(frame), offset, size.into());
+            let store = Store { physical, frame, offset: offset as u16, size, old, new: value };
+            bus.stored(self.cycle(), store);
+            self.attention |= attention::OBSERVED;
+        }
+        store_bytes(bus.frame_mut(frame), offset, size.into(), value);
     }
 
     /// Ends the run after this instruction, so that the machine can look.
@@ -254,7 +275,7 @@ impl Core {
         match page.write {
             Some(frame) => {
                 let offset = (physical & 0xfff) as usize;
-                store_bytes(bus.frame_mut(frame), offset, size.into(), value);
+                self.store_frame(bus, frame, physical, size, value);
                 self.code_hit(frame, offset, size.into());
             }
             None => {
@@ -318,7 +339,7 @@ impl Core {
         } else {
             let frame = Frame(target.frame);
             let offset = (target.physical & 0xfff) as usize;
-            store_bytes(bus.frame_mut(frame), offset, size.into(), value);
+            self.store_frame(bus, frame, target.physical, size, value);
             if self.watch.chunks(target.frame) != 0 {
                 self.frame_written(frame, offset, size.into());
             }

@@ -123,23 +123,54 @@ pub(crate) fn chunks(offset: usize, length: usize) -> u64 {
     (u64::MAX << first) & (u64::MAX >> (63 - last))
 }
 
-/// Which chunks of which frames hold decoded code or walked page tables.
+/// Of which writes to RAM the machine wants to be told ([`crate::Bus::stored`]).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Observed {
+    /// Every write.
+    pub all: bool,
+    /// The 64-byte chunks, as a bit mask, of frames: bit 0 is the first.
+    pub chunks: BTreeMap<u32, u64>,
+}
+
+impl Observed {
+    /// Adds the chunks that `length` bytes at `offset` of a frame lie in.
+    pub fn add(&mut self, frame: u32, offset: usize, length: usize) {
+        *self.chunks.entry(frame).or_default() |= chunks(offset, length);
+    }
+
+    fn of(&self, frame: u32) -> u64 {
+        if self.all { u64::MAX } else { self.chunks.get(&frame).copied().unwrap_or(0) }
+    }
+}
+
+/// Which chunks of which frames hold decoded code or walked page tables, or are observed.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     /// Shared with forks until one of them decodes something new.
     code: Arc<BTreeMap<u32, u64>>,
     tables: BTreeMap<u32, u64>,
+    observed: Observed,
 }
 
 impl Watch {
     /// The same code watched, and no tables: for a processor with an empty TLB.
     pub(crate) fn fork(&self) -> Watch {
-        Watch { code: self.code.clone(), tables: BTreeMap::new() }
+        Watch { code: self.code.clone(), tables: BTreeMap::new(), observed: self.observed.clone() }
     }
 
     /// The chunks of `frame` to notice writes of.
     pub(crate) fn chunks(&self, frame: u32) -> u64 {
-        self.code_chunks(frame) | self.table_chunks(frame)
+        self.code_chunks(frame) | self.table_chunks(frame) | self.observed.of(frame)
+    }
+
+    /// Whether the machine wants to be told of a write to `written` of `frame`.
+    pub(crate) fn observes(&self, frame: u32, written: u64) -> bool {
+        self.observed.of(frame) & written != 0
+    }
+
+    /// What the machine wants to be told of; the TLB must be flushed before the next write.
+    pub(crate) fn observe(&mut self, observed: Observed) {
+        self.observed = observed;
     }
 
     fn code_chunks(&self, frame: u32) -> u64 {
@@ -175,7 +206,7 @@ impl Watch {
         } else {
             code.insert(frame, chunks);
         }
-        tlb.rewatch(frame, chunks | self.table_chunks(frame));
+        tlb.rewatch(frame, self.chunks(frame));
     }
 
     /// Entries of a page table were read from these chunks.

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use warmboot_chipset::{Effects, GuestMemory, Moment, Power, ResetRequest};
-use warmboot_cpu::{Bus, Cycle, Frame, Page};
-use warmboot_memory::{FlatView, Memory, Range, Target};
+use warmboot_cpu::{Bus, Cycle, Frame, Page, Store};
+use warmboot_memory::{BlockId, FlatView, Memory, Range, Target};
 
 use crate::{
     clock::{Clock, cost},
     devices::{Device, Slot},
     generations::Generation,
+    history::{Observer, Seen, Writer},
     machine_types::MachineType,
     map::{self, Views},
 };
@@ -86,6 +87,8 @@ pub struct Board {
     pub(crate) a20_changed: bool,
     /// Frames a bus master wrote, for the processor's decoded code.
     pub(crate) written: Vec<(Frame, u16, u16)>,
+    /// What is watched and recorded, if anything; never part of a digest.
+    pub(crate) observer: Option<Box<Observer>>,
 }
 
 /// PCI configuration mechanism 1's data window belongs to no chip: the tag of its I/O range.
@@ -124,6 +127,7 @@ impl Board {
             redraw: self.redraw,
             a20_changed: self.a20_changed,
             written: self.written.clone(),
+            observer: self.observer.clone(),
         }
     }
 
@@ -147,6 +151,7 @@ impl Board {
     /// Applies a chip's effects: the one place where chips reach each other.
     pub(crate) fn apply(&mut self, slot: usize, mut effects: Effects) {
         let at = effects.now();
+        self.look_at_chip(slot);
         for (channel, byte) in effects.output.drain(..) {
             self.host_output(slot, channel, byte);
         }
@@ -210,13 +215,15 @@ impl Board {
     fn service(&mut self, slot: usize, at: Moment) {
         let mut effects = Effects::at(at);
         // Each PCI chip checks the bus-master bit of its own COMMAND register.
-        let Board { slots, memory, views, written, .. } = self;
+        let before = self.act_as_bus_master(slot);
+        let Board { slots, memory, views, written, observer, .. } = self;
         let Some(slot_ref) = slots.get_mut(slot) else { return };
-        let mut lent = Lent { memory, view: &views.memory, written };
+        let mut lent = Lent { memory, view: &views.memory, written, observer: observer.as_deref_mut() };
         slot_ref.device.chip_mut().service(&mut lent, &mut effects);
         // One request, one call: a chip that wants more sets a deadline.
         effects.service = false;
         self.apply(slot, effects);
+        self.act_as(before);
     }
 
     /// Runs the deadlines that have come, earliest first, ties by slot.
@@ -228,6 +235,9 @@ impl Board {
             if deadline > now {
                 return;
             }
+            self.outside(|board| {
+                Writer::Chip(board.slots.get(slot).map_or("?", |slot| slot.name).to_owned())
+            });
             self.with_chip(slot, now, |chip, fx| chip.on_deadline(fx));
             self.run_floppy_dma(now);
         }
@@ -369,7 +379,12 @@ impl Board {
 impl Board {
     /// Guest memory as a bus master has it.
     pub(crate) fn lend(&mut self) -> impl GuestMemory + '_ {
-        Lent { memory: &mut self.memory, view: &self.views.memory, written: &mut self.written }
+        Lent {
+            memory: &mut self.memory,
+            view: &self.views.memory,
+            written: &mut self.written,
+            observer: self.observer.as_deref_mut(),
+        }
     }
 }
 
@@ -411,6 +426,7 @@ struct Lent<'a> {
     memory: &'a mut Memory,
     view: &'a FlatView,
     written: &'a mut Vec<(Frame, u16, u16)>,
+    observer: Option<&'a mut Observer>,
 }
 
 impl GuestMemory for Lent<'_> {
@@ -423,6 +439,9 @@ impl GuestMemory for Lent<'_> {
         while done < bytes.len() {
             let here = address.wrapping_add(done as u64);
             let Some(range) = self.view.lookup(here) else {
+                if let (Some(observer), Some(byte)) = (&mut self.observer, bytes.get(done..=done)) {
+                    observer.dropped(here, byte);
+                }
                 done += 1;
                 continue;
             };
@@ -430,9 +449,14 @@ impl GuestMemory for Lent<'_> {
             let in_page = 4096 - (here & 0xfff);
             let available =
                 (range.end - here).saturating_add(1).min(in_page).min((bytes.len() - done) as u64) as usize;
+            let part = &bytes[done..done + available];
+            if let (Target::Nothing, Some(observer)) = (range.write, &mut self.observer) {
+                observer.dropped(here, part);
+            }
             if let Target::Block { block, offset } = range.write {
                 let offset = offset + (here - range.start);
-                if self.memory.write_block(block, offset, &bytes[done..done + available]).is_ok() {
+                tell_of_write(self.observer.as_deref_mut(), self.memory, (block, offset), here, part);
+                if self.memory.write_block(block, offset, part).is_ok() {
                     let frame = self.memory.frame_of(block, offset >> 12);
                     let entry =
                         frame.map(|frame| (Frame(frame.0), (offset & 0xfff) as u16, available as u16));
@@ -444,7 +468,84 @@ impl GuestMemory for Lent<'_> {
     }
 }
 
+/// Tells of bytes that are about to be written to a block.
+fn tell_of_write(
+    observer: Option<&mut Observer>,
+    memory: &Memory,
+    (block, offset): (BlockId, u64),
+    address: u64,
+    new: &[u8],
+) {
+    let Some(observer) = observer else { return };
+    let mut old = vec![0; new.len()];
+    if memory.read_block(block, offset, &mut old).is_ok() {
+        observer.block_written(memory, (block, offset), address, &old, new);
+    }
+}
+
+/// What the observer is told, when there is one.
+impl Board {
+    /// An access of the processor begins.
+    fn begin(&mut self, cycle: Cycle) {
+        if let Some(observer) = &mut self.observer {
+            observer.cycle(self.clock.instructions, cycle);
+        }
+    }
+
+    /// Something else than an instruction acts from now on.
+    pub(crate) fn outside(&mut self, writer: impl FnOnce(&Board) -> Writer) {
+        if self.observer.is_some() {
+            let writer = writer(self);
+            let instructions = self.clock.instructions;
+            if let Some(observer) = &mut self.observer {
+                observer.outside(writer, instructions);
+            }
+        }
+    }
+
+    /// The chip in `slot` writes memory from now on; gives who acted before.
+    pub(crate) fn act_as_bus_master(&mut self, slot: usize) -> Option<Writer> {
+        let name = self.slots.get(slot)?.name;
+        Some(self.observer.as_mut()?.bus_master(name))
+    }
+
+    /// Back to who acted before.
+    pub(crate) fn act_as(&mut self, writer: Option<Writer>) {
+        if let (Some(observer), Some(writer)) = (&mut self.observer, writer) {
+            observer.set_writer(writer);
+        }
+    }
+
+    /// A chip may have changed: looks at the watched registers of it.
+    pub(crate) fn look_at_chip(&mut self, slot: usize) {
+        if let (Some(observer), Some(slot)) = (&mut self.observer, self.slots.get(slot)) {
+            observer.look_at_chip(Some(slot.name), &self.slots);
+        }
+    }
+
+    /// Memory, the address map or any chip may have changed: looks at all that is watched.
+    pub(crate) fn look(&mut self) {
+        if let Some(observer) = &mut self.observer {
+            observer.look(Seen { memory: &self.memory, view: &self.views.memory });
+            observer.look_at_chip(None, &self.slots);
+        }
+    }
+}
+
 impl Bus for Board {
+    fn stored(&mut self, cycle: Cycle, store: Store) {
+        self.begin(cycle);
+        if let Some(observer) = &mut self.observer {
+            observer.stored(&store, &self.memory);
+        }
+    }
+
+    fn executed(&mut self, offset: u64) {
+        if let Some(observer) = &mut self.observer {
+            observer.executed(offset);
+        }
+    }
+
     fn page(&mut self, physical: u64, smm: bool) -> Page {
         let view = if smm { &self.views.smm } else { &self.views.memory };
         let (read, write) = view.page(&self.memory, physical);
@@ -462,6 +563,7 @@ impl Bus for Board {
     }
 
     fn read(&mut self, cycle: Cycle, physical: u64, size: u8) -> u64 {
+        self.begin(cycle);
         let at = self.clock.at(cycle.retired);
         let mut value = 0;
         let mut done = 0;
@@ -493,12 +595,16 @@ impl Bus for Board {
     }
 
     fn write(&mut self, cycle: Cycle, physical: u64, size: u8, value: u64) {
+        self.begin(cycle);
         let at = self.clock.at(cycle.retired);
         let mut done = 0;
         while done < size {
             let here = physical + u64::from(done);
             let view = if cycle.smm { &self.views.smm } else { &self.views.memory };
             let Some(range) = view.lookup(here) else {
+                if let Some(observer) = &mut self.observer {
+                    observer.dropped(here, &[(value >> (8 * done)) as u8]);
+                }
                 done += 1;
                 continue;
             };
@@ -511,6 +617,8 @@ impl Bus for Board {
                     let offset = offset + offset_in;
                     let bytes = bits.to_le_bytes();
                     let taken = bytes.get(..usize::from(part)).unwrap_or_default();
+                    let observer = self.observer.as_deref_mut();
+                    tell_of_write(observer, &self.memory, (block, offset), here, taken);
                     if self.memory.write_block(block, offset, taken).is_ok() {
                         let frame = self.memory.frame_of(block, offset >> 12);
                         let entry =
@@ -518,19 +626,28 @@ impl Bus for Board {
                         self.written.extend(entry);
                     }
                 }
-                Target::Nothing => {}
+                Target::Nothing => {
+                    let bytes = bits.to_le_bytes();
+                    if let (Some(observer), Some(taken)) =
+                        (&mut self.observer, bytes.get(..usize::from(part)))
+                    {
+                        observer.dropped(here, taken);
+                    }
+                }
             }
             done += part;
         }
     }
 
     fn port_read(&mut self, cycle: Cycle, port: u16, size: u8) -> u32 {
+        self.begin(cycle);
         let at = self.clock.at(cycle.retired);
         self.clock.extra += cost::PORT;
         self.io_read(port, size, at) as u32
     }
 
     fn port_write(&mut self, cycle: Cycle, port: u16, size: u8, value: u32) {
+        self.begin(cycle);
         let at = self.clock.at(cycle.retired);
         self.clock.extra += cost::PORT;
         self.io_write(port, size, u64::from(value), at);
@@ -553,11 +670,13 @@ impl Bus for Board {
     }
 
     fn acknowledge_interrupt(&mut self, cycle: Cycle) -> Option<u8> {
+        self.begin(cycle);
         let at = self.clock.at(cycle.retired);
         self.acknowledge(at)
     }
 
     fn apic_base_written(&mut self, cycle: Cycle, value: u64) {
+        self.begin(cycle);
         let at = self.clock.at(cycle.retired);
         self.set_apic_base(value, at);
     }

@@ -71,6 +71,7 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
         redraw: true,
         a20_changed: true,
         written: Vec::new(),
+        observer: None,
     };
     Ok(Machine::assemble(config.clone(), board, Cpu::new(model, 0), wiring(config)))
 }

@@ -14,6 +14,7 @@ mod devices;
 mod digest;
 mod error;
 pub mod generations;
+mod history;
 pub mod hooks;
 mod machine;
 pub mod machine_types;
@@ -31,6 +32,9 @@ pub use condition::{Address, Condition, DEFAULT_LIMIT_TIME, Ended, Limits, count
 pub use config::{Config, Drive, DriveKind, Firmware, MEMORY_MAXIMUM, MEMORY_MINIMUM, Slot};
 pub use error::ConfigError;
 pub use generations::Generation;
+pub use history::{
+    Code, Content, DEFAULT_HISTORY_LIMIT, Effect, Event, History, Watched, Writer, WrittenBytes,
+};
 pub use machine::Machine;
 pub use machine_types::MachineType;
 pub use migration::{Destination, MigrationError, MigrationReport, Unfit};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use warmboot_chipset::{GuestMemory as _, ResetKind, i8042, keys};
-use warmboot_cpu::{Breakpoint, Cpu, Path, State, Stop};
+use warmboot_cpu::{Breakpoint, Cpu, Observed, Path, State, Stop};
 use warmboot_memory::{FlatView, Memory};
 
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     config,
     devices::Device,
     generations::Generation,
+    history::{History, Observer, Seen, Watched, Writer, WrittenBytes, register_of},
     machine_types::MachineType,
     reset::{Processor, ResetPath},
 };
@@ -81,6 +82,7 @@ impl Machine {
             return;
         }
         // Named one by one, so that a new field is not forgotten.
+        let watched = self.board.observer.is_some() || fork.board.observer.is_some();
         let Machine { config, board, cpu, path, wiring, resets } = self;
         let (ours, theirs) = (&board.memory, &fork.board.memory);
         cpu.return_to(&fork.cpu, |frame| !ours.shares(theirs, warmboot_memory::Frame(frame.0)));
@@ -88,6 +90,9 @@ impl Machine {
         config.clone_from(&fork.config);
         wiring.clone_from(&fork.wiring);
         (*path, *resets) = (fork.path, fork.resets);
+        if watched {
+            self.follow_watches();
+        }
     }
 
     /// Tells the processor of code that bus masters have overwritten.
@@ -196,6 +201,10 @@ impl Machine {
         if self.board.redraw {
             self.board.draw();
             self.cpu.map_changed();
+            if self.board.observer.is_some() {
+                self.board.look();
+                self.follow_watches();
+            }
         }
         if self.board.a20_changed {
             self.board.a20_changed = false;
@@ -238,6 +247,7 @@ impl Machine {
         self.board.reset_request = None;
         self.board.signals.clear();
         let Some(table) = self.board.generation.reset(path) else { return };
+        self.board.outside(|_| Writer::Reset(path));
         if table.chips {
             self.board.reset_chips(ResetKind::System);
         }
@@ -263,6 +273,67 @@ impl Machine {
         }
         self.board.redraw = true;
         self.settle();
+        self.board.look();
+    }
+
+    /// Begins to record every write to what is watched, for [`Machine::history`]; gives the number of
+    /// the watch. What the machine does does not depend on it. Forks go on watching.
+    ///
+    /// # Errors
+    /// No bytes, more than 64 KiB of them, or a chip or register that is not there.
+    pub fn watch(&mut self, watched: &Watched) -> Result<usize, ConfigError> {
+        let mut observer = self.board.observer.take().unwrap_or_default();
+        let seen = Seen { memory: &self.board.memory, view: &self.board.views.memory };
+        let number = observer.watch(watched, seen, &self.board.slots);
+        self.observe(observer);
+        number
+    }
+
+    /// Keeps at most `limit` events of the history; the rest are counted.
+    pub fn limit_history(&mut self, limit: usize) {
+        self.board.observer.get_or_insert_default().set_limit(limit);
+    }
+
+    /// What has been written to what is watched.
+    #[must_use]
+    pub fn history(&self) -> History<'_> {
+        self.board.observer.as_deref().map_or(History { events: &[], more: 0 }, Observer::history)
+    }
+
+    /// Goes on with the watches and the history of `from`, whose state this machine has loaded: what
+    /// is different here is recorded as the load's doing.
+    pub fn continue_history(&mut self, from: &Machine) {
+        let Some(observer) = from.board.observer.clone() else { return };
+        self.observe(observer);
+        self.board.outside(|_| Writer::Load);
+        self.board.look();
+        self.follow_watches();
+    }
+
+    /// Begins to record which bytes of RAM are written, from none, or forgets them. The run is slower
+    /// meanwhile.
+    pub fn record_written(&mut self, on: bool) {
+        let mut observer = self.board.observer.take().unwrap_or_default();
+        observer.record_written(on);
+        self.observe(observer);
+    }
+
+    /// The bytes of RAM that processor and bus masters have written since recording began. What a reset
+    /// puts back is not among them.
+    #[must_use]
+    pub fn written(&self) -> Option<&WrittenBytes> {
+        self.board.observer.as_deref().and_then(Observer::written)
+    }
+
+    fn observe(&mut self, observer: Box<Observer>) {
+        self.board.observer = Some(observer);
+        self.follow_watches();
+    }
+
+    /// Asks the processor to tell of what is observed.
+    fn follow_watches(&mut self) {
+        let observer = self.board.observer.as_deref();
+        self.cpu.observe(observer.map_or_else(Observed::default, |o| o.observed(&self.board.memory)));
     }
 
     /// Presses and releases keys on the PS/2 keyboard, as real scan codes: `ctrl-alt-delete`, `a`.
@@ -280,6 +351,7 @@ impl Machine {
     /// Names the key that is not known.
     pub fn press_and_hold(&mut self, keys: &str, hold: u64) -> Result<(), ConfigError> {
         let keys = keys::parse(keys).map_err(|error| ConfigError::new(error.to_string()))?;
+        self.board.outside(|_| Writer::Host);
         let taken = self.board.host_access(
             |device| matches!(device, Device::I8042(_)),
             |device, fx| match device {
@@ -393,6 +465,7 @@ impl Machine {
 
     /// Writes physical memory as a bus master would; where no RAM takes it, it is lost.
     pub fn write_memory(&mut self, physical: u64, bytes: &[u8]) {
+        self.board.outside(|_| Writer::Host);
         self.board.lend().write(physical, bytes);
         self.settle();
     }
@@ -412,13 +485,7 @@ impl Machine {
     #[must_use]
     pub fn chip_register(&self, chip: &str, register: &str) -> Option<serde_json::Value> {
         let state = self.chip_state(chip)?;
-        register
-            .split('.')
-            .try_fold(&state, |value, name| match value {
-                serde_json::Value::Array(items) => items.get(name.parse::<usize>().ok()?),
-                other => other.get(name),
-            })
-            .cloned()
+        register_of(&state, register).cloned()
     }
 
     /// The names of the machine's chips.

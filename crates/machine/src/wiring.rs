@@ -132,6 +132,7 @@ impl Board {
                 }
                 Delivery::Startup(vector) => self.signals.push(Signal::StartUp(vector)),
             }
+            self.look_at_chip(slot);
         }
     }
 
@@ -270,7 +271,9 @@ impl Board {
             && programmed.direction == dma::Direction::ToMemory
             && let Some(bytes) = bytes.get(..moved)
         {
+            let before = self.act_as_bus_master(slot);
             self.lend().write(address, bytes);
+            self.act_as(before);
         }
         self.apply(slot, effects);
         let mut effects = Effects::at(at);
