@@ -115,7 +115,7 @@ pub struct RangeDiff {
     pub after: Vec<u8>,
 }
 
-fn hex<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn hex<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&digits(bytes))
 }
 

@@ -5,4 +5,5 @@
 
 pub mod diff;
 pub mod disassembly;
+pub mod survivors;
 pub mod symbols;
