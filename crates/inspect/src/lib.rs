@@ -5,5 +5,6 @@
 
 pub mod diff;
 pub mod disassembly;
+pub mod history;
 pub mod survivors;
 pub mod symbols;

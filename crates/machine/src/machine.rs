@@ -303,7 +303,9 @@ impl Machine {
     /// Goes on with the watches and the history of `from`, whose state this machine has loaded: what
     /// is different here is recorded as the load's doing.
     pub fn continue_history(&mut self, from: &Machine) {
-        let Some(observer) = from.board.observer.clone() else { return };
+        let Some(mut observer) = from.board.observer.clone() else { return };
+        // Pages are numbered otherwise here.
+        observer.record_written(false);
         self.observe(observer);
         self.board.outside(|_| Writer::Load);
         self.board.look();

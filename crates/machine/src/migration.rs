@@ -181,6 +181,7 @@ impl Machine {
             }
         }
         there.refresh();
+        there.continue_history(self);
         Ok((there, report))
     }
 

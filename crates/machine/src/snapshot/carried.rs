@@ -94,6 +94,7 @@ impl Machine {
             redraw: _,
             a20_changed: _,
             written: _,
+            observer: _,
         } = board;
         let Attachments { debug_log: _, serial_log: _, notes, notes_dropped, port_watch: _, port_hit: _ } =
             attachments;
