@@ -185,6 +185,12 @@ impl I8042 {
         self.fill(fx);
     }
 
+    /// Whether no key is held and no byte of the keyboard's waits to be read.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.state.releases.is_empty() && !self.state.keyboard.has_data() && !self.full()
+    }
+
     /// The A20 gate as the output port has it.
     #[must_use]
     pub fn a20(&self) -> bool {

@@ -260,6 +260,49 @@ pub fn parse(keys: &str) -> Result<Vec<Key>, KeyError> {
     names.iter().map(key).collect()
 }
 
+/// The keys of a US keyboard that are no letters and digits: what they type alone and with shift.
+const TYPED: [(&str, &str, &str); 13] = [
+    ("grave_accent", "`", "~"),
+    ("minus", "-", "_"),
+    ("equal", "=", "+"),
+    ("bracket_left", "[", "{"),
+    ("bracket_right", "]", "}"),
+    ("backslash", "\\", "|"),
+    ("semicolon", ";", ":"),
+    ("apostrophe", "'", "\""),
+    ("comma", ",", "<"),
+    ("dot", ".", ">"),
+    ("slash", "/", "?"),
+    ("spc", " ", ""),
+    ("tab", "\t", ""),
+];
+
+/// The keys, as [`parse`] reads them, that type `character` on a US keyboard.
+#[must_use]
+pub fn typed(character: char) -> Option<String> {
+    /// What the digits' keys type with shift, from 0.
+    const SHIFTED_DIGITS: &str = ")!@#$%^&*(";
+    if character == '\n' {
+        return Some("ret".into());
+    }
+    if character.is_ascii_lowercase() || character.is_ascii_digit() {
+        return Some(character.into());
+    }
+    if character.is_ascii_uppercase() {
+        return Some(format!("shift-{}", character.to_ascii_lowercase()));
+    }
+    if let Some(digit) = SHIFTED_DIGITS.find(character) {
+        return Some(format!("shift-{digit}"));
+    }
+    TYPED.iter().find_map(|(key, alone, shifted)| {
+        if alone.contains(character) {
+            Some((*key).to_owned())
+        } else {
+            shifted.contains(character).then(|| format!("shift-{key}"))
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,6 +339,28 @@ mod tests {
     fn names(#[case] text: &str, #[case] expect: Result<&[&str], KeyError>) {
         let keys = parse(text).map(|keys| keys.into_iter().map(Key::name).collect::<Vec<_>>());
         assert_eq!(keys, expect.map(<[&str]>::to_vec));
+    }
+
+    #[rstest]
+    #[case('a', Some("a"))]
+    #[case('Q', Some("shift-q"))]
+    #[case('7', Some("7"))]
+    #[case('&', Some("shift-7"))]
+    #[case(')', Some("shift-0"))]
+    #[case('\\', Some("backslash"))]
+    #[case('?', Some("shift-slash"))]
+    #[case('\n', Some("ret"))]
+    #[case('é', None)]
+    fn typing(#[case] character: char, #[case] expect: Option<&str>) {
+        assert_eq!(typed(character).as_deref(), expect);
+    }
+
+    #[test]
+    fn every_printable_character_can_be_typed() {
+        for character in ' '..='~' {
+            let keys = typed(character).map(|keys| parse(&keys));
+            assert!(matches!(keys, Some(Ok(_))), "{character}: {keys:?}");
+        }
     }
 
     #[test]

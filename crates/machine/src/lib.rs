@@ -24,6 +24,7 @@ mod registers;
 mod reset;
 pub mod snapshot;
 pub mod tables;
+mod touch;
 mod wiring;
 
 pub use board::{Board, PowerState};
@@ -41,5 +42,5 @@ pub use migration::{Destination, MigrationError, MigrationReport, Unfit};
 pub use reset::{Processor, ResetPath, ResetTable};
 pub use snapshot::{DriveWanted, Snapshot, SnapshotError};
 pub use warmboot_chipset::disk::{AbsentSource, BlockSource, Disk, DiskError, MemorySource, ZeroSource};
-pub use warmboot_chipset::keys::parse as parse_keys;
+pub use warmboot_chipset::keys::{parse as parse_keys, typed as typed_key};
 pub use warmboot_cpu::{Path, models as cpu_models};

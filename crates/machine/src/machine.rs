@@ -197,7 +197,7 @@ impl Machine {
 
     /// Brings what the board asks for to the processor: map, A20, code written by bus masters,
     /// signals.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         if self.board.redraw {
             self.board.draw();
             self.cpu.map_changed();

@@ -2,6 +2,8 @@
 
 use warmboot_cpu::State;
 
+use crate::ConfigError;
+
 const GENERAL: [[&str; 3]; 8] = [
     ["rax", "eax", "ax"],
     ["rcx", "ecx", "cx"],
@@ -52,4 +54,77 @@ pub(crate) fn read(state: &State, name: &str) -> Option<u64> {
         "cpl" => u64::from(state.cpl),
         _ => return None,
     })
+}
+
+/// Sets the register called `name`: a general one or a part of it, the instruction pointer, EFLAGS.
+pub(crate) fn write(state: &mut State, name: &str, value: u64) -> Result<(), ConfigError> {
+    let (mask, shift) = shape(name)
+        .ok_or_else(|| ConfigError::new(format!("register `{name}` cannot be set, or does not exist")))?;
+    if value & !mask != 0 {
+        return Err(ConfigError::new(format!("register `{name}` cannot hold {value:#x}")));
+    }
+    let merge = |old: u64| (old & !(mask << shift)) | value << shift;
+    if matches!(name, "eflags" | "flags") {
+        state.flags.set_bits(u32::try_from(value).unwrap_or(0));
+    } else if matches!(name, "rip" | "eip" | "ip") {
+        state.rip = merge(state.rip);
+    } else if let Some(register) = index(name).and_then(|index| state.gpr.get_mut(index)) {
+        *register = merge(*register);
+    }
+    Ok(())
+}
+
+/// The general register that `name` is or is part of.
+fn index(name: &str) -> Option<usize> {
+    let part = |names: &[&str]| names.iter().position(|known| *known == name);
+    GENERAL.iter().position(|names| names.contains(&name)).or_else(|| part(&LOW)).or_else(|| part(&HIGH))
+}
+
+/// The bits a name stands for, and how far they are from bit 0.
+fn shape(name: &str) -> Option<(u64, u32)> {
+    match name {
+        "rip" => return Some((u64::MAX, 0)),
+        "eip" | "eflags" | "flags" => return Some((0xffff_ffff, 0)),
+        "ip" => return Some((0xffff, 0)),
+        _ => {}
+    }
+    if LOW.contains(&name) {
+        return Some((0xff, 0));
+    }
+    if HIGH.contains(&name) {
+        return Some((0xff, 8));
+    }
+    let width = GENERAL.iter().find_map(|names| names.iter().position(|known| *known == name))?;
+    [u64::MAX, 0xffff_ffff, 0xffff].get(width).map(|mask| (*mask, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("eax", 0x1234_5678, Ok("rax"), 0xffff_ffff_1234_5678)]
+    #[case("ah", 0x12, Ok("rax"), 0xffff_ffff_ffff_12ff)]
+    #[case("di", 1, Ok("rdi"), 0xffff_ffff_ffff_0001)]
+    #[case("ip", 5, Ok("rip"), 5)]
+    #[case("eflags", 0x202, Ok("eflags"), 0x202)]
+    #[case("al", 0x100, Err("register `al` cannot hold 0x100"), 0)]
+    #[case("cr0", 0, Err("register `cr0` cannot be set, or does not exist"), 0)]
+    fn setting(
+        #[case] name: &str,
+        #[case] value: u64,
+        #[case] expect: Result<&str, &str>,
+        #[case] after: u64,
+    ) {
+        let mut state = State::default();
+        state.gpr[..8].fill(u64::MAX);
+        state.rip = 0;
+        match (write(&mut state, name, value), expect) {
+            (Ok(()), Ok(whole)) => assert_eq!(read(&state, whole), Some(after)),
+            (Err(error), Err(expect)) => assert_eq!(error.to_string(), expect),
+            (result, _) => panic!("{result:?}"),
+        }
+    }
 }

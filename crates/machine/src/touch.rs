@@ -1,0 +1,74 @@
+//! What somebody outside may look at or change between runs: blocks, registers, the keyboard.
+
+use warmboot_cpu::{Frame, state::Activity};
+
+use crate::{ConfigError, Machine, devices::Device, registers};
+
+impl Machine {
+    /// Whether the processor waits in HLT.
+    #[must_use]
+    pub fn is_halted(&self) -> bool {
+        self.cpu.state().activity == Activity::Halted
+    }
+
+    /// Whether the guest has taken every key event: nothing waits in the keyboard or its controller, and
+    /// no key is held. `None` without a keyboard.
+    #[must_use]
+    pub fn keyboard_is_idle(&self) -> Option<bool> {
+        self.board.slots.iter().find_map(|slot| match &slot.device {
+            Device::I8042(controller) => Some(controller.is_idle()),
+            _ => None,
+        })
+    }
+
+    /// The bytes of a RAM block from `offset` on, whoever answers their address now.
+    ///
+    /// # Errors
+    /// When there is no such block, or it ends before.
+    pub fn read_block(&self, block: &str, offset: u64, bytes: &mut [u8]) -> Result<(), ConfigError> {
+        let id = self.find_block(block)?;
+        self.board
+            .memory
+            .read_block(id, offset, bytes)
+            .map_err(|error| ConfigError::new(error.to_string()))
+    }
+
+    /// Writes a RAM block from `offset` on, be it read-only to the guest or not.
+    ///
+    /// # Errors
+    /// When there is no such block, or it ends before; then nothing is written.
+    pub fn write_block(&mut self, block: &str, offset: u64, bytes: &[u8]) -> Result<(), ConfigError> {
+        let id = self.find_block(block)?;
+        self.board
+            .memory
+            .write_block(id, offset, bytes)
+            .map_err(|error| ConfigError::new(error.to_string()))?;
+        let (mut at, mut left) = (offset, bytes.len() as u64);
+        while left > 0 {
+            let length = left.min(4096 - (at & 0xfff));
+            if let Some(frame) = self.board.memory.frame_of(id, at >> 12) {
+                self.board.written.push((Frame(frame.0), (at & 0xfff) as u16, length as u16));
+            }
+            at += length;
+            left -= length;
+        }
+        self.settle();
+        Ok(())
+    }
+
+    fn find_block(&self, block: &str) -> Result<warmboot_memory::BlockId, ConfigError> {
+        self.board.memory.block(block).ok_or_else(|| {
+            let names: Vec<&str> = self.board.memory.blocks().map(|block| block.name).collect();
+            ConfigError::new(format!("no block `{block}`; there are {}", names.join(", ")))
+        })
+    }
+
+    /// Sets a general register, the instruction pointer or EFLAGS by name; a part of a register leaves
+    /// the rest of it.
+    ///
+    /// # Errors
+    /// When no such register can be set, or `value` does not fit it.
+    pub fn set_register(&mut self, name: &str, value: u64) -> Result<(), ConfigError> {
+        registers::write(self.cpu.state_mut(), name, value)
+    }
+}
