@@ -27,10 +27,7 @@ impl Machine {
     /// When there is no such block, or it ends before.
     pub fn read_block(&self, block: &str, offset: u64, bytes: &mut [u8]) -> Result<(), ConfigError> {
         let id = self.find_block(block)?;
-        self.board
-            .memory
-            .read_block(id, offset, bytes)
-            .map_err(|error| ConfigError::new(error.to_string()))
+        self.board.memory.read_block(id, offset, bytes).map_err(|error| ConfigError::new(error.to_string()))
     }
 
     /// Writes a RAM block from `offset` on, be it read-only to the guest or not.

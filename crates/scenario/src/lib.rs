@@ -5,24 +5,35 @@
 //!   options; [`firmware`] and [`drives`] find and read the files it names.
 //! - [`session`] drives one machine: conditions to end at, keys and resets to give on the way.
 //! - [`load`] reads scenario files into cases; [`run`] runs them in parallel and in a stable order.
-//! - [`report`] writes what came out: text, JSON, JUnit.
+//! - [`report`] writes what came out: text, JSON, JUnit, annotations, a page; [`accepted`] keeps it.
+//! - [`schema()`] describes the files to editors, from the lists that they are read by.
 //!
-//! A new step is one file in `steps` and one line in its list.
+//! What files can say is in `scenarios/README.md`. A new step is one file in `steps` and one line in
+//! its list.
 
 #![forbid(unsafe_code)]
 
+pub mod accepted;
+pub mod answers;
 pub mod drives;
+mod fields;
+mod files;
 pub mod firmware;
 mod load;
 mod matrix;
+mod place;
 pub mod problem;
 pub mod report;
 mod run;
+mod schema;
 pub mod session;
 pub mod spec;
 mod steps;
+pub mod symbols;
 mod table;
+mod variables;
 
-pub use load::{Case, Scenario, load, scenario_files};
-pub use run::{CaseReport, Status, Watcher, run, run_case};
+pub use load::{Case, Header, Scenario, load, scenario_files};
+pub use run::{CaseReport, Options, Status, StepReport, Watcher, run, run_case};
+pub use schema::schema;
 pub use steps::step_names;

@@ -1,6 +1,7 @@
 //! Scenario files: reading them, expanding the matrix, and finding them in folders.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -13,12 +14,15 @@ use toml_span::{
 use warmboot_machine::{cpu_models, generations, machine_types};
 
 use crate::{
+    accepted::{self, Recorded},
     drives::DriveSpec,
-    matrix::{self, Axis},
+    fields::{Field, Shape},
+    matrix::{self, Axis, Combination, Conditions},
     problem::{InputError, Problem, Source, did_you_mean},
     spec::{DEBUG_EXIT, MachineSpec, choose},
-    steps::{self, Step},
+    steps::{self, Setting, Step},
     table::{self, Reader},
+    variables::Variables,
 };
 
 /// One scenario file, read and expanded.
@@ -34,20 +38,44 @@ pub struct Scenario {
     pub cases: Vec<Case>,
 }
 
+/// What the cases of one file have in common.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Header {
+    /// File name as given.
+    pub file: String,
+    /// `title`.
+    pub title: String,
+    /// `about`.
+    pub about: String,
+    /// What is compared with accepted results.
+    pub accept: Vec<Recorded>,
+}
+
 /// One machine and the steps to take with it.
 #[derive(Clone, Debug)]
 pub struct Case {
     /// The file's name without its extension, then the combination in brackets.
     pub name: String,
-    /// File it came from.
-    pub file: String,
-    /// What the matrix chose: path and value.
+    /// What it has in common with the file's other cases.
+    pub header: Arc<Header>,
+    /// What the matrix chose: axis and value.
     pub combination: Vec<(String, String)>,
+    /// The expectation its cell of the matrix names.
+    pub outcome: Option<String>,
     /// The machine.
     pub machine: MachineSpec,
     /// Where the file's relative paths start.
     pub base: PathBuf,
     pub(crate) steps: Vec<Arc<PlacedStep>>,
+    key: String,
+}
+
+impl Case {
+    /// The part of the name behind the file's: the combination, or nothing.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
 }
 
 /// A step with the place it was written at.
@@ -59,8 +87,60 @@ pub(crate) struct PlacedStep {
     /// As a person would say it: `run-until debug:No bootable device`.
     pub(crate) text: String,
     pub(crate) step: Box<dyn Step>,
-    /// The matrix values with which it is taken: path and alternatives.
-    when: Vec<(String, Vec<String>)>,
+    /// What was printed before it is not looked at by later expectations.
+    pub(crate) turns_the_page: bool,
+}
+
+/// The keys of a scenario.
+pub(crate) const SCENARIO: &[Field] = &[
+    Field::new("title", Shape::Text, "One line for reports."),
+    Field::new("about", Shape::Text, "Why this is here, and where its facts come from."),
+    Field::new(
+        "accept",
+        Shape::OneOrMore(&Shape::Choice(accepted::names)),
+        "What is compared with accepted results.",
+    ),
+    Field::new("machine", Shape::Table(MACHINE), "The machine; every key has a default."),
+    Field::new("matrix", Shape::Matrix, "Every combination is one case."),
+    Field::new("outcomes", Shape::Map(&Shape::Table(steps::EXPECTATIONS)), "Expectations with a name."),
+    Field::required("step", Shape::Steps, "What is done, in order."),
+];
+
+/// The keys of `[machine]`.
+pub(crate) const MACHINE: &[Field] = &[
+    Field::new("type", Shape::Choice(machine_names), "Machine type."),
+    Field::new("emulator", Shape::Choice(emulator_names), "Emulator generation to behave like."),
+    Field::new("cpu", Shape::Choice(cpu_names), "CPU model; the machine type has a default."),
+    Field::new("cpus", Shape::Number(255), "Number of processors."),
+    Field::new("memory", Shape::Amount, "Memory; a bare number is MiB."),
+    Field::new("firmware", Shape::Text, "A known name, rom:NAME, or a path from this file's folder."),
+    Field::new("option-roms", Shape::OneOrMore(&Shape::Text), "Option ROMs, named as firmware is."),
+    Field::new("boot", Shape::Text, "Boot order: letters of a, c, d, n."),
+    Field::new("serial", Shape::Truth, "COM1 exists."),
+    Field::new("debug-exit", Shape::Either(&[Shape::Truth, Shape::Number(0xffff)]), "The debug-exit port."),
+    Field::new("drives", Shape::Array(&Shape::Table(DRIVE)), "Drives and their media."),
+    Field::new("symbols", Shape::OneOrMore(&Shape::Text), "ELF files that name its memory."),
+];
+
+/// The keys of a drive.
+pub(crate) const DRIVE: &[Field] = &[
+    Field::required("at", Shape::Text, "Where it is connected: ide0-0 to ide1-1, floppy0, floppy1."),
+    Field::required("image", Shape::Text, "A path, rom:NAME, or zero:SIZE."),
+    Field::new("readonly", Shape::Truth, "Writes by the guest fail."),
+    Field::new("cdrom", Shape::Truth, "A CD-ROM; images named .iso are anyway."),
+    Field::new("latency", Shape::Time, "Time from a command to its data."),
+];
+
+pub(crate) fn machine_names() -> Vec<&'static str> {
+    machine_types::ALL.iter().map(|machine| machine.name).collect()
+}
+
+pub(crate) fn emulator_names() -> Vec<&'static str> {
+    generations::ALL.iter().map(|generation| generation.name).collect()
+}
+
+fn cpu_names() -> Vec<&'static str> {
+    cpu_models::MODELS.iter().map(|model| model.name).collect()
 }
 
 /// Reads one scenario file's text; `file` is its name in messages and what relative paths in it
@@ -72,23 +152,92 @@ pub fn load(file: &str, text: &str) -> Result<Scenario, Problem> {
     read(&Source::new(file, text), text)
 }
 
+/// A file's parts before they are filled in for each case.
+struct Parts<'a, 'de> {
+    header: Arc<Header>,
+    machine: Option<&'a Table<'de>>,
+    axes: Vec<Axis<'a, 'de>>,
+    exclude: Conditions,
+    outcomes: Option<&'a Table<'de>>,
+    /// Where the steps are, and each with when it is taken.
+    steps: Span,
+    entries: Vec<Entry<'a, 'de>>,
+}
+
+/// A `[[step]]` and the cases it belongs to.
+struct Entry<'a, 'de> {
+    value: &'a Value<'de>,
+    when: Option<Conditions>,
+    unless: Option<Conditions>,
+}
+
 fn read(source: &Source, text: &str) -> Result<Scenario, Problem> {
     let document = toml_span::parse(text).map_err(|error| table::syntax(source, &error))?;
-    let root = table::table(source, &document)?;
-    let reader = Reader::new(source, Some(root), "a scenario");
-    let title = reader.optional("title", table::string)?.unwrap_or_default().to_owned();
-    let about = reader.optional("about", table::string)?.unwrap_or_default().to_owned();
-    let machine = reader.optional("machine", table::table)?;
-    let axes = match reader.get("matrix") {
-        Some(value) => matrix::axes(source, table::table(source, value)?)?,
-        None => Vec::new(),
+    let parts = parts(source, &document)?;
+    let combinations = matrix::combinations(&parts.axes, &parts.exclude);
+    if combinations.is_empty() {
+        return Err(source.problem(parts.steps, "every combination is excluded: nothing would run", ""));
+    }
+    let mut cases = Vec::new();
+    let mut outcomes_used = BTreeSet::new();
+    for combination in &combinations {
+        let case = case(source, &parts, combination)?;
+        outcomes_used.extend(case.outcome.clone());
+        cases.push(case);
+    }
+    check_files(source, &parts, &cases)?;
+    let untaken = parts.entries.iter().find(|entry| !combinations.iter().any(|case| entry.is_taken(case)));
+    if let Some(entry) = untaken {
+        return Err(source.problem(entry.value.span, "this step is taken in no case", ""));
+    }
+    let unused = parts.outcomes.map(table::in_order).unwrap_or_default();
+    if let Some((key, _)) = unused.iter().find(|(key, _)| !outcomes_used.contains(key.name.as_ref())) {
+        return Err(source.problem(key.span, format!("no case has the outcome `{}`", key.name), ""));
+    }
+    let Header { file, title, about, .. } = (*parts.header).clone();
+    Ok(Scenario { file, title, about, cases })
+}
+
+/// Refuses two cases that write one file: they run at the same time.
+fn check_files(source: &Source, parts: &Parts<'_, '_>, cases: &[Case]) -> Result<(), Problem> {
+    let mut written = BTreeSet::new();
+    for step in cases.iter().flat_map(|case| &case.steps) {
+        if let Some(file) = step.step.writes().filter(|file| !written.insert((*file).to_owned())) {
+            let entry = step.number.checked_sub(1).and_then(|index| parts.entries.get(index));
+            let span = entry.map_or(parts.steps, |entry| entry.value.span);
+            let message = format!("`{file}` is written more than once");
+            let note = "put what the matrix varies into its name, as \"before-${reset}.snapshot\"";
+            return Err(source.problem(span, message, "").note(note));
+        }
+    }
+    Ok(())
+}
+
+fn parts<'a, 'de>(source: &'a Source, document: &'a Value<'de>) -> Result<Parts<'a, 'de>, Problem> {
+    let root = table::table(source, document)?;
+    let reader = Reader::new(source, Some(root), "a scenario", SCENARIO);
+    let header = Header {
+        file: source.name().to_owned(),
+        title: reader.get("title").map_or(Ok(""), |value| table::string(source, value))?.to_owned(),
+        about: reader.get("about").map_or(Ok(""), |value| table::string(source, value))?.to_owned(),
+        accept: match reader.get("accept") {
+            Some(value) => {
+                table::one_or_more(source, value, |value| table::parsed(source, value, accepted::named))?
+            }
+            None => Vec::new(),
+        },
     };
+    let machine = reader.get("machine").map(|value| table::table(source, value)).transpose()?;
+    let matrix = reader.get("matrix").map(|value| table::table(source, value)).transpose()?;
+    let outcomes = reader.get("outcomes").map(|value| table::table(source, value)).transpose()?;
     let step = reader.get("step");
     reader.finish()?;
-    let entries = match step {
-        Some(value) => table::array(source, value)?,
-        None => &[],
+    let axes = matrix.map_or(Ok(Vec::new()), |matrix| matrix::axes(source, matrix))?;
+    let exclude = match matrix.and_then(|matrix| matrix.get(matrix::EXCLUDE)) {
+        Some(value) => matrix::conditions(source, value, &axes)?,
+        None => Conditions::new(),
     };
+    let entries = step.map_or(Ok(&[][..]), |value| table::array(source, value))?;
     if entries.is_empty() {
         let span = step.map_or(Span::new(0, 0), |value| value.span);
         let problem = source.problem(span, "this scenario has no steps: nothing would run", "");
@@ -96,40 +245,69 @@ fn read(source: &Source, text: &str) -> Result<Scenario, Problem> {
             problem.note("a step is written as [[step]], then for example run-until = \"debug:TEXT\"")
         );
     }
-    let steps = entries
+    let entries = entries
         .iter()
-        .enumerate()
-        .map(|(index, entry)| placed_step(source, index + 1, entry, &axes).map(Arc::new))
-        .collect::<Result<Vec<_>, _>>()?;
-    let name = source.name().strip_suffix(".toml").unwrap_or(source.name());
-    let base = Path::new(source.name()).parent().map(Path::to_path_buf).unwrap_or_default();
-    let mut cases = Vec::new();
-    for combination in matrix::combinations(&axes) {
-        let instead: Vec<(String, &Value<'_>)> = combination
-            .iter()
-            .filter_map(|(path, _, value)| path.strip_prefix("machine.").map(|key| (key.to_owned(), *value)))
-            .collect();
-        let combination: Vec<(String, String)> =
-            combination.into_iter().map(|(path, text, _)| (path, text)).collect();
-        let taken: Vec<Arc<PlacedStep>> =
-            steps.iter().filter(|step| step.is_taken(&combination)).cloned().collect();
-        let shown: Vec<String> = combination.iter().map(|(path, text)| format!("{path}={text}")).collect();
-        let suffix = if shown.is_empty() { String::new() } else { format!(" [{}]", shown.join(", ")) };
-        if !taken.iter().any(|step| step.step.expects()) {
-            let message = format!("no step expects anything{suffix}: the case could not fail");
-            let span = step.map_or(Span::new(0, 0), |value| value.span);
-            return Err(source.problem(span, message, "add a run-until or an expect step"));
-        }
-        cases.push(Case {
-            name: format!("{name}{suffix}"),
-            file: source.name().to_owned(),
-            combination,
-            machine: machine_spec(source, machine, &instead)?,
-            base: base.clone(),
-            steps: taken,
-        });
+        .map(|value| {
+            let keys = table::table(source, value)?;
+            let read = |key| keys.get(key).map(|value| matrix::conditions(source, value, &axes)).transpose();
+            Ok(Entry { value, when: read("when")?, unless: read("unless")? })
+        })
+        .collect::<Result<_, Problem>>()?;
+    let steps = step.map_or(Span::new(0, 0), |value| value.span);
+    Ok(Parts { header: Arc::new(header), machine, axes, exclude, outcomes, steps, entries })
+}
+
+impl Entry<'_, '_> {
+    fn is_taken(&self, combination: &Combination<'_, '_, '_>) -> bool {
+        self.when.as_ref().is_none_or(|when| matrix::holds(when, combination))
+            && !self.unless.as_ref().is_some_and(|unless| matrix::holds(unless, combination))
     }
-    Ok(Scenario { file: source.name().to_owned(), title, about, cases })
+}
+
+/// Fills in one combination.
+fn case(
+    source: &Source,
+    parts: &Parts<'_, '_>,
+    combination: &Combination<'_, '_, '_>,
+) -> Result<Case, Problem> {
+    let rows = || combination.iter().map(|(_, row)| *row);
+    let variables = Variables(
+        rows().flat_map(|row| row.variables.iter().map(|(name, value)| (name.as_str(), *value))).collect(),
+    );
+    let setting = Setting { axes: &parts.axes, combination, variables: &variables, outcomes: parts.outcomes };
+    let mut steps = Vec::new();
+    let mut outcome = None;
+    for (index, entry) in parts.entries.iter().enumerate().filter(|(_, entry)| entry.is_taken(combination)) {
+        let filled = variables.fill(source, entry.value)?;
+        let step = placed_step(source, index + 1, &filled, &setting)?;
+        outcome = step.step.outcome().map(str::to_owned).or(outcome);
+        steps.push(Arc::new(step));
+    }
+    let shown: Vec<String> =
+        combination.iter().map(|(axis, row)| format!("{}={}", axis.name, row.name)).collect();
+    let suffix = if shown.is_empty() { String::new() } else { format!(" [{}]", shown.join(", ")) };
+    if !steps.iter().any(|step| step.step.expects()) && parts.header.accept.is_empty() {
+        let message = format!("no step expects anything{suffix}: the case could not fail");
+        return Err(source.problem(parts.steps, message, "add a run-until or an expect step"));
+    }
+    let name = source.name().strip_suffix(".toml").unwrap_or(source.name());
+    let machine = parts.machine.map(|machine| variables.fill_table(source, machine)).transpose()?;
+    let instead: Vec<(String, Value<'_>)> = rows()
+        .flat_map(|row| &row.machine)
+        .map(|(key, value)| Ok((key.clone(), variables.fill(source, value)?)))
+        .collect::<Result<_, Problem>>()?;
+    let instead: Vec<(String, &Value<'_>)> =
+        instead.iter().map(|(key, value)| (key.clone(), value)).collect();
+    Ok(Case {
+        name: format!("{name}{suffix}"),
+        header: parts.header.clone(),
+        combination: combination.iter().map(|(axis, row)| (axis.name.clone(), row.name.clone())).collect(),
+        outcome,
+        machine: machine_spec(source, machine.as_ref(), &instead)?,
+        base: Path::new(source.name()).parent().map(Path::to_path_buf).unwrap_or_default(),
+        steps,
+        key: shown.join(", "),
+    })
 }
 
 /// Reads `[machine]`, with the matrix's values in place of its own.
@@ -138,15 +316,13 @@ fn machine_spec<'a, 'de>(
     machine: Option<&'a Table<'de>>,
     instead: &'a [(String, &'a Value<'de>)],
 ) -> Result<MachineSpec, Problem> {
-    let reader = Reader::new(source, machine, "[machine]").with(instead);
+    let reader = Reader::new(source, machine, "[machine]", MACHINE).with(instead);
     let mut spec = MachineSpec::default();
     let text = |key| reader.optional(key, table::string).map(|text| text.map(str::to_owned));
-    let machines = machine_types::ALL.iter().map(|machine| machine.name).collect();
-    spec.machine = reader.optional("type", chosen("machine", machines))?.unwrap_or(spec.machine);
-    let emulators = generations::ALL.iter().map(|generation| generation.name).collect();
-    spec.emulator = reader.optional("emulator", chosen("emulator", emulators))?.unwrap_or(spec.emulator);
-    let models = cpu_models::MODELS.iter().map(|model| model.name).collect();
-    spec.cpu = reader.optional("cpu", chosen("cpu", models))?.or(spec.cpu);
+    spec.machine = reader.optional("type", machine_type)?.unwrap_or(spec.machine);
+    spec.emulator = reader.optional("emulator", emulator)?.unwrap_or(spec.emulator);
+    spec.cpu =
+        reader.optional("cpu", |source, value| chosen(source, value, "cpu", cpu_names()))?.or(spec.cpu);
     if let Some(cpus) = reader.optional("cpus", |source, value| table::integer(source, value, 255))? {
         spec.cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
     }
@@ -162,6 +338,10 @@ fn machine_spec<'a, 'de>(
     spec.serial = reader.optional("serial", table::boolean)?.unwrap_or(spec.serial);
     if let Some(port) = reader.optional("debug-exit", debug_exit)? {
         spec.debug_exit = port;
+    }
+    if let Some(files) = reader.get("symbols") {
+        let files = table::one_or_more(source, files, |value| table::string(source, value))?;
+        spec.symbols = files.into_iter().map(str::to_owned).collect();
     }
     if let Some(drives) = reader.get("drives") {
         spec.drives = table::array(source, drives)?
@@ -181,14 +361,19 @@ fn machine_spec<'a, 'de>(
     Ok(spec)
 }
 
+/// Reads a machine type's name.
+pub(crate) fn machine_type(source: &Source, value: &Value<'_>) -> Result<String, Problem> {
+    chosen(source, value, "machine", machine_names())
+}
+
+/// Reads an emulator generation's name.
+pub(crate) fn emulator(source: &Source, value: &Value<'_>) -> Result<String, Problem> {
+    chosen(source, value, "emulator", emulator_names())
+}
+
 /// Reads a name that must be among the known ones.
-fn chosen(
-    what: &str,
-    known: Vec<&'static str>,
-) -> impl FnOnce(&Source, &Value<'_>) -> Result<String, Problem> {
-    move |source, value| {
-        table::parsed(source, value, |name| choose(what, name, known.into_iter()).map(|()| name.to_owned()))
-    }
+fn chosen(source: &Source, value: &Value<'_>, what: &str, known: Vec<&str>) -> Result<String, Problem> {
+    table::parsed(source, value, |name| choose(what, name, known.into_iter()).map(|()| name.to_owned()))
 }
 
 fn memory(source: &Source, value: &Value<'_>) -> Result<u64, Problem> {
@@ -206,11 +391,8 @@ fn debug_exit(source: &Source, value: &Value<'_>) -> Result<Option<u16>, Problem
 }
 
 fn drive(source: &Source, value: &Value<'_>) -> Result<DriveSpec, Problem> {
-    let reader = Reader::new(source, Some(table::table(source, value)?), "a drive");
-    let required = |key| {
-        let problem = || source.problem(value.span, format!("this drive has no `{key}`"), "");
-        reader.get(key).ok_or_else(problem).and_then(|value| table::string(source, value))
-    };
+    let reader = Reader::new(source, Some(table::table(source, value)?), "a drive", DRIVE);
+    let required = |key| reader.required(key, value).and_then(|value| table::string(source, value));
     let mut drive = DriveSpec::new(required("at")?, required("image")?);
     drive.read_only = reader.optional("readonly", table::boolean)?.unwrap_or(false);
     drive.cdrom = reader.optional("cdrom", table::boolean)?.unwrap_or(false);
@@ -220,12 +402,12 @@ fn drive(source: &Source, value: &Value<'_>) -> Result<DriveSpec, Problem> {
     Ok(drive)
 }
 
-/// Reads one `[[step]]`: one key that names the step, the keys that step has, and `when`.
+/// Reads one `[[step]]`: one key that names the step, the keys that step has, and those every step has.
 fn placed_step(
     source: &Source,
     number: usize,
     entry: &Value<'_>,
-    axes: &[Axis<'_, '_>],
+    setting: &Setting<'_>,
 ) -> Result<PlacedStep, Problem> {
     let entries = table::table(source, entry)?;
     let ordered = table::in_order(entries);
@@ -233,7 +415,8 @@ fn placed_step(
     let mut named =
         ordered.iter().filter_map(|(key, value)| steps::find(&key.name).map(|kind| (key, value, kind)));
     let Some((key, value, kind)) = named.next() else {
-        let unknown: Option<&&Key<'_>> = ordered.iter().map(|(key, _)| key).find(|key| key.name != "when");
+        let common = |name: &str| steps::COMMON.iter().any(|field| field.name == name);
+        let unknown: Option<&&Key<'_>> = ordered.iter().map(|(key, _)| key).find(|key| !common(&key.name));
         return Err(match unknown {
             Some(key) => source
                 .problem(
@@ -249,57 +432,15 @@ fn placed_step(
         let message = format!("one step has both `{}` and `{}`", key.name, second.name);
         return Err(source.problem(second.span, message, "write it as a [[step]] of its own"));
     }
-    let reader = Reader::new(source, Some(entries), format!("step `{}`", kind.name));
-    let _ = reader.get(kind.name);
-    let when = match reader.get("when") {
-        Some(value) => conditions(source, table::table(source, value)?, axes)?,
-        None => Vec::new(),
-    };
-    let step = (kind.parse)(source, value, &reader)?;
+    let fields = std::iter::once(&kind.field).chain(kind.keys).chain(steps::COMMON);
+    let reader = Reader::new(source, Some(entries), format!("step `{}`", kind.field.name), fields);
+    let _ = (reader.get(kind.field.name), reader.get("when"), reader.get("unless"));
+    let page = reader.optional("page", |source, value| table::parsed(source, value, steps::page))?;
+    let step = (kind.parse)(source, value, &reader, setting)?;
     reader.finish()?;
     let line = source.problem(key.span, "", "").line();
-    Ok(PlacedStep { number, line, text: step.describe(), step, when })
-}
-
-/// Reads `when`: each key an axis of the matrix, each value one or more of the axis's.
-fn conditions(
-    source: &Source,
-    when: &Table<'_>,
-    axes: &[Axis<'_, '_>],
-) -> Result<Vec<(String, Vec<String>)>, Problem> {
-    let mut conditions = Vec::new();
-    for (key, value) in table::in_order(when) {
-        let Some(axis) = axes.iter().find(|axis| axis.path == key.name) else {
-            let paths = || axes.iter().map(|axis| axis.path.as_str());
-            let note = if axes.is_empty() {
-                "this scenario has no [matrix]".to_owned()
-            } else {
-                format!("matrix: {}", paths().collect::<Vec<_>>().join(", "))
-            };
-            let message = format!("`when` asks for `{}`, which the matrix does not vary", key.name);
-            return Err(source.problem(key.span, message, did_you_mean(&key.name, paths())).note(note));
-        };
-        let values = table::one_or_more(source, value, |value| {
-            let text = table::scalar(source, value)?;
-            let known = || axis.values.iter().map(|(text, _)| text.as_str());
-            if known().any(|known| known == text) {
-                return Ok(text);
-            }
-            let message = format!("`{}` never is `{text}`: the step would never be taken", axis.path);
-            let note = format!("values: {}", known().collect::<Vec<_>>().join(", "));
-            Err(source.problem(value.span, message, did_you_mean(&text, known())).note(note))
-        })?;
-        conditions.push((axis.path.clone(), values));
-    }
-    Ok(conditions)
-}
-
-impl PlacedStep {
-    fn is_taken(&self, combination: &[(String, String)]) -> bool {
-        self.when.iter().all(|(path, values)| {
-            combination.iter().any(|(chosen, value)| chosen == path && values.contains(value))
-        })
-    }
+    let turns_the_page = page.unwrap_or(step.turns_the_page());
+    Ok(PlacedStep { number, line, text: step.describe(), step, turns_the_page })
 }
 
 /// The scenario files under `paths`: files as they are, folders searched through, in order of name.
@@ -320,7 +461,7 @@ pub fn scenario_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, InputError> {
             return Err(InputError(format!("no scenario (*.toml) in `{}`", path.display())));
         }
     }
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     files.retain(|file| seen.insert(file.clone()));
     Ok(files)
 }

@@ -126,6 +126,11 @@ impl InputError {
     pub fn new(message: impl Into<String>) -> InputError {
         InputError(message.into())
     }
+
+    /// An error that says what `error` does.
+    pub fn said(error: impl fmt::Display) -> InputError {
+        InputError(error.to_string())
+    }
 }
 
 impl From<warmboot_machine::ConfigError> for InputError {

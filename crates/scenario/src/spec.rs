@@ -55,6 +55,8 @@ pub struct MachineSpec {
     pub serial: bool,
     /// Port of the debug-exit device, when there is one.
     pub debug_exit: Option<u16>,
+    /// ELF files whose symbols name this machine's memory; firmware `rom:NAME` brings its own.
+    pub symbols: Vec<String>,
     /// Execution path.
     pub path: warmboot_machine::Path,
 }
@@ -78,6 +80,7 @@ impl Default for MachineSpec {
             boot: config.boot,
             serial: config.serial,
             debug_exit: config.debug_exit,
+            symbols: Vec::new(),
             path: config.path,
         }
     }

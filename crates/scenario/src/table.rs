@@ -7,22 +7,33 @@ use toml_span::{
     value::{Key, Table},
 };
 
-use crate::problem::{Problem, Source, did_you_mean};
+use crate::{
+    fields::Field,
+    problem::{Problem, Source, did_you_mean},
+};
 
-/// A table being read: remembers which keys were asked for, so that what is left is unknown.
+/// A table being read. It has the keys its list of fields names and no others: the same list makes the
+/// schema, so neither can know a key the other does not.
 pub(crate) struct Reader<'a, 'de> {
     source: &'a Source,
     table: Option<&'a Table<'de>>,
     /// What the keys belong to, for messages: `[machine]`, `step run-until`.
     what: String,
+    fields: Vec<&'static Field>,
     /// Values that take the place of the table's own (from the matrix).
     instead: &'a [(String, &'a Value<'de>)],
     asked: RefCell<Vec<&'static str>>,
 }
 
 impl<'a, 'de> Reader<'a, 'de> {
-    pub(crate) fn new(source: &'a Source, table: Option<&'a Table<'de>>, what: impl Into<String>) -> Self {
-        Reader { source, table, what: what.into(), instead: &[], asked: RefCell::default() }
+    pub(crate) fn new(
+        source: &'a Source,
+        table: Option<&'a Table<'de>>,
+        what: impl Into<String>,
+        fields: impl IntoIterator<Item = &'static Field>,
+    ) -> Self {
+        let fields = fields.into_iter().collect();
+        Reader { source, table, what: what.into(), fields, instead: &[], asked: RefCell::default() }
     }
 
     /// The same with values that replace or add to the table's.
@@ -33,6 +44,7 @@ impl<'a, 'de> Reader<'a, 'de> {
 
     /// The value of `key`.
     pub(crate) fn get(&self, key: &'static str) -> Option<&'a Value<'de>> {
+        debug_assert!(self.fields.iter().any(|field| field.name == key), "{}: no field {key}", self.what);
         self.asked.borrow_mut().push(key);
         let replaced = self.instead.iter().find(|(name, _)| name == key).map(|(_, value)| *value);
         replaced.or_else(|| self.table.and_then(|table| table.get(key)))
@@ -47,20 +59,35 @@ impl<'a, 'de> Reader<'a, 'de> {
         self.get(key).map(|value| parse(self.source, value)).transpose()
     }
 
-    /// Refuses keys nobody asked for.
+    /// The value of a key that must be there; `whole` is where its table is.
+    pub(crate) fn required(&self, key: &'static str, whole: &Value<'_>) -> Result<&'a Value<'de>, Problem> {
+        let absent = || self.source.problem(whole.span, format!("{} has no `{key}`", self.what), "");
+        self.get(key).ok_or_else(absent)
+    }
+
+    /// Refuses keys that are no fields.
     pub(crate) fn finish(self) -> Result<(), Problem> {
         let asked = self.asked.into_inner();
+        debug_assert!(
+            self.fields.iter().all(|field| asked.contains(&field.name)),
+            "{}: a field is never read; asked: {asked:?}",
+            self.what
+        );
         let own =
             self.table.into_iter().flat_map(|table| table.keys()).map(|key| (key.name.as_ref(), key.span));
         let instead = self.instead.iter().map(|(name, value)| (name.as_str(), value.span));
-        let unknown =
-            instead.chain(own).filter(|(name, _)| !asked.contains(name)).min_by_key(|(_, span)| span.start);
+        let known = || self.fields.iter().map(|field| field.name);
+        let unknown = instead
+            .chain(own)
+            .filter(|(name, _)| !known().any(|known| known == *name))
+            .min_by_key(|(_, span)| span.start);
         match unknown {
             None => Ok(()),
             Some((name, span)) => {
                 let message = format!("unknown key `{name}` in {}", self.what);
-                let label = did_you_mean(name, asked.iter().copied());
-                Err(self.source.problem(span, message, label).note(format!("keys: {}", asked.join(", "))))
+                let label = did_you_mean(name, known());
+                let keys = known().collect::<Vec<_>>().join(", ");
+                Err(self.source.problem(span, message, label).note(format!("keys: {keys}")))
             }
         }
     }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use clap::Args;
-use warmboot::scenario::{self, Case, CaseReport, Status, Watcher, problem::InputError, report};
+use warmboot::scenario::{self, Case, CaseReport, Options, Status, Watcher, problem::InputError, report};
 
 use super::{
     Outcome, arguments, interrupt,
@@ -69,7 +69,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         closed: AtomicBool::new(false),
         failed: Mutex::default(),
     };
-    let reports = scenario::run(&cases, usize::from(arguments.jobs.unwrap_or(0)), &places, &screen)?;
+    let options = Options { places, ..Options::default() };
+    let reports = scenario::run(&cases, usize::from(arguments.jobs.unwrap_or(0)), &options, &screen)?;
     screen.progress.finish();
     screen.say(&report::summary(&reports));
     if let Some(sink) = json {

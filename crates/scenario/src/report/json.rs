@@ -15,6 +15,8 @@ struct Run<'a> {
 struct CaseObject<'a> {
     name: &'a str,
     file: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'a str>,
     status: &'static str,
     digest: &'a str,
     state_digest: &'a str,
@@ -37,7 +39,8 @@ pub fn json(reports: &[CaseReport]) -> String {
             .iter()
             .map(|report| CaseObject {
                 name: &report.name,
-                file: &report.file,
+                file: &report.header.file,
+                outcome: report.outcome.as_deref(),
                 status: report.status.name(),
                 digest: &report.digest,
                 state_digest: &report.state_digest,

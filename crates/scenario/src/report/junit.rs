@@ -11,7 +11,7 @@ pub fn junit(reports: &[CaseReport]) -> String {
     let mut suites: Vec<TestSuite> = Vec::new();
     for case in reports {
         let mut test = TestCase::new(case.name.as_str(), status(case));
-        test.set_classname(case.file.as_str());
+        test.set_classname(case.header.file.as_str());
         test.set_time(case.wall);
         if !case.digest.is_empty() {
             test.set_system_out(format!(
@@ -20,12 +20,12 @@ pub fn junit(reports: &[CaseReport]) -> String {
             ));
         }
         // Cases of one file follow each other.
-        match suites.last_mut().filter(|suite| suite.name.as_str() == case.file) {
+        match suites.last_mut().filter(|suite| suite.name.as_str() == case.header.file) {
             Some(suite) => {
                 suite.add_test_case(test);
             }
             None => {
-                let mut suite = TestSuite::new(case.file.as_str());
+                let mut suite = TestSuite::new(case.header.file.as_str());
                 suite.add_test_case(test);
                 suites.push(suite);
             }

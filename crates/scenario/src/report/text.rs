@@ -12,6 +12,9 @@ pub fn line(report: &CaseReport) -> String {
         Status::Interrupted => "STOP",
     };
     let mut text = format!("{status} {}", report.name);
+    if let Some(outcome) = &report.outcome {
+        text.push_str(&format!(" → {outcome}"));
+    }
     if let Some(digest) = report.digest.get(..16) {
         text.push_str(&format!(
             "  {digest}  {} instructions, {} ms",

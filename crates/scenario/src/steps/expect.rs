@@ -1,89 +1,203 @@
 //! `expect = { … }`: what must be true now. All of it is checked, and all that is not is said.
 //!
-//! Text is looked for in what was printed since the last `press` or `reset` step (or power-on), so
-//! that a second boot is not mistaken for the first.
+//! Text is looked for in what was printed since the page was turned, by `press` or `reset` for example
+//! (or since power-on), so that a second boot is not mistaken for the first.
+
+use std::str::FromStr;
 
 use toml_span::Value;
-use warmboot_machine::{Machine, PowerState};
 
-use super::{Kind, Scene, Step, Stop};
+use super::{
+    Kind, Scene, Setting, Step, Stop,
+    check::{Amount, Check, Log, POWER, TextCheck},
+};
 use crate::{
+    fields::{Field, Shape},
+    place::Place,
     problem::{Problem, Source},
     table::{self, Reader},
 };
 
-pub(super) const KIND: Kind = Kind { name: "expect", parse };
+pub(super) const KIND: Kind = Kind {
+    field: Field::new("expect", Shape::Table(EXPECTATIONS), "What must be true now."),
+    keys: &[],
+    parse,
+};
 
-/// BDA 40:75, the number of hard disks INT 13h serves.
-const DISKS: u64 = 0x475;
+const TEXTS: Shape = Shape::OneOrMore(&Shape::Text);
 
+/// The keys of an expectation.
+pub(crate) const EXPECTATIONS: &[Field] = &[
+    Field::new("debug", TEXTS, "Text that was printed to the debug port."),
+    Field::new("debug-lacks", TEXTS, "Text that was not."),
+    Field::new("debug-order", Shape::Array(&Shape::Text), "Texts that were, in this order."),
+    Field::new("debug-count", Shape::Map(&Shape::Number(u64::MAX)), "Texts, and how many times each was."),
+    Field::new("debug-is", Shape::Text, "All that was printed to the debug port."),
+    Field::new("serial", TEXTS, "Text that was sent by COM1."),
+    Field::new("serial-lacks", TEXTS, "Text that was not."),
+    Field::new("serial-order", Shape::Array(&Shape::Text), "Texts that were, in this order."),
+    Field::new("serial-count", Shape::Map(&Shape::Number(u64::MAX)), "Texts, and how many times each was."),
+    Field::new("serial-is", Shape::Text, "All that was sent by COM1."),
+    Field::new("screen", TEXTS, "Text on the screen."),
+    Field::new("screen-lacks", TEXTS, "Text that is not."),
+    Field::new("memory", Shape::Map(&Shape::Bytes), "Bytes by address or symbol, as a processor reads them."),
+    Field::new("block", Shape::Map(&Shape::Bytes), "Bytes of a RAM block, as \"pc.ram@0xf7290\"."),
+    Field::new("answers", Shape::Map(&Shape::Text), "Which block answers an address."),
+    Field::new("register", Shape::Map(&Shape::Number(u64::MAX)), "Registers of the processor."),
+    Field::new("chip", Shape::Map(&Shape::Scalars), "Registers of chips, as \"CHIP.REGISTER\"."),
+    Field::new("halted", Shape::Truth, "The processor waits in HLT."),
+    Field::new("interrupts", Shape::Truth, "The processor's IF."),
+    Field::new("power", Shape::Choice(power_states), "Whether the machine has power."),
+    Field::new("ended-by", Shape::Text, "How the last run ended."),
+    Field::new("debug-exit", Shape::Number(u32::MAX as u64), "The value written to the debug-exit port."),
+    Field::new("disks", Shape::Number(255), "BDA 40:75, the hard disks INT 13h serves."),
+    Field::new("migration", TEXTS, "Text in the report of the last migration."),
+    Field::new("migration-lacks", TEXTS, "Text that is not in it."),
+    Field::new("digest", Shape::Text, "The machine's digest."),
+    Field::new("state-digest", Shape::Text, "The machine's digest without absolute time and count."),
+];
+
+fn power_states() -> Vec<&'static str> {
+    POWER.iter().map(|(name, _)| *name).collect()
+}
+
+/// Expectations, all of which must hold.
 #[derive(Debug)]
-struct Expect {
+pub(super) struct Expect {
     checks: Vec<Check>,
 }
 
-/// Which text.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Log {
-    Debug,
-    Serial,
-    Screen,
+fn parse(
+    source: &Source,
+    value: &Value<'_>,
+    _: &Reader<'_, '_>,
+    _: &Setting<'_>,
+) -> Result<Box<dyn Step>, Problem> {
+    Ok(Box::new(Expect::read(source, value)?))
 }
 
-/// One thing that must be true.
-#[derive(Clone, PartialEq, Debug)]
-enum Check {
-    Text { log: Log, there: bool, text: String },
-    Memory { address: u64, bytes: Vec<u8> },
-    Register { name: String, value: u64 },
-    Chip { chip: String, register: String, value: serde_json::Value },
-    Power(PowerState),
-    EndedBy(String),
-    DebugExit(u32),
-    Disks(u8),
-    Digest(String),
-    StateDigest(String),
+impl Expect {
+    /// Reads a table of expectations.
+    pub(super) fn read(source: &Source, value: &Value<'_>) -> Result<Expect, Problem> {
+        let reader = Reader::new(source, Some(table::table(source, value)?), "an expectation", EXPECTATIONS);
+        let mut checks = Vec::new();
+        read_texts(source, &reader, &mut checks)?;
+        read_places(source, &reader, &mut checks)?;
+        read_registers(source, &reader, &mut checks)?;
+        read_whole(source, &reader, &mut checks)?;
+        reader.finish()?;
+        if checks.is_empty() {
+            return Err(source.problem(value.span, "this step expects nothing", ""));
+        }
+        Ok(Expect { checks })
+    }
 }
 
-/// Names of [`PowerState`] in scenario files.
-const POWER: [(&str, PowerState); 3] =
-    [("on", PowerState::On), ("off", PowerState::Off), ("suspended", PowerState::Suspended)];
-
-fn parse(source: &Source, value: &Value<'_>, _: &Reader<'_, '_>) -> Result<Box<dyn Step>, Problem> {
-    let reader = Reader::new(source, Some(table::table(source, value)?), "an expectation");
-    let mut checks = Vec::new();
-    let logs = [
-        ("debug", Log::Debug, true),
-        ("debug-lacks", Log::Debug, false),
-        ("serial", Log::Serial, true),
-        ("serial-lacks", Log::Serial, false),
-        ("screen", Log::Screen, true),
-        ("screen-lacks", Log::Screen, false),
-    ];
-    for (key, log, there) in logs {
-        if let Some(value) = reader.get(key) {
-            for text in table::one_or_more(source, value, |value| table::string(source, value))? {
-                checks.push(Check::Text { log, there, text: text.to_owned() });
+/// Debug port, serial port and screen.
+fn read_texts(source: &Source, reader: &Reader<'_, '_>, checks: &mut Vec<Check>) -> Result<(), Problem> {
+    let texts = |value| {
+        table::one_or_more(source, value, |value| {
+            let text = table::string(source, value)?;
+            if text.is_empty() {
+                return Err(source.problem(value.span, "an empty text is always there", ""));
             }
+            Ok(text.to_owned())
+        })
+    };
+    let logs = [
+        (Log::Debug, "debug", "debug-lacks", Some(["debug-order", "debug-count", "debug-is"])),
+        (Log::Serial, "serial", "serial-lacks", Some(["serial-order", "serial-count", "serial-is"])),
+        (Log::Screen, "screen", "screen-lacks", None),
+    ];
+    for (log, has, lacks, more) in logs {
+        let mut add = |check| checks.push(Check::Text(log, check));
+        for text in reader.get(has).map_or(Ok(Vec::new()), texts)? {
+            add(TextCheck::Has(text));
+        }
+        for text in reader.get(lacks).map_or(Ok(Vec::new()), texts)? {
+            add(TextCheck::Lacks(text));
+        }
+        let Some([order, count, is]) = more else { continue };
+        if let Some(value) = reader.get(order) {
+            let _ = table::array(source, value)?;
+            add(TextCheck::Order(texts(value)?));
+        }
+        for (key, value) in reader.get(count).map_or(Ok(Vec::new()), |value| entries(source, value))? {
+            if key.name.is_empty() {
+                return Err(source.problem(key.span, "an empty text cannot be counted", ""));
+            }
+            add(TextCheck::Count(key.name.to_string(), table::integer(source, value, u64::MAX)?));
+        }
+        if let Some(text) = reader.optional(is, table::string)? {
+            add(TextCheck::Is(text.to_owned()));
         }
     }
+    if let Some(value) = reader.get("migration") {
+        checks.extend(texts(value)?.into_iter().map(|text| Check::Migration { there: true, text }));
+    }
+    if let Some(value) = reader.get("migration-lacks") {
+        checks.extend(texts(value)?.into_iter().map(|text| Check::Migration { there: false, text }));
+    }
+    Ok(())
+}
+
+/// A table's entries in the order of the file; an empty one would expect nothing.
+fn entries<'a, 'de>(
+    source: &Source,
+    value: &'a Value<'de>,
+) -> Result<Vec<(&'a toml_span::value::Key<'de>, &'a Value<'de>)>, Problem> {
+    let entries = table::in_order(table::table(source, value)?);
+    if entries.is_empty() {
+        return Err(source.problem(value.span, "this expects nothing", ""));
+    }
+    Ok(entries)
+}
+
+/// Bytes, and who answers where.
+fn read_places(source: &Source, reader: &Reader<'_, '_>, checks: &mut Vec<Check>) -> Result<(), Problem> {
+    let place = |key: &toml_span::value::Key<'_>| {
+        Place::from_str(&key.name).map_err(|error| source.problem(key.span, error.to_string(), ""))
+    };
     if let Some(value) = reader.get("memory") {
-        for (key, value) in table::in_order(table::table(source, value)?) {
-            let address = physical_address(&key.name).ok_or_else(|| {
-                let message = format!("`{}` is no physical address", key.name);
-                source.problem(key.span, message, "expected \"0x475\" or \"f000:fff0\"")
-            })?;
-            checks.push(Check::Memory { address, bytes: bytes(source, value)? });
+        for (key, value) in entries(source, value)? {
+            let place = place(key)?;
+            if matches!(place, Place::Block { .. }) {
+                let message = format!("`{}` names a block's bytes", key.name);
+                return Err(source.problem(key.span, message, "write it under `block`"));
+            }
+            let amount = Amount::read(source, value, &place)?;
+            checks.push(Check::Memory(place, amount));
         }
     }
+    if let Some(value) = reader.get("block") {
+        for (key, value) in entries(source, value)? {
+            let place = place(key)?;
+            if !matches!(place, Place::Block { .. }) {
+                let message = format!("`{}` names no block", key.name);
+                return Err(source.problem(key.span, message, "expected \"pc.ram@0xf7290\""));
+            }
+            let amount = Amount::read(source, value, &place)?;
+            checks.push(Check::Memory(place, amount));
+        }
+    }
+    if let Some(value) = reader.get("answers") {
+        for (key, value) in entries(source, value)? {
+            checks.push(Check::Answers(place(key)?, table::string(source, value)?.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// Registers of the processor and of chips.
+fn read_registers(source: &Source, reader: &Reader<'_, '_>, checks: &mut Vec<Check>) -> Result<(), Problem> {
     if let Some(value) = reader.get("register") {
-        for (key, value) in table::in_order(table::table(source, value)?) {
+        for (key, value) in entries(source, value)? {
             let value = table::integer(source, value, i64::MAX.unsigned_abs())?;
-            checks.push(Check::Register { name: key.name.to_string(), value });
+            checks.push(Check::Register(key.name.to_string(), value));
         }
     }
     if let Some(value) = reader.get("chip") {
-        for (key, value) in table::in_order(table::table(source, value)?) {
+        for (key, value) in entries(source, value)? {
             let (chip, register) = key.name.split_once('.').ok_or_else(|| {
                 let message = format!("`{}` names no chip's register", key.name);
                 source.problem(key.span, message, "expected \"chip.register\"")
@@ -92,6 +206,17 @@ fn parse(source: &Source, value: &Value<'_>, _: &Reader<'_, '_>) -> Result<Box<d
             checks.push(Check::Chip { chip: chip.to_owned(), register: register.to_owned(), value });
         }
     }
+    if let Some(halted) = reader.optional("halted", table::boolean)? {
+        checks.push(Check::Halted(halted));
+    }
+    if let Some(interrupts) = reader.optional("interrupts", table::boolean)? {
+        checks.push(Check::Interrupts(interrupts));
+    }
+    Ok(())
+}
+
+/// What is true of the machine as a whole.
+fn read_whole(source: &Source, reader: &Reader<'_, '_>, checks: &mut Vec<Check>) -> Result<(), Problem> {
     if let Some(value) = reader.get("power") {
         let state = table::parsed(source, value, |name| {
             let known = POWER.iter().find(|(known, _)| *known == name).map(|(_, state)| *state);
@@ -116,39 +241,7 @@ fn parse(source: &Source, value: &Value<'_>, _: &Reader<'_, '_>) -> Result<Box<d
     if let Some(value) = reader.get("state-digest") {
         checks.push(Check::StateDigest(digest(source, value)?));
     }
-    reader.finish()?;
-    if checks.is_empty() {
-        return Err(source.problem(value.span, "this step expects nothing", ""));
-    }
-    Ok(Box::new(Expect { checks }))
-}
-
-/// `0x475` or `f000:fff0`, as a real-mode address.
-fn physical_address(text: &str) -> Option<u64> {
-    let hex = |text: &str| u64::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok();
-    match text.split_once(':') {
-        Some((segment, offset)) => {
-            let segment = hex(segment).filter(|segment| *segment <= 0xffff)?;
-            let offset = hex(offset).filter(|offset| *offset <= 0xffff)?;
-            Some((segment << 4) + offset)
-        }
-        None if text.starts_with("0x") => hex(text),
-        None => text.parse().ok(),
-    }
-}
-
-/// A byte, an array of them, or `"ea 5b e0"`.
-fn bytes(source: &Source, value: &Value<'_>) -> Result<Vec<u8>, Problem> {
-    let Some(text) = value.as_str() else {
-        return table::one_or_more(source, value, |value| {
-            table::integer(source, value, 0xff).map(|byte| u8::try_from(byte).unwrap_or(0))
-        });
-    };
-    let bytes: Option<Vec<u8>> =
-        text.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
-    bytes.filter(|bytes| !bytes.is_empty()).ok_or_else(|| {
-        source.problem(value.span, format!("`{text}` is not a row of bytes"), "expected \"ea 5b e0\"")
-    })
+    Ok(())
 }
 
 fn digest(source: &Source, value: &Value<'_>) -> Result<String, Problem> {
@@ -183,134 +276,13 @@ impl Step for Expect {
     }
 
     fn take(&self, scene: &mut Scene<'_>) -> Result<(), Stop> {
-        let wrong: Vec<String> = self
-            .checks
-            .iter()
-            .filter_map(|check| {
-                check
-                    .found_instead(scene)
-                    .map(|found| format!("expected {}\nfound    {found}", check.describe()))
-            })
-            .collect();
+        let mut wrong = Vec::new();
+        for check in &self.checks {
+            if let Some(found) = check.found_instead(scene)? {
+                let found = found.replace('\n', "\n         ");
+                wrong.push(format!("expected {}\nfound    {found}", check.describe()));
+            }
+        }
         if wrong.is_empty() { Ok(()) } else { Err(Stop::Failed(wrong.join("\n"))) }
     }
-}
-
-impl Check {
-    fn describe(&self) -> String {
-        match self {
-            Check::Text { log, there, text } => {
-                format!("{} {} `{text}`", log.name(), if *there { "has" } else { "lacks" })
-            }
-            Check::Memory { address, bytes } => format!("memory {address:#x} = {}", hex(bytes)),
-            Check::Register { name, value } => format!("register {name} = {value:#x}"),
-            Check::Chip { chip, register, value } => format!("chip {chip}.{register} = {value}"),
-            Check::Power(state) => format!("power {}", power_name(*state)),
-            Check::EndedBy(text) => format!("ended-by {text}"),
-            Check::DebugExit(status) => format!("debug-exit {status}"),
-            Check::Disks(count) => format!("disks = {count}"),
-            Check::Digest(digest) => format!("digest {digest}"),
-            Check::StateDigest(digest) => format!("state-digest {digest}"),
-        }
-    }
-
-    /// What is there when it is not what was expected.
-    fn found_instead(&self, scene: &mut Scene<'_>) -> Option<String> {
-        match self {
-            Check::Text { log, there, text } => {
-                let Some(found) = log.text(scene) else {
-                    return Some(format!("no {}", log.name()));
-                };
-                (found.contains(text.as_str()) != *there).then(|| tail(&found))
-            }
-            Check::Memory { address, bytes } => {
-                let mut found = vec![0; bytes.len()];
-                scene.machine.read_memory(*address, &mut found);
-                (found != *bytes).then(|| hex(&found))
-            }
-            Check::Register { name, value } => {
-                let found = scene.machine.register(name);
-                (found != Some(*value)).then(|| {
-                    found.map_or_else(|| "no such register".to_owned(), |found| format!("{found:#x}"))
-                })
-            }
-            Check::Chip { chip, register, value } => {
-                let found = scene.machine.chip_register(chip, register);
-                (found.as_ref() != Some(value))
-                    .then(|| found.map_or_else(|| "no such register".to_owned(), |found| found.to_string()))
-            }
-            Check::Power(state) => {
-                let found = scene.machine.power();
-                (found != *state).then(|| power_name(found).to_owned())
-            }
-            Check::EndedBy(text) => {
-                let found = scene.finish.as_ref().map_or("no run yet", |finish| finish.ended_by.as_str());
-                // `debug` stands for `debug:whatever`.
-                let is_kind = found.split_once(':').is_some_and(|(kind, _)| kind == text);
-                (found != text && !is_kind).then(|| found.to_owned())
-            }
-            Check::DebugExit(status) => {
-                let found = scene.finish.as_ref().and_then(|finish| finish.debug_exit);
-                (found != Some(*status))
-                    .then(|| found.map_or_else(|| "no debug exit".to_owned(), |found| found.to_string()))
-            }
-            Check::Disks(count) => {
-                let found = disks(scene.machine);
-                (found != *count).then(|| found.to_string())
-            }
-            Check::Digest(digest) => {
-                let found = scene.machine.digest();
-                (found != *digest).then_some(found)
-            }
-            Check::StateDigest(digest) => {
-                let found = scene.machine.state_digest();
-                (found != *digest).then_some(found)
-            }
-        }
-    }
-}
-
-impl Log {
-    fn name(self) -> &'static str {
-        match self {
-            Log::Debug => "debug",
-            Log::Serial => "serial",
-            Log::Screen => "screen",
-        }
-    }
-
-    fn text(self, scene: &Scene<'_>) -> Option<String> {
-        let since = |log: &[u8], from: usize| {
-            String::from_utf8_lossy(log.get(from..).unwrap_or_default()).into_owned()
-        };
-        match self {
-            Log::Debug => Some(since(scene.machine.debug_log(), scene.debug_from)),
-            Log::Serial => Some(since(scene.machine.serial_log(), scene.serial_from)),
-            Log::Screen => scene.machine.screen_text(),
-        }
-    }
-}
-
-fn disks(machine: &Machine) -> u8 {
-    let mut byte = [0];
-    machine.read_memory(DISKS, &mut byte);
-    byte[0]
-}
-
-fn power_name(state: PowerState) -> &'static str {
-    POWER.iter().find(|(_, known)| *known == state).map_or("?", |(name, _)| name)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
-}
-
-/// The last lines of a log, so that a report shows where it stopped.
-fn tail(text: &str) -> String {
-    const LINES: usize = 8;
-    let lines: Vec<&str> = text.lines().collect();
-    let from = lines.len().saturating_sub(LINES);
-    let skipped = if from > 0 { format!("… {from} lines, then\n") } else { String::new() };
-    let last = lines.get(from..).unwrap_or_default().join("\n");
-    if last.is_empty() { "nothing printed".to_owned() } else { format!("{skipped}{last}") }
 }

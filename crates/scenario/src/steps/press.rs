@@ -2,20 +2,30 @@
 
 use toml_span::Value;
 
-use super::{Kind, Scene, Step, Stop};
+use super::{Kind, Scene, Setting, Step, Stop};
 use crate::{
+    fields::{Field, Shape},
     problem::{Problem, Source},
     table::{self, Reader},
 };
 
-pub(super) const KIND: Kind = Kind { name: "press", parse };
+pub(super) const KIND: Kind = Kind {
+    field: Field::new("press", Shape::OneOrMore(&Shape::Text), "Keys down together and up again."),
+    keys: &[],
+    parse,
+};
 
 #[derive(Debug)]
 struct Press {
     keys: Vec<String>,
 }
 
-fn parse(source: &Source, value: &Value<'_>, _: &Reader<'_, '_>) -> Result<Box<dyn Step>, Problem> {
+fn parse(
+    source: &Source,
+    value: &Value<'_>,
+    _: &Reader<'_, '_>,
+    _: &Setting<'_>,
+) -> Result<Box<dyn Step>, Problem> {
     let keys = table::one_or_more(source, value, |value| {
         table::parsed(source, value, |keys| warmboot_machine::parse_keys(keys).map(|_| keys.to_owned()))
     })?;
@@ -31,8 +41,11 @@ impl Step for Press {
         false
     }
 
+    fn turns_the_page(&self) -> bool {
+        true
+    }
+
     fn take(&self, scene: &mut Scene<'_>) -> Result<(), Stop> {
-        scene.turn_the_page();
         for keys in &self.keys {
             scene.machine.press(keys)?;
         }

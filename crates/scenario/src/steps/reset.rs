@@ -5,20 +5,31 @@ use std::str::FromStr;
 use toml_span::Value;
 use warmboot_machine::ResetPath;
 
-use super::{Kind, Scene, Step, Stop};
+use super::{Kind, Scene, Setting, Step, Stop};
 use crate::{
+    fields::{Field, Shape},
     problem::{Problem, Source},
     table::{self, Reader},
 };
 
-pub(super) const KIND: Kind = Kind { name: "reset", parse };
+pub(super) const KIND: Kind =
+    Kind { field: Field::new("reset", Shape::Choice(paths), "A reset by a named path."), keys: &[], parse };
+
+fn paths() -> Vec<&'static str> {
+    ResetPath::ALL.iter().map(|(name, _)| *name).collect()
+}
 
 #[derive(Debug)]
 struct Reset {
     path: ResetPath,
 }
 
-fn parse(source: &Source, value: &Value<'_>, _: &Reader<'_, '_>) -> Result<Box<dyn Step>, Problem> {
+fn parse(
+    source: &Source,
+    value: &Value<'_>,
+    _: &Reader<'_, '_>,
+    _: &Setting<'_>,
+) -> Result<Box<dyn Step>, Problem> {
     Ok(Box::new(Reset { path: table::parsed(source, value, ResetPath::from_str)? }))
 }
 
@@ -31,8 +42,11 @@ impl Step for Reset {
         false
     }
 
+    fn turns_the_page(&self) -> bool {
+        true
+    }
+
     fn take(&self, scene: &mut Scene<'_>) -> Result<(), Stop> {
-        scene.turn_the_page();
         scene.machine.reset(self.path);
         Ok(())
     }
