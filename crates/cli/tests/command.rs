@@ -34,7 +34,6 @@ fn folder() -> tempfile::TempDir {
 #[rstest]
 #[case::no_command(&[], "Usage")]
 #[case::unknown_command(&["bot"], "bot")]
-#[case::later_option(&["boot", "--snapshot-out", "x"], "--snapshot-out")]
 #[case::firmware_missing(&["boot", "--firmware", "nowhere.bin"], "cannot read firmware `nowhere.bin`")]
 #[case::firmware_directory(&["boot", "--firmware", "./nothing"], "is a directory")]
 #[case::firmware_empty(&["boot", "--firmware", "empty.bin"], "is empty")]

@@ -3,6 +3,7 @@
 //!
 //! - [`spec`] says which machine: the same table for a scenario's `[machine]` and for the command's
 //!   options; [`firmware`] and [`drives`] find and read the files it names.
+//! - [`snapshots`] reads snapshot files and gives machines their disk images back.
 //! - [`session`] drives one machine: conditions to end at, keys and resets to give on the way.
 //! - [`load`] reads scenario files into cases; [`run`] runs them in parallel and in a stable order.
 //! - [`report`] writes what came out: text, JSON, JUnit, annotations, a page; [`accepted`] keeps it.
@@ -27,6 +28,7 @@ pub mod report;
 mod run;
 mod schema;
 pub mod session;
+pub mod snapshots;
 pub mod spec;
 mod steps;
 pub mod symbols;

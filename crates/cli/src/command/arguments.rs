@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use warmboot::{
-    Condition, Limits, MachineSpec, Places,
+    Condition, Config, Limits, Machine, MachineSpec, Places,
     machine::{DEFAULT_LIMIT_TIME, Path},
     scenario::{
         drives::DriveSpec,
         firmware,
         problem::InputError,
         session::{Act, Action, Plan},
+        snapshots,
         spec::DEBUG_EXIT,
     },
 };
@@ -59,6 +60,10 @@ pub(crate) struct MachineArguments {
     /// Execute one instruction at a time without caches: slower, the same digest
     #[arg(long)]
     plain: bool,
+    /// Go on from a snapshot instead of power-on; --drive gives disk images back that are no longer
+    /// where they were, and no other option may say what the snapshot's machine is not
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    load: Option<PathBuf>,
 }
 
 fn port(text: &str) -> Result<u16, String> {
@@ -95,10 +100,87 @@ impl MachineArguments {
         spec
     }
 
+    /// Builds the machine they describe, or loads it; with `serial`, it has COM1.
+    pub(crate) fn machine(&self, serial: bool, places: &Places) -> Result<Machine, InputError> {
+        let spec = self.spec(serial);
+        let Some(file) = &self.load else { return Ok(Machine::new(&spec.config(places)?)?) };
+        let snapshot = snapshots::read(file)?;
+        let path = self.plain.then_some(Path::Plain);
+        let machine = snapshots::machine(&snapshot, &spec.drives, places, path)
+            .map_err(|InputError(why)| InputError::new(format!("`{}`: {why}", file.display())))?;
+        self.check_against(machine.config(), serial, places)?;
+        Ok(machine)
+    }
+
+    /// Refuses options that say something else than the loaded machine's configuration.
+    fn check_against(&self, config: &Config, serial: bool, places: &Places) -> Result<(), InputError> {
+        let firmware = match &self.firmware {
+            Some(name) => firmware::system(name, places)?.bytes == config.firmware.bytes,
+            None => true,
+        };
+        let option_roms: Vec<_> = self
+            .option_rom
+            .iter()
+            .map(|name| firmware::option_rom(name, places))
+            .collect::<Result<_, _>>()?;
+        let same_roms =
+            option_roms.iter().map(|rom| &rom.bytes).eq(config.option_roms.iter().map(|rom| &rom.bytes));
+        let says = |given: &Option<String>, is: &str| given.as_deref().is_none_or(|given| given == is);
+        let drives = self.drive.iter().all(|spec| {
+            let drive = config.drives.iter().find(|drive| drive.at.to_string() == spec.at);
+            drive.is_some_and(|drive| {
+                (drive.read_only || !spec.read_only)
+                    && spec.latency.is_none_or(|latency| latency == drive.latency)
+            })
+        });
+        for (option, fits) in [
+            ("--machine", says(&self.machine, &config.machine)),
+            ("--emulator", says(&self.emulator, &config.emulator)),
+            ("--cpu", self.cpu.is_none() || self.cpu == config.cpu),
+            ("--cpus", self.cpus.is_none_or(|cpus| cpus == config.cpus)),
+            ("--memory", self.memory.is_none_or(|memory| memory == config.memory)),
+            ("--firmware", firmware),
+            ("--option-rom", option_roms.is_empty() || same_roms),
+            ("--drive", drives),
+            ("--boot", says(&self.boot, &config.boot)),
+            ("--serial", !serial || config.serial),
+            (
+                "--debug-exit",
+                self.debug_exit.is_none_or(|port| Some(port.unwrap_or(DEBUG_EXIT)) == config.debug_exit),
+            ),
+        ] {
+            if !fits {
+                return Err(InputError::new(format!(
+                    "{option} contradicts the snapshot, whose machine is already built: {}",
+                    contents(config)
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Where the files they name are looked for.
     pub(crate) fn places(&self) -> Result<Places, InputError> {
         places(self.firmware_dir.as_ref())
     }
+}
+
+/// What a loaded machine is, in a line.
+fn contents(config: &Config) -> String {
+    let drives: Vec<String> =
+        config.drives.iter().map(|drive| format!("{}={}", drive.at, drive.name)).collect();
+    format!(
+        "{} on {}, {} MiB, firmware {}, {} option ROMs, drives [{}], boot order {}, {} COM1, {}",
+        config.machine,
+        config.emulator,
+        config.memory >> 20,
+        config.firmware.name,
+        config.option_roms.len(),
+        drives.join(" "),
+        config.boot,
+        if config.serial { "with" } else { "without" },
+        config.debug_exit.map_or("no debug exit".to_owned(), |port| format!("debug exit at {port:#x}")),
+    )
 }
 
 /// Where firmware is looked for when `folder` was named.

@@ -37,6 +37,9 @@ pub(crate) struct Arguments {
     /// What the guest writes to the debug port 0x402 goes to this file, or with `-` to standard output
     #[arg(long, value_name = "FILE", help_heading = "Machine")]
     debugcon: Option<String>,
+    /// Write the machine to this file when the run has ended
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    snapshot_out: Option<String>,
     /// Print one JSON object with digest, instructions, times and how the run ended
     #[arg(long, help_heading = "Look")]
     json: bool,
@@ -66,18 +69,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     let spec = arguments.machine.spec(arguments.serial.is_some());
     let debugcon = arguments.debugcon.as_deref().map(Sink::open).transpose()?;
     let serial = arguments.serial.iter().flatten().next().map(|name| Sink::open(name)).transpose()?;
-    if let (Some(debugcon), Some(serial)) = (&debugcon, &serial)
-        && debugcon.is_same(serial)
-        && !serial.is_standard()
-    {
-        return Err(InputError::new("--debugcon and --serial name the same file"));
+    let snapshot = arguments.snapshot_out.as_deref().map(Sink::open).transpose()?;
+    if snapshot.as_ref().is_some_and(Sink::is_standard) {
+        return Err(InputError::new("--snapshot-out needs the name of a file"));
     }
-    let mut machine = Machine::new(&spec.config(&places)?)?;
+    differ(&[("--debugcon", &debugcon), ("--serial", &serial), ("--snapshot-out", &snapshot)])?;
+    let mut machine = arguments.machine.machine(arguments.serial.is_some(), &places)?;
 
     interrupt::listen();
     let mut live = Live {
-        debug: debugcon.as_ref().is_some_and(Sink::is_standard).then_some(0),
-        serial: serial.as_ref().is_some_and(Sink::is_standard).then_some(0),
+        // What a loaded machine said before was printed then.
+        debug: debugcon.as_ref().is_some_and(Sink::is_standard).then_some(machine.debug_log().len()),
+        serial: serial.as_ref().is_some_and(Sink::is_standard).then_some(machine.serial_log().len()),
         closed: false,
         failed: None,
     };
@@ -99,12 +102,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         }
     }
     write_back(&spec, &places, &machine)?;
+    if let Some(sink) = snapshot {
+        sink.finish(&machine.save().map_err(|error| InputError::new(error.to_string()))?)?;
+    }
     let wall = start.elapsed();
+    let config = machine.config().clone();
     let report = Report {
-        machine: &spec.machine,
-        emulator: &spec.emulator,
-        firmware: &spec.firmware,
-        memory: spec.memory,
+        machine: &config.machine,
+        emulator: &config.emulator,
+        firmware: &config.firmware.name,
+        memory: config.memory,
         ended_by: &finish.ended_by,
         debug_exit: finish.debug_exit,
         power: power(machine.power()),
@@ -124,6 +131,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         if speaks { output::complain(text.trim_end()) } else { output::print(text.as_bytes()).map(|_| ())? }
     }
     Ok(conclude(&finish, arguments))
+}
+
+/// Refuses two options that name the same file.
+fn differ(sinks: &[(&str, &Option<Sink>)]) -> Result<(), InputError> {
+    for (index, (name, sink)) in sinks.iter().enumerate() {
+        for (other, earlier) in sinks.iter().take(index) {
+            let (Some(sink), Some(earlier)) = (sink, earlier) else { continue };
+            if sink.is_same(earlier) && !sink.is_standard() {
+                return Err(InputError::new(format!("{other} and {name} name the same file")));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Says what was not as expected, and gives the outcome.
@@ -213,7 +233,7 @@ fn write_back(spec: &MachineSpec, places: &Places, machine: &Machine) -> Result<
     Ok(())
 }
 
-fn power(state: PowerState) -> &'static str {
+pub(crate) fn power(state: PowerState) -> &'static str {
     match state {
         PowerState::On => "on",
         PowerState::Off => "off",

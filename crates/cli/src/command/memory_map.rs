@@ -1,12 +1,9 @@
 //! `warmboot memory-map`: what answers where, at power-on or later.
 
 use clap::Args;
-use warmboot::{
-    Machine,
-    scenario::{
-        problem::InputError,
-        session::{self, End},
-    },
+use warmboot::scenario::{
+    problem::InputError,
+    session::{self, End},
 };
 
 use super::{
@@ -30,7 +27,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     let places = arguments.machine.places()?;
-    let mut machine = Machine::new(&arguments.machine.spec(arguments.serial).config(&places)?)?;
+    let mut machine = arguments.machine.machine(arguments.serial, &places)?;
     let mut outcome = Outcome::Expected;
     if arguments.run.says_anything() {
         interrupt::listen();

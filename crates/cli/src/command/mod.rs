@@ -8,6 +8,7 @@ mod memory_map;
 mod output;
 mod progress;
 mod run;
+mod snapshot;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,9 @@ enum Command {
     Boot(Box<boot::Arguments>),
     /// Run scenario files or folders of them
     Run(run::Arguments),
+    /// Look at snapshot files
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
     /// Print the address map of a machine, as `info mtree -f` of QEMU does
     MemoryMap(Box<memory_map::Arguments>),
     /// Print what can be chosen, and how the choices differ
@@ -53,6 +57,7 @@ pub(crate) fn run() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Command::Boot(arguments) => boot::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
+        Command::Snapshot(command) => snapshot::run(&command),
         Command::MemoryMap(arguments) => memory_map::run(&arguments),
         Command::Machines(arguments) => machines::run(&arguments),
     };

@@ -14,6 +14,11 @@ const CHECKSUM: usize = blake3::OUT_LEN;
 /// The largest header: its JSON takes a multiple of its length while it is looked at.
 pub(super) const HEADER_MOST: u64 = 256 << 20;
 
+/// The largest body.
+const BODY_MOST: u64 = 1 << 40;
+/// Bytes of a file that [`check_start`] looks at.
+pub const START: usize = HEADER_AT;
+
 /// The two parts of a file whose frame is right.
 pub(super) struct Parts<'a> {
     pub header: &'a [u8],
@@ -36,9 +41,15 @@ pub(super) fn frame(header: &[u8], body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Takes a frame apart.
-pub(super) fn unframe(bytes: &[u8]) -> Result<Parts<'_>, SnapshotError> {
-    let length = bytes.len() as u64;
+/// What the first [`START`] bytes of a file say.
+struct Start {
+    header: u64,
+    /// Bytes the whole file should have.
+    expected: u64,
+}
+
+/// Reads the beginning of a file of `length` bytes, of which `bytes` are the first.
+fn start(bytes: &[u8], length: u64) -> Result<Start, SnapshotError> {
     let differs = bytes.iter().zip(MAGIC).position(|(is, wanted)| is != wanted);
     if let Some(offset) = differs {
         return Err(SnapshotError::Foreign { offset: offset as u64 });
@@ -52,19 +63,33 @@ pub(super) fn unframe(bytes: &[u8]) -> Result<Parts<'_>, SnapshotError> {
     let header = u64::from_le_bytes(field(bytes, HEADER_LENGTH_AT).ok_or(truncated(least))?);
     let body = u64::from_le_bytes(field(bytes, BODY_LENGTH_AT).ok_or(truncated(least))?);
     for (what, offset, found, most) in
-        [("header", HEADER_LENGTH_AT, header, HEADER_MOST), ("body", BODY_LENGTH_AT, body, 1 << 40)]
+        [("header", HEADER_LENGTH_AT, header, HEADER_MOST), ("body", BODY_LENGTH_AT, body, BODY_MOST)]
     {
         if found > most {
             return Err(SnapshotError::Length { what, offset: offset as u64, length: found, most });
         }
     }
     let expected = least + header + body;
-    if length < expected {
-        return Err(truncated(expected));
+    match length {
+        length if length < expected => Err(truncated(expected)),
+        length if length > expected => Err(SnapshotError::Trailing { length, expected }),
+        _ => Ok(Start { header, expected }),
     }
-    if length > expected {
-        return Err(SnapshotError::Trailing { length, expected });
-    }
+}
+
+/// Whether a file of `length` bytes that begins with `bytes` can be a snapshot: tells before a large
+/// one is read.
+///
+/// # Errors
+/// What is wrong with its first [`START`] bytes or its length.
+pub fn check_start(bytes: &[u8], length: u64) -> Result<(), SnapshotError> {
+    start(bytes, length).map(|_| ())
+}
+
+/// Takes a frame apart.
+pub(super) fn unframe(bytes: &[u8]) -> Result<Parts<'_>, SnapshotError> {
+    let Start { header, expected } = start(bytes, bytes.len() as u64)?;
+    debug_assert_eq!(expected, bytes.len() as u64);
     let (covered, checksum) = bytes.split_at(bytes.len() - CHECKSUM);
     let found = blake3::hash(covered);
     if found.as_bytes() != checksum {

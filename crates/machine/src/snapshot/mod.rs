@@ -28,6 +28,7 @@ pub(crate) use carried::Taking;
 pub use carried::{Carried, ChipSection, ProcessorSection};
 pub use config::{DriveWanted, SavedConfig, SavedDrive, SavedImage};
 pub use error::SnapshotError;
+pub use file::{START, check_start};
 pub use header::{BlockSection, Header, PageSection};
 pub use load::Snapshot;
 
