@@ -154,11 +154,12 @@ impl Leaf {
             if std::ptr::eq(slot.address(), wanted.address()) {
                 continue;
             }
+            // A writable page is this slot's alone, which is known without touching it.
+            let known = slot.is_writable();
             if let Some(mut page) = slot.take()
                 && spare.len() < MOST_SPARE
-                && let Some(own) = Arc::get_mut(&mut page)
+                && (known || Arc::get_mut(&mut page).is_some())
             {
-                own.hash.take();
                 spare.push(page);
             }
             *slot = wanted.clone();
@@ -184,6 +185,7 @@ fn copied(spare: &mut Vec<Arc<Page>>, bytes: &[u8; PAGE_SIZE]) -> Arc<Page> {
         && let Some(own) = Arc::get_mut(&mut page)
     {
         own.bytes.copy_from_slice(bytes);
+        own.hash.take();
         return page;
     }
     Arc::new(Page { bytes: *bytes, hash: OnceLock::new() })

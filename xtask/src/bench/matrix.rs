@@ -2,7 +2,7 @@
 
 use std::{process::Stdio, time::Duration};
 
-use super::{Times, Verdict};
+use super::{Times, Verdict, processor_time_of};
 use crate::{Failure, shell};
 
 /// The folders, the first that is there.
@@ -17,8 +17,11 @@ pub fn run(rounds: usize) -> Result<Vec<Verdict>, Failure> {
     let folder = folder.ok_or("no folder of scenarios")?;
     let (mut one, mut two) = (Times::default(), Times::default());
     for _ in 0..rounds {
-        one.take(|| scenarios(folder, 1))?;
-        two.take(|| scenarios(folder, 2))?;
+        for (jobs, times) in [(1, &mut one), (2, &mut two)] {
+            let (result, spent) = processor_time_of(|| times.take(|| scenarios(folder, jobs)));
+            result?;
+            println!("  {jobs} jobs: {spent} of processor time");
+        }
     }
     one.show(&format!("{folder} with 1 job"));
     two.show(&format!("{folder} with 2 jobs"));

@@ -136,6 +136,24 @@ impl Times {
     }
 }
 
+/// Processor time of this process, its threads and the programs it has run (Linux: proc(5)).
+fn processor_time() -> Option<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name in parentheses may have blanks; user and system time are fields 14 to 17, in ticks of
+    // 10 ms.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let fields = fields.split_whitespace().skip(11).take(4);
+    Some(Duration::from_millis(10 * fields.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>()))
+}
+
+/// Processor time of some work, as text.
+fn processor_time_of<R>(work: impl FnOnce() -> R) -> (R, String) {
+    let before = processor_time();
+    let result = work();
+    let spent = before.zip(processor_time()).map(|(before, after)| shown(after.saturating_sub(before)));
+    (result, spent.unwrap_or_else(|| "unknown".into()))
+}
+
 /// How often this thread has lost its processor against its will (Linux: proc(5)).
 fn preemptions() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/thread-self/status").ok()?;
