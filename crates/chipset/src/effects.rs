@@ -11,8 +11,10 @@ pub enum ResetRequest {
     KeyboardController,
     /// Port 92h bit 0.
     Port92,
-    /// Port CF9h with bit 2.
+    /// Port CF9h bit 2 with bit 1: a hard reset by the data sheet.
     PortCf9,
+    /// Port CF9h bit 2 without bit 1: a soft one.
+    PortCf9Soft,
 }
 
 /// What becomes of the machine's power.

@@ -40,6 +40,7 @@ pub mod ps2_mouse;
 #[cfg(test)]
 mod replay;
 pub mod rtc;
+pub mod shutdown_port;
 pub mod smbus;
 pub mod uart16550;
 

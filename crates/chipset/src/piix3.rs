@@ -181,7 +181,8 @@ impl Chip for Piix3 {
             return;
         };
         if bit.resets(before, after, RCPU) {
-            fx.reset = Some(ResetRequest::PortCf9);
+            let hard = after & SRST != 0;
+            fx.reset = Some(if hard { ResetRequest::PortCf9 } else { ResetRequest::PortCf9Soft });
         }
         // With level behaviour RCPU never stays, as on QEMU.
         self.state.rcr = after & if bit == ResetBit::Level { SRST } else { SRST | RCPU };
@@ -261,22 +262,25 @@ mod tests {
     }
 
     #[rstest]
-    #[case::level(Some(ResetBit::Level), &[0x06], true, 0x02)]
-    #[case::type_only(Some(ResetBit::Level), &[0x02], false, 0x02)]
-    #[case::edge(Some(ResetBit::Edge), &[0x02, 0x06], true, 0x06)]
-    #[case::no_edge(Some(ResetBit::Edge), &[0x06, 0x06], false, 0x06)]
+    #[case::level(Some(ResetBit::Level), &[0x06], Some(ResetRequest::PortCf9), 0x02)]
+    #[case::level_soft(Some(ResetBit::Level), &[0x02, 0x04], Some(ResetRequest::PortCf9Soft), 0x00)]
+    #[case::type_only(Some(ResetBit::Level), &[0x02], None, 0x02)]
+    #[case::edge(Some(ResetBit::Edge), &[0x02, 0x06], Some(ResetRequest::PortCf9), 0x06)]
+    #[case::edge_soft(Some(ResetBit::Edge), &[0x00, 0x04], Some(ResetRequest::PortCf9Soft), 0x04)]
+    #[case::no_edge(Some(ResetBit::Edge), &[0x06, 0x06], None, 0x06)]
+    #[case::ignored(Some(ResetBit::Ignored), &[0x02, 0x06], None, 0x06)]
     fn reset_register(
         #[case] reset_control: Option<ResetBit>,
         #[case] writes: &[u64],
-        #[case] expect: bool,
+        #[case] expect: Option<ResetRequest>,
         #[case] reads: u64,
     ) {
         let mut bridge = Piix3::new(Config { reset_control, ..Config::default() });
-        let mut resets = false;
+        let mut resets = None;
         for value in writes {
             let mut fx = effects();
             bridge.write(0, 0, 1, *value, &mut fx);
-            resets = fx.reset.is_some();
+            resets = fx.reset;
         }
         assert_eq!((resets, bridge.read(0, 0, 1, &mut effects())), (expect, reads));
     }

@@ -13,7 +13,7 @@ const FAST_RESET: u8 = 1 << 0;
 const A20: u8 = 1 << 1;
 
 /// What writing one to a reset bit does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub enum ResetBit {
     /// Nothing.
     Ignored,

@@ -36,7 +36,7 @@ pub enum SurvivorsError {
         /// The machine's generation.
         generation: &'static str,
     },
-    /// A condition that cannot come true on this machine.
+    /// A condition that cannot come true on this machine, or a reset its power state does not let happen.
     #[error(transparent)]
     Condition(#[from] ConfigError),
 }
@@ -148,7 +148,7 @@ pub fn survivors(
         return Err(SurvivorsError::NotReached(ended));
     }
     let cold = machine.fork();
-    machine.reset(path);
+    machine.reset(path)?;
     to_reset_vector(&mut machine, path)?;
     let at_reset = machine.fork();
     machine.record_written(true);

@@ -6,17 +6,19 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use warmboot_chipset::{Effects, GuestMemory, Moment, Power, ResetRequest};
+use warmboot_chipset::{Effects, GuestMemory, Moment, Power, rtc};
 use warmboot_cpu::{Bus, Cycle, Frame, Page, Store};
 use warmboot_memory::{BlockId, FlatView, Memory, Range, Target};
 
 use crate::{
+    ConfigError,
     clock::{Clock, cost},
     devices::{Device, Slot},
-    generations::Generation,
+    generations::{Generation, Suspend},
     history::{Observer, Seen, Writer},
     machine_types::MachineType,
     map::{self, Views},
+    reset::ResetPath,
 };
 
 /// What the processor must be told after a run.
@@ -81,7 +83,7 @@ pub struct Board {
     pub(crate) attachments: Attachments,
     // Requests collected during an access, taken by the machine before the next instruction.
     pub(crate) signals: Vec<Signal>,
-    pub(crate) reset_request: Option<ResetRequest>,
+    pub(crate) reset_request: Option<ResetPath>,
     pub(crate) debug_exit: Option<u32>,
     pub(crate) redraw: bool,
     pub(crate) a20_changed: bool,
@@ -182,17 +184,51 @@ impl Board {
             self.signals.push(Signal::Init);
         }
         if let Some(request) = effects.reset {
-            self.reset_request = Some(request);
+            self.reset_request = Some(Generation::path_of(request));
         }
         match effects.power {
             Some(Power::Off) => self.wires.power = PowerState::Off,
-            Some(Power::Suspend) => self.wires.power = PowerState::Suspended,
+            Some(Power::Suspend) => self.suspend(),
             Some(Power::DebugExit(status)) => self.debug_exit = Some(status),
             None => {}
         }
         if effects.service {
             self.service(slot, at);
         }
+    }
+
+    /// The guest asked for S3. RAM stays; the rest is lost, which only a wake shows.
+    fn suspend(&mut self) {
+        if self.generation.suspend_marks_cmos
+            && let Some(rtc) = self.rtc_mut()
+        {
+            rtc.set_cmos(rtc::SHUTDOWN_STATUS, rtc::SHUTDOWN_STATUS_S3);
+        }
+        match self.generation.suspend {
+            Suspend::Waits => self.wires.power = PowerState::Suspended,
+            Suspend::ResumesAtOnce => self.reset_request = Some(ResetPath::S3Resume),
+        }
+    }
+
+    /// Somebody wakes the suspended machine.
+    pub(crate) fn wake(&mut self) {
+        let is_pm = |device: &Device| matches!(device, Device::Piix4Pm(_));
+        self.host_access(is_pm, |device, fx| {
+            if let Device::Piix4Pm(pm) = device {
+                pm.wake(fx);
+            }
+        });
+    }
+
+    /// The button on the case goes to the power management function.
+    pub(crate) fn press_power_button(&mut self) -> Result<(), ConfigError> {
+        let is_pm = |device: &Device| matches!(device, Device::Piix4Pm(_));
+        let pressed = self.host_access(is_pm, |device, fx| {
+            if let Device::Piix4Pm(pm) = device {
+                pm.press_power_button(fx);
+            }
+        });
+        pressed.ok_or_else(|| ConfigError::new("this machine has no power button"))
     }
 
     fn host_output(&mut self, slot: usize, _channel: u8, byte: u8) {

@@ -96,8 +96,8 @@ impl Parts<'_> {
         hpet_routes: Option<u32>,
     ) -> Result<Vec<Slot>, ConfigError> {
         let Parts { config, machine_type, generation, .. } = self;
-        let clock =
-            rtc::Rtc::new(rtc::DateTime::default(), tables::cmos::cmos(description), rtc::Wiring::default());
+        let wiring = rtc::Wiring { reset_clears_shutdown_status: generation.reset_clears_shutdown_status };
+        let clock = rtc::Rtc::new(rtc::DateTime::default(), tables::cmos::cmos(description), wiring);
         let mut slots = vec![
             chip("pic", Device::Pic(chipset::pic::Pic::new())),
             chip("pit", Device::Pit(chipset::pit::Pit::new())),
@@ -121,6 +121,10 @@ impl Parts<'_> {
             chip("debugcon", debug(chipset::debug_port::FIRMWARE_PORT)),
             chip("debugcon-e9", debug(chipset::debug_port::BOCHS_PORT)),
         ]);
+        if generation.shutdown_port {
+            let port = chipset::shutdown_port::ShutdownPort::new();
+            slots.push(chip("shutdown-port", Device::ShutdownPort(port)));
+        }
         if config.serial {
             let [(base, _), ..] = chipset::uart16550::COM;
             let uart = chipset::uart16550::Uart16550::new(chipset::uart16550::Config { base });

@@ -40,6 +40,8 @@ pub enum Condition {
     Halt,
     /// Power-off.
     Shutdown,
+    /// Suspended to RAM.
+    Suspend,
     /// Any reset of the whole machine, whoever caused it.
     Reset,
 }
@@ -116,6 +118,7 @@ impl fmt::Display for Condition {
             Condition::Time(nanoseconds) => write!(f, "time:{nanoseconds}ns"),
             Condition::Halt => f.write_str("halt"),
             Condition::Shutdown => f.write_str("shutdown"),
+            Condition::Suspend => f.write_str("suspend"),
             Condition::Reset => f.write_str("reset"),
         }
     }
@@ -123,7 +126,7 @@ impl fmt::Display for Condition {
 
 /// The forms [`Condition`] takes, for messages.
 const FORMS: &str = "debug:TEXT, serial:TEXT, screen:TEXT, port:0x80 or port:0x80=0x55, address:0x7c00, \
-                     address:f000:fff0, instructions:N, time:500ms, halt, shutdown, reset";
+                     address:f000:fff0, instructions:N, time:500ms, halt, shutdown, suspend, reset";
 
 impl FromStr for Condition {
     type Err = ConfigError;
@@ -177,6 +180,7 @@ impl FromStr for Condition {
             "time" => time(rest).map(Condition::Time).map_err(|error| bad(error.to_string())),
             "halt" if rest.is_empty() => Ok(Condition::Halt),
             "shutdown" if rest.is_empty() => Ok(Condition::Shutdown),
+            "suspend" if rest.is_empty() => Ok(Condition::Suspend),
             "reset" if rest.is_empty() => Ok(Condition::Reset),
             _ => Err(ConfigError::new(format!("unknown condition `{text}`; expected {FORMS}"))),
         }
@@ -270,6 +274,7 @@ mod tests {
     #[case("instructions:2M", Ok(Condition::Instructions(2_000_000)))]
     #[case("time:500ms", Ok(Condition::Time(500_000_000)))]
     #[case("halt", Ok(Condition::Halt))]
+    #[case("suspend", Ok(Condition::Suspend))]
     fn conditions(#[case] text: &str, #[case] expect: Result<Condition, &str>) {
         let parsed = text.parse::<Condition>();
         assert_eq!(parsed.clone().map_err(|error| error.to_string()), expect.map_err(str::to_owned));

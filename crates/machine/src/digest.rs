@@ -48,7 +48,7 @@ impl Machine {
         put(
             &mut hasher,
             "machine",
-            &(self.machine_type().name, self.board.generation.name, self.cpu.model().name),
+            &(self.machine_type().name, self.board.generation, self.cpu.model().name),
         );
         if let Some(clock) = clock {
             put(&mut hasher, "clock", clock);

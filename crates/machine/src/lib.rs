@@ -32,15 +32,15 @@ pub use clock::cost;
 pub use condition::{Address, Condition, DEFAULT_LIMIT_TIME, Ended, Limits, count, memory, time};
 pub use config::{Config, Drive, DriveKind, Firmware, MEMORY_MAXIMUM, MEMORY_MINIMUM, Slot};
 pub use error::ConfigError;
-pub use generations::Generation;
+pub use generations::{Generation, PathFacts, Variation};
 pub use history::{
     Code, Content, DEFAULT_HISTORY_LIMIT, Effect, Event, History, Watched, Writer, WrittenBytes,
 };
-pub use machine::Machine;
+pub use machine::{Machine, parse_keys};
 pub use machine_types::MachineType;
 pub use migration::{Destination, MigrationError, MigrationReport, Unfit};
-pub use reset::{Processor, ResetPath, ResetTable};
+pub use reset::{Chips, Processor, ResetPath, ResetRow, ResetTable};
 pub use snapshot::{DriveWanted, Snapshot, SnapshotError};
 pub use warmboot_chipset::disk::{AbsentSource, BlockSource, Disk, DiskError, MemorySource, ZeroSource};
-pub use warmboot_chipset::keys::{parse as parse_keys, typed as typed_key};
+pub use warmboot_chipset::keys::typed as typed_key;
 pub use warmboot_cpu::{Path, models as cpu_models};

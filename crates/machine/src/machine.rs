@@ -15,8 +15,22 @@ use crate::{
     generations::Generation,
     history::{History, Observer, Seen, Watched, Writer, WrittenBytes, register_of},
     machine_types::MachineType,
-    reset::{Processor, ResetPath},
+    reset::{Chips, Processor, ResetPath, ResetRow},
 };
+
+/// What [`Machine::press`] calls the button on the case.
+const POWER_BUTTON: &str = "power-button";
+
+/// Checks a name for [`Machine::press`].
+///
+/// # Errors
+/// Names the key that is not known.
+pub fn parse_keys(keys: &str) -> Result<(), ConfigError> {
+    if keys == POWER_BUTTON {
+        return Ok(());
+    }
+    keys::parse(keys).map(|_| ()).map_err(|error| ConfigError::new(error.to_string()))
+}
 
 /// A deterministic PC. A plain value: it can be forked, sent to another thread, and dropped.
 pub struct Machine {
@@ -157,7 +171,7 @@ impl Machine {
                     // An INIT that came with the last access wins over the shutdown cycle.
                     self.tell_processor();
                     if !self.cpu.can_run() {
-                        self.reset(ResetPath::TripleFault);
+                        self.pull(ResetPath::TripleFault);
                     }
                 }
                 Stop::Address => {
@@ -218,6 +232,7 @@ impl Machine {
         for signal in self.board.signals.drain(..) {
             match signal {
                 Signal::Nmi => self.cpu.signal_nmi(),
+                Signal::Smi if !self.board.generation.smi => {}
                 Signal::Smi => self.cpu.signal_smi(),
                 Signal::Init => self.cpu.signal_init(),
                 Signal::StartUp(vector) => self.cpu.signal_sipi(vector),
@@ -234,42 +249,71 @@ impl Machine {
         match self.board.wires.power {
             PowerState::On => {}
             PowerState::Off => return Some(watch.shutdown().unwrap_or(Ended::PowerOff)),
-            PowerState::Suspended => return Some(Ended::Suspended),
+            PowerState::Suspended => return Some(watch.suspend().unwrap_or(Ended::Suspended)),
         }
-        if let Some(request) = self.board.reset_request.take() {
-            self.reset(Generation::path_of(request));
+        if let Some(path) = self.board.reset_request.take() {
+            self.pull(path);
         }
         None
     }
 
     /// Resets the machine by `path`, as its generation's table says.
-    pub fn reset(&mut self, path: ResetPath) {
+    ///
+    /// # Errors
+    /// One sentence when the machine's power state does not let a reset by `path` happen.
+    pub fn reset(&mut self, path: ResetPath) -> Result<(), ConfigError> {
+        let fits = match self.board.wires.power {
+            PowerState::On => path != ResetPath::S3Resume,
+            PowerState::Off => {
+                return Err(ConfigError::new(format!("reset {path}: the machine is switched off")));
+            }
+            // Nobody runs who could pull another.
+            PowerState::Suspended => matches!(path, ResetPath::S3Resume | ResetPath::System),
+        };
+        if !fits {
+            let state = if path == ResetPath::S3Resume { "not suspended" } else { "suspended" };
+            return Err(ConfigError::new(format!("reset {path}: the machine is {state}")));
+        }
+        self.pull(path);
+        Ok(())
+    }
+
+    /// Does what the generation's table says of `path`.
+    fn pull(&mut self, path: ResetPath) {
+        let ResetRow { processor, chips, a20_on } = self.board.generation.reset(path);
         self.board.reset_request = None;
         self.board.signals.clear();
-        let Some(table) = self.board.generation.reset(path) else { return };
         self.board.outside(|_| Writer::Reset(path));
-        if table.chips {
+        if chips == Chips::All {
             self.board.reset_chips(ResetKind::System);
+            self.restore_bios();
+            self.board.wires.power = PowerState::On;
+            self.resets += 1;
         }
         // Signals raised while chips were being reset belong to the machine before it.
         self.board.signals.clear();
         self.board.reset_request = None;
-        match table.processor {
+        match processor {
             Processor::Reset => {
                 self.cpu.reset();
                 let base = self.cpu.state().msrs.apic_base;
                 let now = self.board.now();
                 self.board.set_apic_base(base, now);
             }
-            Processor::Init => self.cpu.signal_init(),
+            Processor::Init => {
+                if let Some(apic) = self.board.local_apic_mut() {
+                    apic.init();
+                }
+                self.cpu.signal_init();
+            }
         }
-        if table.a20_on {
+        if a20_on {
             self.board.wires.a20 = true;
             self.board.a20_changed = true;
         }
-        if table.chips {
+        if path == ResetPath::S3Resume {
             self.board.wires.power = PowerState::On;
-            self.resets += 1;
+            self.board.wake();
         }
         self.board.redraw = true;
         self.settle();
@@ -338,12 +382,40 @@ impl Machine {
         self.cpu.observe(observer.map_or_else(Observed::default, |o| o.observed(&self.board.memory)));
     }
 
-    /// Presses and releases keys on the PS/2 keyboard, as real scan codes: `ctrl-alt-delete`, `a`.
-    /// They go down at once, in order, and up one after the other from 100 ms on.
+    /// Writes the BIOS image into pc.bios afresh, where the guest could have changed it and this
+    /// generation still has the image.
+    fn restore_bios(&mut self) {
+        let generation = &self.board.generation;
+        if generation.bios_restored && generation.bios_writable() {
+            // The block has the image's size, so it cannot refuse.
+            let _ = self.board.memory.write_block(self.board.blocks.bios, 0, &self.config.firmware.bytes);
+            self.cpu.frames_changed();
+        }
+    }
+
+    /// Presses the power button: ACPI's PWRBTN_STS, and an interrupt if the guest has enabled it.
     ///
     /// # Errors
-    /// Names the key that is not known.
+    /// One sentence when the machine has no power or no such button.
+    pub fn press_power_button(&mut self) -> Result<(), ConfigError> {
+        let state = match self.board.wires.power {
+            PowerState::On => return self.board.press_power_button(),
+            PowerState::Off => "switched off",
+            PowerState::Suspended => "suspended; `s3-resume` wakes it",
+        };
+        Err(ConfigError::new(format!("power-button: the machine is {state}")))
+    }
+
+    /// Presses and releases keys on the PS/2 keyboard, as real scan codes: `ctrl-alt-delete`, `a`.
+    /// They go down at once, in order, and up one after the other from 100 ms on. `power-button` is
+    /// the button on the case.
+    ///
+    /// # Errors
+    /// Names the key that is not known; see also [`Machine::press_power_button`].
     pub fn press(&mut self, keys: &str) -> Result<(), ConfigError> {
+        if keys == POWER_BUTTON {
+            return self.press_power_button();
+        }
         self.press_and_hold(keys, i8042::HOLD_NS)
     }
 
@@ -593,7 +665,11 @@ impl Watch {
             Condition::Instructions(at) => machine.instructions() >= *at,
             Condition::Time(at) => machine.virtual_time() >= *at,
             Condition::Reset => machine.resets > self.resets,
-            Condition::Screen(_) | Condition::Address(_) | Condition::Halt | Condition::Shutdown => false,
+            Condition::Screen(_)
+            | Condition::Address(_)
+            | Condition::Halt
+            | Condition::Shutdown
+            | Condition::Suspend => false,
         });
         let found = found.cloned();
         self.debug_from = debug.len();
@@ -608,6 +684,10 @@ impl Watch {
 
     fn shutdown(&self) -> Option<Ended> {
         self.conditions.contains(&Condition::Shutdown).then_some(Ended::Condition(Condition::Shutdown))
+    }
+
+    fn suspend(&self) -> Option<Ended> {
+        self.conditions.contains(&Condition::Suspend).then_some(Ended::Condition(Condition::Suspend))
     }
 }
 

@@ -5,13 +5,16 @@
 
 use std::sync::Arc;
 
-use warmboot_chipset::{Space, host_bridge::Shadow};
+use warmboot_chipset::{
+    Space,
+    host_bridge::{Segment, Shadow},
+};
 use warmboot_memory::{BlockId, FlatView, Memory, RegionId, Regions};
 
 use crate::{
     Board, ConfigError,
     board::{CONFIG_DATA_TAG, UNASSIGNED_TAG},
-    generations::PamModes,
+    generations::{Access, PamModes},
     tables,
 };
 
@@ -31,6 +34,9 @@ const OPTION_ROM_SIZE: u64 = 0x2_0000;
 const FOUR_GIB: u64 = 1 << 32;
 /// The whole of a 64-bit address space.
 const WHOLE: u128 = 1 << 64;
+/// Where pc.ram is not mapped on emulators from before the memory API, and on hardware.
+const HOLE_START: u64 = 0xa_0000;
+const HOLE_END: u64 = 0x10_0000;
 /// The I/O address space.
 const IO_SIZE: u128 = 1 << 16;
 
@@ -110,8 +116,16 @@ impl Board {
         let Blocks { ram, bios, rom, ram_size, bios_size } = self.blocks;
         let (below, above) = tables::ram_layout(self.machine_type.era, ram_size);
         let pc_ram = regions.ram("pc.ram", ram, 0, u128::from(ram_size), false);
-        let low = regions.alias("ram-below-4g", pc_ram, 0, u128::from(below));
-        regions.map(system, low, 0, 0)?;
+        if self.generation.ram_hole {
+            let low = regions.alias("ram-below-640k", pc_ram, 0, u128::from(HOLE_START));
+            regions.map(system, low, 0, 0)?;
+            let rest = below.saturating_sub(HOLE_END);
+            let high = regions.alias("ram-above-1m", pc_ram, HOLE_END, u128::from(rest));
+            regions.map(system, high, HOLE_END, 0)?;
+        } else {
+            let low = regions.alias("ram-below-4g", pc_ram, 0, u128::from(below));
+            regions.map(system, low, 0, 0)?;
+        }
         if above > 0 {
             let high = regions.alias("ram-above-4g", pc_ram, below, u128::from(above));
             regions.map(system, high, FOUR_GIB, 0)?;
@@ -119,14 +133,18 @@ impl Board {
 
         let pci = regions.container("pci", WHOLE);
         regions.map(system, pci, 0, -1)?;
-        let pc_bios = regions.ram("pc.bios", bios, 0, u128::from(bios_size), !self.generation.bios_writable);
-        regions.map(pci, pc_bios, FOUR_GIB - bios_size, 0)?;
+        let read_only = |access: Access| access == Access::ReadOnly;
+        // Two views of one block, so that each can be writable or not.
+        let pc_bios = regions.ram("pc.bios", bios, 0, u128::from(bios_size), false);
+        let bios_high = regions.alias("bios-high", pc_bios, 0, u128::from(bios_size));
+        regions.set_read_only(bios_high, read_only(self.generation.bios_high));
+        regions.map(pci, bios_high, FOUR_GIB - bios_size, 0)?;
         let isa_size = bios_size.min(0x2_0000);
         let isa_bios = regions.alias("isa-bios", pc_bios, bios_size - isa_size, u128::from(isa_size));
-        regions.set_read_only(isa_bios, !self.generation.bios_writable);
+        regions.set_read_only(isa_bios, read_only(self.generation.bios_low));
         regions.map(pci, isa_bios, 0x10_0000 - isa_size, 1)?;
-        let pc_rom =
-            regions.ram("pc.rom", rom, 0, u128::from(OPTION_ROM_SIZE), !self.generation.option_roms_writable);
+        let option_roms = read_only(self.generation.option_roms);
+        let pc_rom = regions.ram("pc.rom", rom, 0, u128::from(OPTION_ROM_SIZE), option_roms);
         regions.map(pci, pc_rom, 0xc_0000, 1)?;
 
         self.draw_shadows(regions, system, pc_ram, pci)?;
@@ -136,7 +154,7 @@ impl Board {
         regions.map(smm, all, 0, 0)?;
         let smram_low = regions.alias("smram-low", pc_ram, 0xa_0000, 0x2_0000);
         regions.map(smm, smram_low, 0xa_0000, 1)?;
-        let shown = self.host_bridge().is_some_and(|bridge| bridge.smram().enabled);
+        let shown = self.generation.smram && self.host_bridge().is_some_and(|bridge| bridge.smram().enabled);
         regions.set_enabled(smram_low, shown);
 
         let config_data = regions.mmio("pci-conf-data", 4, CONFIG_DATA_TAG);
@@ -167,22 +185,53 @@ impl Board {
         pci: RegionId,
     ) -> Result<(), warmboot_memory::RegionError> {
         let Some(bridge) = self.host_bridge() else { return Ok(()) };
-        let smram = regions.alias("smram-region", pci, 0xa_0000, 0x2_0000);
-        regions.map(system, smram, 0xa_0000, 1)?;
-        regions.set_enabled(smram, !bridge.smram().open);
+        if self.generation.smram {
+            let open = bridge.smram().open;
+            let target = if open { pc_ram } else { pci };
+            let smram = regions.alias("smram-region", target, 0xa_0000, 0x2_0000);
+            regions.map(system, smram, 0xa_0000, 1)?;
+            // RAM lies below the window unless there is a hole in it.
+            regions.set_enabled(smram, !open || self.generation.ram_hole);
+        }
+        if self.generation.pam == PamModes::Inert {
+            return Ok(());
+        }
         for (segment, shadow) in bridge.shadows() {
-            let (start, size) = (u64::from(segment.first), u128::from(segment.last - segment.first) + 1);
-            let PamModes::WriteOnlyIsRam = self.generation.pam;
-            let (name, target, read_only) = match shadow {
-                Shadow::Pci => ("pam-pci", pci, false),
-                Shadow::ReadRam => ("pam-rom", pc_ram, true),
-                Shadow::WriteRam | Shadow::Ram => ("pam-ram", pc_ram, false),
-            };
-            let window = regions.alias(name, target, start, size);
-            regions.set_read_only(window, read_only);
+            let start = u64::from(segment.first);
+            let window = self.window(regions, [pc_ram, pci], segment, shadow);
             regions.map(system, window, start, 1)?;
         }
         Ok(())
+    }
+
+    /// What one PAM segment shows.
+    fn window(
+        &self,
+        regions: &mut Regions,
+        [pc_ram, pci]: [RegionId; 2],
+        segment: Segment,
+        shadow: Shadow,
+    ) -> RegionId {
+        let (start, size) = (u64::from(segment.first), u128::from(segment.last - segment.first) + 1);
+        let separate = self.generation.pam == PamModes::Separate;
+        match shadow {
+            Shadow::ReadRam | Shadow::WriteRam if separate => {
+                let ram = regions.alias("pam-ram", pc_ram, start, size);
+                let bus = regions.alias("pam-pci", pci, start, size);
+                let (read, write) = if shadow == Shadow::ReadRam { (ram, bus) } else { (bus, ram) };
+                regions.split("pam-split", read, write, size)
+            }
+            Shadow::WriteRam if self.generation.pam == PamModes::WriteOnlyIsPci => {
+                regions.alias("pam-pci", pci, start, size)
+            }
+            Shadow::Pci => regions.alias("pam-pci", pci, start, size),
+            Shadow::ReadRam => {
+                let window = regions.alias("pam-rom", pc_ram, start, size);
+                regions.set_read_only(window, true);
+                window
+            }
+            Shadow::WriteRam | Shadow::Ram => regions.alias("pam-ram", pc_ram, start, size),
+        }
     }
 
     /// The flat views as text, as `info mtree -f` of QEMU prints them.

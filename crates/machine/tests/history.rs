@@ -107,7 +107,7 @@ fn resets_loads_and_the_host_are_named() {
     let seen = lines(&machine).len();
     machine.write_memory(0x600, &[7]);
     let mut other = machine.fork();
-    machine.reset(ResetPath::System);
+    machine.reset(ResetPath::System).expect("it runs");
     // PAM survives a reset of this generation; the PCI configuration address does not.
     let expect = [
         "23 - host Written pc.ram@0x600 00>07",

@@ -63,7 +63,7 @@ fn after(machine: &mut Machine, at: &str, event: Event) -> (String, Ended) {
     let seen = machine.debug_log().len();
     match event {
         CtrlAltDelete => machine.press("ctrl-alt-delete").expect("keys"),
-        SystemReset => machine.reset(ResetPath::System),
+        SystemReset => machine.reset(ResetPath::System).expect("it runs"),
     }
     let ended = run(machine, &[at, "debug:No bootable device"]);
     (String::from_utf8_lossy(&machine.debug_log()[seen..]).into_owned(), ended)

@@ -65,7 +65,7 @@ fn across_resets(#[case] path: ResetPath) {
                 machine = Machine::load(&bytes, &mut none).expect("loaded");
             }
             match step {
-                1 => machine.reset(path),
+                1 => machine.reset(path).expect("it runs"),
                 3 => machine.press("ctrl-alt-delete").expect("keys"),
                 _ => run(&mut machine, (step + 1) * 3_333),
             }

@@ -31,7 +31,7 @@ impl Action {
     /// Says what was expected.
     pub fn press(text: &str) -> Result<Action, InputError> {
         let (keys, at) = split(text, "press", "ctrl-alt-delete@debug:No bootable device")?;
-        warmboot_machine::parse_keys(keys).map_err(|error| InputError(error.to_string()))?;
+        warmboot_machine::parse_keys(keys)?;
         Ok(Action { act: Act::Press(keys.to_owned()), at })
     }
 
@@ -128,7 +128,7 @@ pub fn drive(
         for action in due.iter().filter_map(|&index| plan.actions.get(index)) {
             match &action.act {
                 Act::Press(keys) => machine.press(keys)?,
-                Act::Reset(path) => machine.reset(*path),
+                Act::Reset(path) => machine.reset(*path)?,
             }
         }
         if !due.is_empty() {
@@ -153,6 +153,7 @@ fn is_met(condition: &Condition, ended: &Ended) -> bool {
         Ended::Condition(met) => met == condition,
         Ended::Halt => *condition == Condition::Halt,
         Ended::PowerOff => *condition == Condition::Shutdown,
+        Ended::Suspended => *condition == Condition::Suspend,
         _ => false,
     }
 }

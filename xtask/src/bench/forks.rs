@@ -42,7 +42,7 @@ fn fork(rounds: usize) -> Result<[Verdict; 2], Failure> {
     let (mut forks, mut runs, mut drops) = (Times::default(), Times::default(), Times::default());
     for _ in 0..rounds {
         let mut fork = forks.take_short(|| machine.fork());
-        fork.reset(ResetPath::System);
+        fork.reset(ResetPath::System)?;
         runs.take(|| run_on(&mut fork, INSTRUCTIONS))?;
         drops.take_short(|| drop(fork));
     }
@@ -110,7 +110,7 @@ fn parallel(rounds: usize) -> Result<(), Failure> {
     let work = |mut base: Machine| -> Result<(), String> {
         for _ in 0..rounds {
             let mut fork = base.fork();
-            fork.reset(ResetPath::System);
+            fork.reset(ResetPath::System).map_err(|error| error.to_string())?;
             run_on(&mut fork, INSTRUCTIONS).map_err(|failure| failure.to_string())?;
         }
         Ok(())
@@ -143,7 +143,7 @@ fn live() -> Result<Verdict, Failure> {
     let mut forks = Vec::with_capacity(LIVE);
     for _ in 0..LIVE {
         let mut fork = machine.fork();
-        fork.reset(ResetPath::System);
+        fork.reset(ResetPath::System)?;
         run_on(&mut fork, INSTRUCTIONS)?;
         forks.push(fork);
     }

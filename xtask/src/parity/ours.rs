@@ -42,7 +42,7 @@ pub fn evidence(case: &Case, firmware: &Path, drives: &[DriveImage]) -> Result<E
     let power_on = stage(&mut machine)?;
     match case.restart {
         Restart::CtrlAltDelete => machine.press_and_hold("ctrl-alt-delete", HOLD_NS).map_err(ours)?,
-        Restart::SystemReset => machine.reset(ResetPath::System),
+        Restart::SystemReset => machine.reset(ResetPath::System).map_err(ours)?,
     }
     boot(&mut machine)?;
     let restarted = stage(&mut machine)?;

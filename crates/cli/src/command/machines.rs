@@ -37,6 +37,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     );
     compare(&mut text, "How machine types differ", &machine_type_facts());
     compare(&mut text, "What emulator generations do", &generation_facts());
+    reset_tables(&mut text);
     compare(&mut text, "How CPU models differ (as CPUID says)", &cpu_facts());
     let mut section = |title: &str, rows: Vec<(String, String)>| list(&mut text, title, rows);
     section(
@@ -124,23 +125,38 @@ fn machine_type_facts() -> Vec<Facts> {
 }
 
 fn generation_facts() -> Vec<Facts> {
-    let facts = |generation: &&'static machine::Generation| {
-        let facts = vec![
-            ("PAM mode 2", format!("{:?}", generation.pam)),
-            ("system reset resets PAM", yes(generation.pam_reset)),
-            ("D_LCK locks SMRAM", yes(generation.smram_lock)),
-            ("guest can write the BIOS", yes(generation.bios_writable)),
-            ("guest can write option ROMs", yes(generation.option_roms_writable)),
-            ("port 402h reads", format!("{:#04x}", generation.debug_port_reads)),
-            ("port 92h bit 0 resets on", format!("{:?}", generation.port_92_reset)),
-            (
-                "port CF9h bit 2 resets on",
-                generation.port_cf9_reset.map_or("absent".to_owned(), |bit| format!("{bit:?}")),
-            ),
-        ];
-        (generation.name, facts)
-    };
-    machine::generations::ALL.iter().map(facts).collect()
+    machine::generations::ALL.iter().map(|generation| (generation.name, generation.facts())).collect()
+}
+
+/// Who resets what: a table for each generation; generations of the same table share one.
+fn reset_tables(text: &mut String) {
+    let mut tables: Vec<(Vec<&str>, Vec<machine::PathFacts>)> = Vec::new();
+    for generation in machine::generations::ALL {
+        let rows = generation.path_facts();
+        match tables.iter_mut().find(|(_, known)| *known == rows) {
+            Some((names, _)) => names.push(generation.name),
+            None => tables.push((vec![generation.name], rows)),
+        }
+    }
+    for (names, rows) in tables {
+        text.push_str(&format!("Who resets what on {}:\n", names.join(", ")));
+        let titles = rows.first().map(|row| row.columns().map(|(title, _)| title.to_owned()).to_vec());
+        let values = rows.iter().map(|row| row.columns().map(|(_, value)| value.to_owned()).to_vec());
+        let lines: Vec<Vec<String>> = titles.into_iter().chain(values).collect();
+        let widths = lines.iter().fold(Vec::new(), |mut widths: Vec<usize>, line| {
+            widths.resize(line.len().max(widths.len()), 0);
+            for (width, cell) in widths.iter_mut().zip(line) {
+                *width = (*width).max(cell.chars().count());
+            }
+            widths
+        });
+        for line in lines {
+            let cells = line.iter().zip(&widths).map(|(cell, width)| format!("  {cell:width$}"));
+            text.push_str(cells.collect::<String>().trim_end());
+            text.push('\n');
+        }
+        text.push('\n');
+    }
 }
 
 fn cpu_facts() -> Vec<Facts> {

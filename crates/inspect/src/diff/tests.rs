@@ -107,7 +107,7 @@ fn registers_have_names() {
 fn a_reset_is_told_from_a_power_on() {
     let mut before = machine(Config::default());
     let mut after = before.fork();
-    after.reset(ResetPath::System);
+    after.reset(ResetPath::System).expect("it runs");
     let diff = diff(&before, &after, &Symbols::default(), &[]);
     let names: Vec<&str> = diff.machine.iter().map(|change| change.name.as_str()).collect();
     assert_eq!(names, ["resets"]);

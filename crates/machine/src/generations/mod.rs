@@ -1,22 +1,60 @@
 //! Emulator generations: how a machine's address map is wired and what its resets do.
 //!
-//! One generation is one table row. A new one is a file with its row and a line in [`ALL`].
+//! One generation is one table row. A new one is a file with its row and a line in [`ALL`]; a new
+//! difference is a field here, which `variation.rs` and `facts.rs` then refuse to leave out.
 
+mod facts;
+mod hardware;
 mod qemu;
+mod qemu_0_12_rhel6;
+mod qemu_0_13;
+mod qemu_kvm_0_12_rhel6;
+mod qemu_kvm_0_13;
+mod qemu_kvm_1_5_rhel7;
+mod variation;
 
+use serde::Serialize;
 use warmboot_chipset::{ResetRequest, port92::ResetBit};
 
-use crate::reset::{ResetPath, ResetTable};
+use crate::reset::{ResetPath, ResetRow, ResetTable};
 
-/// What the four PAM modes show (82441FX datasheet 3.2.17 and what emulators made of it).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub use facts::PathFacts;
+pub use variation::Variation;
+
+/// What the four PAM modes show (82441FX data sheet 3.2.17 and what emulators made of it). Mode 0 is
+/// PCI and mode 3 is RAM wherever PAM does anything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub enum PamModes {
-    /// Mode 2 (write enable alone) shows RAM for reads and writes, as QEMU 2.0 and later do.
+    /// The registers store and read back, and show nothing: C0000-FFFFF is always PCI.
+    Inert,
+    /// Mode 1 is RAM whose writes are dropped, mode 2 is PCI for reads and writes (QEMU before 2.0).
+    WriteOnlyIsPci,
+    /// Mode 1 is RAM whose writes are dropped, mode 2 is RAM for reads and writes (QEMU since 2.0).
     WriteOnlyIsRam,
+    /// Mode 1 reads RAM and writes PCI, mode 2 reads PCI and writes RAM, as the chip does.
+    Separate,
+}
+
+/// Whether the guest can write a memory region that holds a ROM's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub enum Access {
+    /// Writes are dropped.
+    ReadOnly,
+    /// Writes change the bytes.
+    ReadWrite,
+}
+
+/// What writing SLP_EN with the type of S3 does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub enum Suspend {
+    /// The machine stops until somebody wakes it.
+    Waits,
+    /// The machine is reset and resumes at once (QEMU before 1.1, which could not wait).
+    ResumesAtOnce,
 }
 
 /// Facts about one emulator generation that firmware can see.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Generation {
     /// Name for `--emulator`.
     pub name: &'static str,
@@ -24,28 +62,59 @@ pub struct Generation {
     pub about: &'static str,
     /// PAM semantics.
     pub pam: PamModes,
-    /// PAM and SMRAM go back to their power-on values at a system reset.
+    /// A system reset gives PAM and SMRAM their power-on values.
     pub pam_reset: bool,
-    /// D_LCK in SMRAM makes it read-only until reset.
+    /// pc.ram is not mapped at A0000-FFFFF but where PAM or SMRAM show it. Since QEMU 1.0 it is mapped
+    /// there, below everything else, and shows through an A0000 that no display adapter covers.
+    pub ram_hole: bool,
+    /// The SMRAM register does what it says; otherwise it stores and reads back.
+    pub smram: bool,
+    /// D_LCK makes the SMRAM register read-only until it is reset.
     pub smram_lock: bool,
-    /// pc.bios and its E0000 alias can be written by the guest.
-    pub bios_writable: bool,
-    /// pc.rom can be written by the guest.
-    pub option_roms_writable: bool,
-    /// What a read of port 402h returns.
+    /// An SMI reaches the processor. KVM had no system management mode before Linux 4.2.
+    pub smi: bool,
+    /// The power management function comes out of reset with APMC_EN set (PIIX4 configuration
+    /// register 5Bh = 02h), which firmware takes for "SMM is set up already".
+    pub smm_marked_initialised: bool,
+    /// The last 128 KiB of pc.bios at E0000-FFFFF.
+    pub bios_low: Access,
+    /// All of pc.bios below 4 GiB.
+    pub bios_high: Access,
+    /// A system reset writes the BIOS image into pc.bios afresh, if the guest could have changed it.
+    /// RHEL-6 and QEMU 0.13 free the image after its first use.
+    pub bios_restored: bool,
+    /// pc.rom at C0000-DFFFF.
+    pub option_roms: Access,
+    /// What a read of ports 402h and E9h returns. E9h tells SeaBIOS since 1.8 that somebody listens.
     pub debug_port_reads: u8,
-    /// How port 92h bit 0 resets.
+    /// How port 92h bit 0 resets; its A20 gate works in all generations.
     pub port_92_reset: ResetBit,
     /// How port CF9h bit 2 resets; `None` where the port is absent.
     pub port_cf9_reset: Option<ResetBit>,
+    /// Writing "Shutdown" to port 8900h switches the machine off. QEMU had that until December 2012.
+    pub shutdown_port: bool,
+    /// A system reset clears the CMOS shutdown status 0Fh unless it says S3 (QEMU since 2.12).
+    pub reset_clears_shutdown_status: bool,
+    /// Suspending to RAM writes FEh to the CMOS shutdown status, an emulators' message to SeaBIOS.
+    pub suspend_marks_cmos: bool,
+    /// What suspending to RAM does.
+    pub suspend: Suspend,
     /// Hooks run after an incoming migration, among them [`crate::hooks::shadow_bios`].
     pub post_load_shadow_bios: bool,
     /// Who resets what.
-    pub resets: &'static [ResetTable],
+    pub resets: ResetTable,
 }
 
 /// Every generation there is.
-pub const ALL: &[&Generation] = &[&qemu::QEMU];
+pub const ALL: &[&Generation] = &[
+    &qemu_kvm_0_12_rhel6::QEMU_KVM_0_12_RHEL6,
+    &qemu_0_12_rhel6::QEMU_0_12_RHEL6,
+    &qemu_kvm_0_13::QEMU_KVM_0_13,
+    &qemu_0_13::QEMU_0_13,
+    &qemu_kvm_1_5_rhel7::QEMU_KVM_1_5_RHEL7,
+    &qemu::QEMU,
+    &hardware::HARDWARE,
+];
 
 /// The generation called `name`.
 #[must_use]
@@ -54,10 +123,10 @@ pub fn find(name: &str) -> Option<&'static Generation> {
 }
 
 impl Generation {
-    /// The row for one reset path; every generation has one for each path.
+    /// What a reset by `path` does.
     #[must_use]
-    pub fn reset(&self, path: ResetPath) -> Option<&'static ResetTable> {
-        self.resets.iter().find(|table| table.path == path)
+    pub fn reset(&self, path: ResetPath) -> ResetRow {
+        self.resets.row(path)
     }
 
     /// The path a chip's request stands for.
@@ -67,6 +136,20 @@ impl Generation {
             ResetRequest::KeyboardController => ResetPath::Keyboard,
             ResetRequest::Port92 => ResetPath::Port92,
             ResetRequest::PortCf9 => ResetPath::Cf9,
+            ResetRequest::PortCf9Soft => ResetPath::Cf9Soft,
         }
+    }
+
+    /// The guest can change pc.bios in one place or the other.
+    #[must_use]
+    pub fn bios_writable(&self) -> bool {
+        self.bios_low == Access::ReadWrite || self.bios_high == Access::ReadWrite
+    }
+
+    /// The bytes below 4 GiB stay those of the BIOS image while the guest changes those at F0000, which
+    /// is what firmware relies on to copy itself afresh: what it changes is shadow RAM.
+    #[must_use]
+    pub fn pristine_copy(&self) -> bool {
+        self.pam != PamModes::Inert && !self.bios_writable()
     }
 }

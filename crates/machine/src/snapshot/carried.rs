@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use warmboot_chipset::ResetRequest;
 
 use super::SnapshotError;
 use crate::{
@@ -10,6 +9,7 @@ use crate::{
     board::{Attachments, Signal, Wires},
     clock::Clock,
     migration::Unfit,
+    reset::ResetPath,
 };
 
 /// All of a machine that is neither memory nor derived from its configuration.
@@ -25,7 +25,7 @@ pub struct Carried {
     /// Signals on their way to the processor.
     pub(crate) signals: Vec<Signal>,
     /// A reset a chip has asked for and the machine has not made.
-    pub(crate) reset_request: Option<ResetRequest>,
+    pub(crate) reset_request: Option<ResetPath>,
     /// A debug exit asked for and not reported.
     pub(crate) debug_exit: Option<u32>,
     /// Resets so far.

@@ -47,7 +47,7 @@ impl Step for Reset {
     }
 
     fn take(&self, scene: &mut Scene<'_>) -> Result<(), Stop> {
-        scene.machine.reset(self.path);
+        scene.machine.reset(self.path)?;
         Ok(())
     }
 }
