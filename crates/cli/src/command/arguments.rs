@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use warmboot::{
     Condition, Config, Limits, Machine, MachineSpec, Places,
+    inspect::symbols::Symbols,
     machine::{DEFAULT_LIMIT_TIME, Path},
     scenario::{
         drives::DriveSpec,
@@ -13,6 +14,7 @@ use warmboot::{
         session::{Act, Action, Plan},
         snapshots,
         spec::DEBUG_EXIT,
+        symbols,
     },
 };
 
@@ -159,6 +161,11 @@ impl MachineArguments {
         Ok(())
     }
 
+    /// Whether they name a snapshot to go on from.
+    pub(crate) fn loads(&self) -> bool {
+        self.load.is_some()
+    }
+
     /// Where the files they name are looked for.
     pub(crate) fn places(&self) -> Result<Places, InputError> {
         places(self.firmware_dir.as_ref())
@@ -190,6 +197,24 @@ pub(crate) fn places(folder: Option<&PathBuf>) -> Result<Places, InputError> {
     }
     let firmware_folders = folder.cloned().into_iter().chain(firmware::download_folders()).collect();
     Ok(Places { firmware_folders, base: PathBuf::new() })
+}
+
+/// What addresses are called.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Look")]
+pub(crate) struct SymbolArguments {
+    /// ELF file with symbols; where its values are no run addresses: base=ADDRESS is added,
+    /// section=.text=ADDRESS and segment=0=ADDRESS say where a part is (may be repeated; rom:NAME brings
+    /// its own)
+    #[arg(long, value_name = "FILE[,base=ADDRESS][,section=NAME=ADDRESS]")]
+    symbols: Vec<String>,
+}
+
+impl SymbolArguments {
+    /// The symbols, with those that `firmware` brings.
+    pub(crate) fn load(&self, firmware: &str, places: &Places) -> Result<Symbols, InputError> {
+        symbols::load(&self.symbols, firmware, places)
+    }
 }
 
 /// How far to run, and what to do on the way.

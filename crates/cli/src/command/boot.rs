@@ -10,6 +10,7 @@ use clap::Args;
 use serde::Serialize;
 use warmboot::{
     Machine, MachineSpec, Places,
+    inspect::history::{self, NamedHistory},
     machine::PowerState,
     scenario::{
         problem::InputError,
@@ -19,7 +20,7 @@ use warmboot::{
 
 use super::{
     Outcome,
-    arguments::{MachineArguments, RunArguments},
+    arguments::{MachineArguments, RunArguments, SymbolArguments},
     interrupt,
     output::{self, Sink},
     progress::Progress,
@@ -40,6 +41,15 @@ pub(crate) struct Arguments {
     /// Write the machine to this file when the run has ended
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     snapshot_out: Option<String>,
+    /// Record each write to this: ADDRESS, SYMBOL, both with +LENGTH if you like, or CHIP.REGISTER as
+    /// `snapshot show --json` and diffs name it (may be repeated)
+    #[arg(long, value_name = "WHAT", help_heading = "Look")]
+    watch: Vec<String>,
+    /// Keep at most N of those writes and count the rest [default: 10000]
+    #[arg(long, value_name = "N", requires = "watch", help_heading = "Look")]
+    watch_limit: Option<usize>,
+    #[command(flatten)]
+    symbols: SymbolArguments,
     /// Print one JSON object with digest, instructions, times and how the run ended
     #[arg(long, help_heading = "Look")]
     json: bool,
@@ -61,6 +71,8 @@ struct Report<'a> {
     wall_ms: u64,
     digest: String,
     state_digest: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<NamedHistory>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
@@ -75,6 +87,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     }
     differ(&[("--debugcon", &debugcon), ("--serial", &serial), ("--snapshot-out", &snapshot)])?;
     let mut machine = arguments.machine.machine(arguments.serial.is_some(), &places)?;
+    let symbols = arguments.symbols.load(&machine.config().firmware.name, &places)?;
+    for watch in &arguments.watch {
+        let watched = history::watched(watch, &symbols).map_err(InputError::new)?;
+        machine.watch(&watched)?;
+    }
+    if let Some(limit) = arguments.watch_limit {
+        machine.limit_history(limit);
+    }
 
     interrupt::listen();
     let mut live = Live {
@@ -120,11 +140,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
         digest: machine.digest(),
         state_digest: machine.state_digest(),
+        history: (!arguments.watch.is_empty())
+            .then(|| NamedHistory::of(&machine, &arguments.watch, &symbols)),
     };
     if arguments.json {
-        let mut text = serde_json::to_string(&report).map_err(|error| InputError::new(error.to_string()))?;
-        text.push('\n');
-        output::print(text.as_bytes())?;
+        output::print_json(&report)?;
     } else {
         let text = report.text(wall);
         // Where the guest's own words are the data, the summary is a message.
@@ -249,6 +269,7 @@ impl Report<'_> {
     /// For a person.
     fn text(&self, wall: Duration) -> String {
         let mips = self.instructions as f64 / 1e6 / wall.as_secs_f64().max(1e-9);
+        let history = self.history.as_ref().map_or(String::new(), ToString::to_string);
         let exit = self.debug_exit.map_or(String::new(), |status| format!(" with status {status}"));
         format!(
             "machine       {} on {}, {} MiB, firmware {}\n\
@@ -256,7 +277,8 @@ impl Report<'_> {
              instructions  {} in {:.3} s ({mips:.0} MIPS)\n\
              virtual time  {}\n\
              digest        {}\n\
-             state digest  {}\n",
+             state digest  {}\n\
+             {history}",
             self.machine,
             self.emulator,
             self.memory >> 20,

@@ -1,11 +1,13 @@
 //! Standard output that may be closed, and files that appear whole or not at all.
 
 use std::{
+    fmt::Display,
     fs::{self, File},
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
 };
 
+use serde::Serialize;
 use tempfile::NamedTempFile;
 use warmboot::scenario::problem::InputError;
 
@@ -106,6 +108,24 @@ impl Sink {
             }
         }
     }
+}
+
+/// Prints a report: as text for a person, or as one JSON object.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub(crate) fn print_report(report: &(impl Serialize + Display), json: bool) -> Result<(), InputError> {
+    if json { print_json(report) } else { print(report.to_string().as_bytes()).map(|_| ()) }
+}
+
+/// Prints one JSON object and ends the line.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub(crate) fn print_json(report: &impl Serialize) -> Result<(), InputError> {
+    let mut text = serde_json::to_string(report).map_err(|error| InputError::new(error.to_string()))?;
+    text.push('\n');
+    print(text.as_bytes()).map(|_| ())
 }
 
 /// Puts a file that `write` fills in the place of `path`: whole, or not at all.
