@@ -95,6 +95,8 @@ pub struct Board {
 
 /// PCI configuration mechanism 1's data window belongs to no chip: the tag of its I/O range.
 pub(crate) const CONFIG_DATA_TAG: u32 = u32::MAX;
+/// Nor does its window into memory.
+pub(crate) const CONFIG_WINDOW_TAG: u32 = u32::MAX - 2;
 /// Ports where nobody answers: what is left of the I/O space itself.
 pub(crate) const UNASSIGNED_TAG: u32 = u32::MAX - 1;
 
@@ -212,21 +214,21 @@ impl Board {
 
     /// Somebody wakes the suspended machine.
     pub(crate) fn wake(&mut self) {
-        let is_pm = |device: &Device| matches!(device, Device::Piix4Pm(_));
-        self.host_access(is_pm, |device, fx| {
-            if let Device::Piix4Pm(pm) = device {
-                pm.wake(fx);
-            }
+        let is_pm = |device: &Device| matches!(device, Device::Piix4Pm(_) | Device::Ich9Lpc(_));
+        self.host_access(is_pm, |device, fx| match device {
+            Device::Piix4Pm(pm) => pm.wake(fx),
+            Device::Ich9Lpc(lpc) => lpc.wake(fx),
+            _ => {}
         });
     }
 
     /// The button on the case goes to the power management function.
     pub(crate) fn press_power_button(&mut self) -> Result<(), ConfigError> {
-        let is_pm = |device: &Device| matches!(device, Device::Piix4Pm(_));
-        let pressed = self.host_access(is_pm, |device, fx| {
-            if let Device::Piix4Pm(pm) = device {
-                pm.press_power_button(fx);
-            }
+        let is_pm = |device: &Device| matches!(device, Device::Piix4Pm(_) | Device::Ich9Lpc(_));
+        let pressed = self.host_access(is_pm, |device, fx| match device {
+            Device::Piix4Pm(pm) => pm.press_power_button(fx),
+            Device::Ich9Lpc(lpc) => lpc.press_power_button(fx),
+            _ => {}
         });
         pressed.ok_or_else(|| ConfigError::new("this machine has no power button"))
     }
@@ -315,8 +317,13 @@ impl Board {
         while done < size {
             let part = widest.min(size - done);
             let at_offset = offset + u64::from(done);
-            let bits = self.with_chip(slot, at, |chip, fx| chip.read(index, at_offset, part, fx));
-            let bits = bits.unwrap_or(u64::MAX) & ones(part);
+            let bits = if tag == CONFIG_WINDOW_TAG {
+                u64::from(self.config_read(self.window_target(at_offset), part, at))
+            } else {
+                let bits = self.with_chip(slot, at, |chip, fx| chip.read(index, at_offset, part, fx));
+                bits.unwrap_or(u64::MAX)
+            };
+            let bits = bits & ones(part);
             value |= bits << (8 * done);
             done += part;
         }
@@ -331,17 +338,27 @@ impl Board {
             let part = widest.min(size - done);
             let bits = (value >> (8 * done)) & ones(part);
             let at_offset = offset + u64::from(done);
-            self.with_chip(slot, at, |chip, fx| chip.write(index, at_offset, part, bits, fx));
+            if tag == CONFIG_WINDOW_TAG {
+                self.config_write(self.window_target(at_offset), part, bits as u32, at);
+            } else {
+                self.with_chip(slot, at, |chip, fx| chip.write(index, at_offset, part, bits, fx));
+            }
             done += part;
         }
     }
 
-    /// The function that PCI configuration address `address` selects, and the register.
-    fn config_target(&self, offset: u64) -> Option<(usize, u8)> {
-        let selected = self.host_bridge()?.selected(offset as u8)?;
-        let devfn = selected.device << 3 | selected.function;
-        let slot = self.slots.iter().position(|slot| slot.devfn == Some(devfn))?;
-        (selected.bus == 0).then_some((slot, selected.register))
+    /// A configuration read; where no function is, all ones.
+    fn config_read(&mut self, target: Option<(usize, u8)>, size: u8, at: Moment) -> u32 {
+        let read =
+            |(slot, register)| self.with_chip(slot, at, |chip, fx| chip.config_read(register, size, fx));
+        target.and_then(read).unwrap_or(u32::MAX)
+    }
+
+    /// A configuration write; where no function is, it is lost.
+    fn config_write(&mut self, target: Option<(usize, u8)>, size: u8, value: u32, at: Moment) {
+        if let Some((slot, register)) = target {
+            self.with_chip(slot, at, |chip, fx| chip.config_write(register, size, value, fx));
+        }
     }
 
     /// An I/O read: each chip gets at most what its region takes at once and holds.
@@ -353,11 +370,7 @@ impl Board {
             let (target, part) = self.io_part(here, size - done, |range| range.read_at(here));
             let bits = match target {
                 Some(Target::Device { tag: CONFIG_DATA_TAG, offset }) => {
-                    let target = self.config_target(offset);
-                    let read = |(slot, register)| {
-                        self.with_chip(slot, at, |chip, fx| chip.config_read(register, part, fx))
-                    };
-                    u64::from(target.and_then(read).unwrap_or(u32::MAX))
+                    u64::from(self.config_read(self.config_target(offset), part, at))
                 }
                 Some(Target::Device { tag, offset }) if tag != UNASSIGNED_TAG => {
                     self.chip_read(tag, offset, part, at)
@@ -381,11 +394,7 @@ impl Board {
             let bits = value >> (8 * done) & ones(part);
             match target {
                 Some(Target::Device { tag: CONFIG_DATA_TAG, offset }) => {
-                    if let Some((slot, register)) = self.config_target(offset) {
-                        self.with_chip(slot, at, |chip, fx| {
-                            chip.config_write(register, part, bits as u32, fx)
-                        });
-                    }
+                    self.config_write(self.config_target(offset), part, bits as u32, at);
                 }
                 Some(Target::Device { tag, offset }) if tag != UNASSIGNED_TAG => {
                     self.chip_write(tag, offset, part, bits, at);

@@ -4,6 +4,7 @@
 
 use warmboot_chipset as chipset;
 use warmboot_chipset::{
+    ahci::Ahci,
     disk::{Disk, Geometry},
     floppy::Floppy,
     ide::IdeController,
@@ -55,6 +56,7 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
     let mut memory = Memory::new();
     let blocks = map::blocks(&mut memory, config.memory, &config.firmware.bytes)?;
     let slots = (machine_type.chips)(&Parts { config, machine_type, generation: &generation, model })?;
+    check_controllers(config, &slots)?;
     let board = Board {
         generation,
         machine_type,
@@ -74,6 +76,30 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
         observer: None,
     };
     Ok(Machine::assemble(config.clone(), board, Cpu::new(model, 0), wiring(config)))
+}
+
+/// Checks that each drive has found the controller it belongs to.
+fn check_controllers(config: &Config, slots: &[Slot]) -> Result<(), ConfigError> {
+    let has = |wanted: fn(&Device) -> bool| slots.iter().any(|slot| wanted(&slot.device));
+    let ahci = has(|device| matches!(device, Device::Ahci(_)));
+    for drive in &config.drives {
+        let (there, what) = match drive.at {
+            config::Slot::Ide { .. } => {
+                (ahci || has(|device| matches!(device, Device::Ide(_))), "no IDE drives")
+            }
+            config::Slot::Sata(_) => (ahci, "no SATA ports"),
+            config::Slot::Floppy(_) => {
+                (has(|device| matches!(device, Device::Floppy(_))), "no floppy drives")
+            }
+        };
+        if !there {
+            return Err(ConfigError::new(format!(
+                "drive {}: the machine `{}` has {what}",
+                drive.at, config.machine
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// A chip that is no PCI function.
@@ -166,14 +192,26 @@ impl Parts<'_> {
         let mut ide = IdeController::new();
         for drive in &self.config.drives {
             if let config::Slot::Ide { channel, unit } = drive.at {
-                let kind = match drive.kind {
-                    DriveKind::Cdrom => chipset::ide::DriveKind::Cdrom,
-                    _ => chipset::ide::DriveKind::HardDisk,
-                };
-                ide.attach(channel, unit, disk(drive), kind);
+                ide.attach(channel, unit, disk(drive), drive_kind(drive));
             }
         }
         ide
+    }
+
+    /// Six SATA ports with their drives; IDE drives are the first four.
+    ///
+    /// # Errors
+    /// When two drives are at one port.
+    pub fn ahci(&self) -> Result<Ahci, ConfigError> {
+        let mut ahci = Ahci::new();
+        for drive in &self.config.drives {
+            let Some(port) = drive.at.sata_port() else { continue };
+            if ahci.attachment(port).is_some() {
+                return Err(ConfigError::new(format!("drive {}: there is another at sata{port}", drive.at)));
+            }
+            ahci.attach(port, disk(drive), drive_kind(drive));
+        }
+        Ok(ahci)
     }
 
     /// What firmware is told of the machine, for fw_cfg and CMOS. `disks` are the IDE hard disks, as
@@ -203,6 +241,13 @@ pub(crate) fn ide_disks(ide: &IdeController) -> [Option<Geometry>; 4] {
         let disk = attachment.filter(|attachment| attachment.kind == chipset::ide::DriveKind::HardDisk);
         disk.map(|attachment| attachment.geometry)
     })
+}
+
+fn drive_kind(drive: &config::Drive) -> chipset::ide::DriveKind {
+    match drive.kind {
+        DriveKind::Cdrom => chipset::ide::DriveKind::Cdrom,
+        DriveKind::HardDisk | DriveKind::Floppy => chipset::ide::DriveKind::HardDisk,
+    }
 }
 
 /// A drive's medium behind its copy-on-write layer.

@@ -43,8 +43,23 @@ pub enum Slot {
         /// 0 master, 1 slave.
         unit: u8,
     },
+    /// SATA port, 0-5.
+    Sata(u8),
     /// Floppy drive 0 or 1.
     Floppy(u8),
+}
+
+impl Slot {
+    /// The SATA port that stands for this slot on a machine without IDE: its four IDE drives are the
+    /// first ports there, as QEMU's `-hda` to `-hdd` are.
+    #[must_use]
+    pub fn sata_port(self) -> Option<u8> {
+        match self {
+            Slot::Ide { channel, unit } => Some(2 * channel + unit),
+            Slot::Sata(port) => Some(port),
+            Slot::Floppy(_) => None,
+        }
+    }
 }
 
 impl FromStr for Slot {
@@ -56,10 +71,17 @@ impl FromStr for Slot {
             "ide0-1" => Ok(Slot::Ide { channel: 0, unit: 1 }),
             "ide1-0" => Ok(Slot::Ide { channel: 1, unit: 0 }),
             "ide1-1" => Ok(Slot::Ide { channel: 1, unit: 1 }),
+            "sata0" => Ok(Slot::Sata(0)),
+            "sata1" => Ok(Slot::Sata(1)),
+            "sata2" => Ok(Slot::Sata(2)),
+            "sata3" => Ok(Slot::Sata(3)),
+            "sata4" => Ok(Slot::Sata(4)),
+            "sata5" => Ok(Slot::Sata(5)),
             "floppy0" => Ok(Slot::Floppy(0)),
             "floppy1" => Ok(Slot::Floppy(1)),
             _ => Err(ConfigError::new(format!(
-                "unknown drive slot `{text}`; there are ide0-0, ide0-1, ide1-0, ide1-1, floppy0, floppy1"
+                "unknown drive slot `{text}`; there are ide0-0, ide0-1, ide1-0, ide1-1, sata0 to sata5, floppy0, \
+                 floppy1"
             ))),
         }
     }
@@ -69,6 +91,7 @@ impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Slot::Ide { channel, unit } => write!(f, "ide{channel}-{unit}"),
+            Slot::Sata(port) => write!(f, "sata{port}"),
             Slot::Floppy(unit) => write!(f, "floppy{unit}"),
         }
     }

@@ -62,6 +62,7 @@ macro_rules! devices {
 }
 
 devices! {
+    Ahci(chipset::ahci::Ahci), ahci, ahci_mut;
     DebugExit(chipset::debug_exit::DebugExit), debug_exit, debug_exit_mut;
     DebugPort(chipset::debug_port::DebugPort), debug_port, debug_port_mut;
     Dma(chipset::dma::Dma), dma, dma_mut;
@@ -70,9 +71,12 @@ devices! {
     HostBridge(chipset::host_bridge::HostBridge), host_bridge, host_bridge_mut;
     Hpet(chipset::hpet::Hpet), hpet, hpet_mut;
     I8042(chipset::i8042::I8042), i8042, i8042_mut;
+    Ich9Lpc(chipset::ich9_lpc::Ich9Lpc), ich9_lpc, ich9_lpc_mut;
+    Ich9Smbus(chipset::ich9_smbus::Ich9Smbus), ich9_smbus, ich9_smbus_mut;
     Ide(chipset::ide::IdeController), ide, ide_mut;
     IoApic(chipset::io_apic::IoApic), io_apic, io_apic_mut;
     LocalApic(chipset::local_apic::LocalApic), local_apic, local_apic_mut;
+    Mch(chipset::mch::Mch), mch, mch_mut;
     Pic(chipset::pic::Pic), pic, pic_mut;
     Piix3(chipset::piix3::Piix3), piix3, piix3_mut;
     Piix4Pm(chipset::piix4_pm::Piix4Pm), piix4_pm, piix4_pm_mut;

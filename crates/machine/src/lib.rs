@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod board;
+mod bridge;
 mod build;
 mod clock;
 mod condition;

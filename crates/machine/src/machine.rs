@@ -586,8 +586,11 @@ impl Machine {
     #[must_use]
     pub fn disk_writes(&self, at: config::Slot) -> Vec<(u64, Vec<u8>)> {
         let overlay = match at {
-            config::Slot::Ide { channel, unit } => {
+            config::Slot::Ide { channel, unit } if self.board.ide().is_some() => {
                 self.board.ide().and_then(|ide| ide.overlay(channel, unit))
+            }
+            config::Slot::Ide { .. } | config::Slot::Sata(_) => {
+                self.board.ahci().zip(at.sata_port()).and_then(|(ahci, port)| ahci.overlay(port))
             }
             config::Slot::Floppy(unit) => self.board.floppy().and_then(|floppy| floppy.overlay(unit)),
         };

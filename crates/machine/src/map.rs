@@ -13,7 +13,8 @@ use warmboot_memory::{BlockId, FlatView, Memory, RegionId, Regions};
 
 use crate::{
     Board, ConfigError,
-    board::{CONFIG_DATA_TAG, UNASSIGNED_TAG},
+    board::{CONFIG_DATA_TAG, CONFIG_WINDOW_TAG, UNASSIGNED_TAG},
+    devices::Device,
     generations::{Access, PamModes},
     tables,
 };
@@ -67,9 +68,16 @@ impl Views {
     }
 }
 
-/// Priorities above those of the other chips: QEMU's local APIC page wins over everything, and the
-/// byte at CF9h over CONFIG_ADDRESS around it.
-const PRIORITIES: [(&str, i32); 2] = [("apic-msi", 4096), ("piix3-reset-control", 1)];
+/// Priorities above those of the other chips: QEMU's local APIC page wins over everything, the byte
+/// at CF9h over CONFIG_ADDRESS around it, and what PCI base addresses map over what is fixed.
+const PRIORITIES: [(&str, i32); 6] = [
+    ("apic-msi", 4096),
+    ("piix3-reset-control", 1),
+    ("lpc-reset-control", 1),
+    ("lpc-rcrb-mmio", 1),
+    ("ahci", 1),
+    ("ahci-idp", 1),
+];
 
 /// Makes the blocks of a PC with `ram` bytes and a BIOS image.
 pub(crate) fn blocks(memory: &mut Memory, ram: u64, bios: &[u8]) -> Result<Blocks, ConfigError> {
@@ -154,9 +162,10 @@ impl Board {
         regions.map(smm, all, 0, 0)?;
         let smram_low = regions.alias("smram-low", pc_ram, 0xa_0000, 0x2_0000);
         regions.map(smm, smram_low, 0xa_0000, 1)?;
-        let shown = self.generation.smram && self.host_bridge().is_some_and(|bridge| bridge.smram().enabled);
+        let shown = self.generation.smram && self.bridge().is_some_and(|bridge| bridge.smram().enabled);
         regions.set_enabled(smram_low, shown);
 
+        self.draw_bridge_windows(regions, shapes, [system, smm, pc_ram])?;
         let config_data = regions.mmio("pci-conf-data", 4, CONFIG_DATA_TAG);
         regions.map(io, config_data, 0xcfc, 0)?;
         for (slot, device) in self.slots.iter().enumerate() {
@@ -165,13 +174,38 @@ impl Board {
                 shapes.push((tag, region.length, region.widest));
                 let mapped = regions.mmio(region.name, u128::from(region.length), tag);
                 let raised = PRIORITIES.iter().find(|(name, _)| *name == region.name);
-                let priority = raised.map_or(0, |(_, priority)| *priority);
+                let base_address = matches!(device.device, Device::Ich9Smbus(_));
+                let priority = raised.map_or(i32::from(base_address), |(_, priority)| *priority);
                 let parent = match region.space {
                     Space::Io => io,
                     Space::Memory => system,
                 };
                 regions.map(parent, mapped, region.base, priority)?;
             }
+        }
+        Ok(())
+    }
+
+    /// The Q35 bridge's other windows: T-SEG, which nobody sees but a processor in SMM, and PCI
+    /// configuration space in memory.
+    fn draw_bridge_windows(
+        &self,
+        regions: &mut Regions,
+        shapes: &mut Vec<(u32, u64, u8)>,
+        [system, smm, pc_ram]: [RegionId; 3],
+    ) -> Result<(), warmboot_memory::RegionError> {
+        let Some(bridge) = self.bridge() else { return Ok(()) };
+        if let Some(tseg) = bridge.tseg().filter(|_| self.generation.smram) {
+            let length = u128::from(tseg.length);
+            let hidden = regions.mmio("tseg-blackhole", length, UNASSIGNED_TAG);
+            regions.map(system, hidden, tseg.base, 1)?;
+            let seen = regions.alias("tseg-window", pc_ram, tseg.base, length);
+            regions.map(smm, seen, tseg.base, 1)?;
+        }
+        if let Some(window) = bridge.config_window() {
+            shapes.push((CONFIG_WINDOW_TAG, window.length, 4));
+            let mapped = regions.mmio("pcie-mmcfg-mmio", window.length.into(), CONFIG_WINDOW_TAG);
+            regions.map(system, mapped, window.base, 0)?;
         }
         Ok(())
     }
@@ -184,7 +218,7 @@ impl Board {
         pc_ram: RegionId,
         pci: RegionId,
     ) -> Result<(), warmboot_memory::RegionError> {
-        let Some(bridge) = self.host_bridge() else { return Ok(()) };
+        let Some(bridge) = self.bridge() else { return Ok(()) };
         if self.generation.smram {
             let open = bridge.smram().open;
             let target = if open { pc_ram } else { pci };

@@ -55,8 +55,10 @@ impl Board {
             }
             Device::Floppy(_) => self.interrupt(slot, line::FLOPPY, level, at),
             Device::Piix4Pm(_) => self.interrupt(slot, line::SCI, level, at),
-            // Outputs of the PIRQ router and of the HPET are numbered by interrupt line.
-            Device::Piix3(_) | Device::Hpet(_) => self.interrupt(slot, pin, level, at),
+            // The functions of device 31 have their interrupt pins at the bridge among them.
+            Device::Ahci(_) => self.drive(|device| matches!(device, Device::Ich9Lpc(_)), pin, level, at),
+            // Outputs of the PIRQ routers and of the HPET are numbered by interrupt line.
+            Device::Piix3(_) | Device::Ich9Lpc(_) | Device::Hpet(_) => self.interrupt(slot, pin, level, at),
             _ => {}
         }
     }
@@ -72,6 +74,9 @@ impl Board {
             Some(Device::Ide(_)) => &[line::IDE_PRIMARY, line::IDE_SECONDARY],
             Some(Device::Floppy(_)) => &[line::FLOPPY],
             Some(Device::Piix4Pm(_)) => &[line::SCI],
+            // Whatever line the bridge steers PIRQA# to, and its pin of the I/O APIC.
+            Some(Device::Ahci(_)) => &[3, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23],
+            Some(Device::Ich9Lpc(_)) => &[9, 10, 11, 20, 21],
             Some(Device::Hpet(_)) => &[0, 2, 8, 16, 17, 18, 19, 20, 21, 22, 23],
             _ => &[],
         }

@@ -91,8 +91,8 @@ impl DriveSpec {
         let (source, is_cd) = self.source(places)?;
         let kind = match at {
             Slot::Floppy(_) => DriveKind::Floppy,
-            Slot::Ide { .. } if self.cdrom || is_cd => DriveKind::Cdrom,
-            Slot::Ide { .. } => DriveKind::HardDisk,
+            Slot::Ide { .. } | Slot::Sata(_) if self.cdrom || is_cd => DriveKind::Cdrom,
+            Slot::Ide { .. } | Slot::Sata(_) => DriveKind::HardDisk,
         };
         if self.cdrom && kind == DriveKind::Floppy {
             return Err(InputError(format!("drive `{}`: a CD-ROM cannot be a floppy", self.at)));

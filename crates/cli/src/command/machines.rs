@@ -113,7 +113,9 @@ fn machine_type_facts() -> Vec<Facts> {
                 "ACPI and SMBIOS tables",
                 match machine.era {
                     machine::tables::Era::V1_4 => "built by firmware".to_owned(),
-                    machine::tables::Era::V7_2 => "given by fw_cfg".to_owned(),
+                    machine::tables::Era::V7_2 | machine::tables::Era::Q35V7_2 => {
+                        "given by fw_cfg".to_owned()
+                    }
                 },
             ),
             ("fw_cfg DMA", yes(machine.fw_cfg_dma)),

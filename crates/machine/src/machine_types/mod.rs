@@ -3,6 +3,7 @@
 //! One type is one table row. A new one is a row (in its family's file) and a line in [`ALL`].
 
 mod pc_i440fx;
+mod pc_q35;
 
 use warmboot_chipset::floppy::FloppyKind;
 
@@ -38,7 +39,7 @@ pub struct MachineType {
 pub const DEFAULT: &str = "pc-i440fx-7.2";
 
 /// Every machine type there is.
-pub const ALL: &[&MachineType] = &[&pc_i440fx::V1_4, &pc_i440fx::V7_2];
+pub const ALL: &[&MachineType] = &[&pc_i440fx::V1_4, &pc_i440fx::V7_2, &pc_q35::V7_2];
 
 /// The machine type called `name`.
 #[must_use]

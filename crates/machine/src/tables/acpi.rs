@@ -3,7 +3,7 @@
 //!
 //! Every address in the tables is an offset into its own file until firmware has run the script.
 
-use super::{Description, dsdt};
+use super::{ChipSet, Description, dsdt};
 
 /// Where the HPET answers.
 pub const HPET_ADDRESS: u32 = 0xfed0_0000;
@@ -46,12 +46,14 @@ pub fn build(description: &Description) -> Acpi {
 
     let facs = file.bytes(&facs());
     let dsdt = file.table(&header(b"DSDT", &dsdt::body(description)));
-    let fadt = file.table_with_pointers(&fadt(description), &[(36, facs), (40, dsdt)]);
+    let fadt = file.fadt(description, facs, dsdt);
     let madt = file.table(&madt(description));
     let hpet = file.table(&hpet());
+    let mcfg = (description.chip_set == ChipSet::Q35).then(|| file.table(&mcfg()));
     let waet = file.table(&waet());
-    let listed = [fadt, madt, hpet, waet];
-    let rsdt = header(b"RSDT", &[0; 4 * 4]);
+    let listed: Vec<u32> =
+        [Some(fadt), Some(madt), Some(hpet), mcfg, Some(waet)].into_iter().flatten().collect();
+    let rsdt = header(b"RSDT", &vec![0; 4 * listed.len()]);
     let entries: Vec<_> = (0..).map(|index| 36 + 4 * index).zip(listed).collect();
     let rsdt = file.table_with_pointers(&rsdt, &entries);
 
@@ -79,6 +81,28 @@ impl File {
 
     fn table(&mut self, table: &[u8]) -> u32 {
         self.table_with_pointers(table, &[])
+    }
+
+    /// Adds the FADT, whose revision 3 has the DSDT's address a second time, in eight bytes.
+    fn fadt(&mut self, description: &Description, facs: u32, dsdt: u32) -> u32 {
+        const EXTENDED_DSDT: u32 = 140;
+        let table = match description.chip_set {
+            ChipSet::I440fx => fadt(description),
+            ChipSet::Q35 => fadt_q35(description),
+        };
+        if description.chip_set == ChipSet::I440fx {
+            return self.table_with_pointers(&table, &[(36, facs), (40, dsdt)]);
+        }
+        let offset = self.bytes(&table);
+        for (place, target, width) in [(36, facs, 4), (40, dsdt, 4), (EXTENDED_DSDT, dsdt, 8)] {
+            let place = offset + place;
+            if let Some(bytes) = self.bytes.get_mut(place as usize..place as usize + 4) {
+                bytes.copy_from_slice(&target.to_le_bytes());
+            }
+            self.loader.add_wide_pointer(TABLES, TABLES, place, width);
+        }
+        self.loader.add_checksum(TABLES, offset + HEADER_CHECKSUM, offset, table.len() as u32);
+        offset
     }
 
     /// Adds a table; `pointers` are the places in it that hold addresses, and what they point to.
@@ -116,7 +140,12 @@ impl Loader {
 
     /// Adds the address of `source` to the four bytes at `offset` of `file`.
     fn add_pointer(&mut self, file: &str, source: &str, offset: u32) {
-        self.entry(2, &[&name(file), &name(source), &offset.to_le_bytes(), &[4]]);
+        self.add_wide_pointer(file, source, offset, 4);
+    }
+
+    /// The same with `width` bytes.
+    fn add_wide_pointer(&mut self, file: &str, source: &str, offset: u32, width: u8) {
+        self.entry(2, &[&name(file), &name(source), &offset.to_le_bytes(), &[width]]);
     }
 
     fn add_checksum(&mut self, file: &str, offset: u32, start: u32, length: u32) {
@@ -208,6 +237,68 @@ fn fadt(description: &Description) -> Vec<u8> {
     let flags = WBINVD | C1 | SLEEP_BUTTON_IS_A_METHOD | RTC_WAKES_S4 | PLATFORM_CLOCK;
     body.extend_from_slice(&flags.to_le_bytes());
     header(b"FACP", &body)
+}
+
+/// The same of revision 3 (ACPI 3.0, 5.2.9), as Q35 machines have it: with a reset register, and
+/// every block once more as a generic address.
+fn fadt_q35(description: &Description) -> Vec<u8> {
+    const REVISION: u8 = 3;
+    const ACPI_ENABLE: u8 = 2;
+    const ACPI_DISABLE: u8 = 3;
+    const GPE0_BYTES: u8 = 16;
+    const KEYBOARD_CONTROLLER: u16 = 1 << 1;
+    const RESET_REGISTER: u8 = 1 << 2; // bit 10 of the flags
+    const RESET_PORT: u16 = 0xcf9;
+    const RESET_VALUE: u8 = 0x0f;
+    let gpe0 = description.pm_base + 0x20;
+    let mut table = fadt(description);
+    table.truncate(116);
+    for (at, bytes) in [
+        (8, &[REVISION][..]),
+        (52, &[ACPI_ENABLE, ACPI_DISABLE]),
+        (80, &u32::from(gpe0).to_le_bytes()),
+        (92, &[GPE0_BYTES]),
+        (109, &KEYBOARD_CONTROLLER.to_le_bytes()),
+    ] {
+        if let Some(place) = table.get_mut(at..at + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+    }
+    if let Some(flags) = table.get_mut(113) {
+        *flags |= RESET_REGISTER;
+    }
+    table.extend_from_slice(&io_address(RESET_PORT, 8));
+    table.extend_from_slice(&[RESET_VALUE, 0, 0, 0]);
+    table.extend_from_slice(&[0; 16]); // FACS and DSDT
+    let base = description.pm_base;
+    for (port, bits) in
+        [(base, 32), (0, 0), (base + 4, 16), (0, 0), (0, 0), (base + 8, 32), (gpe0, 128), (0, 0)]
+    {
+        table.extend_from_slice(&if bits == 0 { [0; 12] } else { io_address(port, bits) });
+    }
+    let length = table.len() as u32;
+    if let Some(place) = table.get_mut(4..8) {
+        place.copy_from_slice(&length.to_le_bytes());
+    }
+    table
+}
+
+/// A port as a generic address (ACPI 3.0, 5.2.3.1).
+fn io_address(port: u16, bits: u8) -> [u8; 12] {
+    const SYSTEM_IO: u8 = 1;
+    let [low, high] = port.to_le_bytes();
+    [SYSTEM_IO, bits, 0, 0, low, high, 0, 0, 0, 0, 0, 0]
+}
+
+/// PCI Firmware Specification 3.0, 4.1.2: where firmware puts the configuration window, as it was
+/// told when it had done so.
+fn mcfg() -> Vec<u8> {
+    const BASE: u64 = 0xb000_0000;
+    const LAST_BUS: u8 = 0xff;
+    let mut body = vec![0; 8];
+    body.extend_from_slice(&BASE.to_le_bytes());
+    body.extend_from_slice(&[0, 0, 0, LAST_BUS, 0, 0, 0, 0]); // segment 0, from bus 0
+    header(b"MCFG", &body)
 }
 
 /// 5.2.8.

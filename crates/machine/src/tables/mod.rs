@@ -22,6 +22,17 @@ pub enum Era {
     V1_4,
     /// `pc-i440fx-7.2`: fw_cfg carries them, and has DMA.
     V7_2,
+    /// `pc-q35-7.2`: the same, with less RAM below 4 GiB.
+    Q35V7_2,
+}
+
+/// Which chips the tables speak of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChipSet {
+    /// 82441FX and PIIX.
+    I440fx,
+    /// 82Q35 and ICH9.
+    Q35,
 }
 
 /// All that the tables depend on.
@@ -29,6 +40,8 @@ pub enum Era {
 pub struct Description {
     /// Which machine type's contents.
     pub era: Era,
+    /// Which chips.
+    pub chip_set: ChipSet,
     /// RAM in bytes.
     pub memory: u64,
     /// Processors, all of them present; at most 255.
@@ -57,11 +70,12 @@ impl Description {
     pub fn new(era: Era, memory: u64) -> Description {
         Description {
             era,
+            chip_set: ChipSet::I440fx,
             memory,
             cpus: 1,
             cpuid_signature: match era {
                 Era::V1_4 => 0x0000_0623,
-                Era::V7_2 => 0x0006_0fb1,
+                Era::V7_2 | Era::Q35V7_2 => 0x0006_0fb1,
             },
             cpuid_features: 0x078b_fbfd,
             amd: true,
@@ -78,7 +92,7 @@ impl Description {
 pub fn file_slots(era: Era) -> u16 {
     match era {
         Era::V1_4 => 0x10,
-        Era::V7_2 => 0x20,
+        Era::V7_2 | Era::Q35V7_2 => 0x20,
     }
 }
 
@@ -90,12 +104,12 @@ pub const FOUR_GIB: u64 = 1 << 32;
 /// From 3.5 GiB on, 1.4 keeps 3.5 GiB below; 7.2 keeps 3 GiB, so that both parts are whole
 /// gibibytes.
 pub fn ram_layout(era: Era, memory: u64) -> (u64, u64) {
-    const SPLIT_FROM: u64 = 0xe000_0000;
-    let most_below = match era {
-        Era::V1_4 => SPLIT_FROM,
-        Era::V7_2 => 0xc000_0000,
+    let (from, most_below) = match era {
+        Era::V1_4 => (0xe000_0000, 0xe000_0000),
+        Era::V7_2 => (0xe000_0000, 0xc000_0000),
+        Era::Q35V7_2 => (0xb000_0000, 0x8000_0000),
     };
-    if memory >= SPLIT_FROM { (most_below, memory - most_below) } else { (memory, 0) }
+    if memory >= from { (most_below, memory - most_below) } else { (memory, 0) }
 }
 
 /// Everything fw_cfg offers, files in the order of the directory. Signature, interface version and
@@ -145,7 +159,7 @@ fn files(description: &Description) -> Vec<Item> {
             file("etc/system-states", system_states),
             file("bootorder", Vec::new()),
         ],
-        Era::V7_2 => {
+        Era::V7_2 | Era::Q35V7_2 => {
             let acpi = acpi::build(description);
             let smbios = smbios::build(description);
             vec![
@@ -173,7 +187,7 @@ fn e820(description: &Description) -> Vec<u8> {
     const HYPER_TRANSPORT: (u64, u64) = (0xfd_0000_0000, 0x3_0000_0000);
     let (below, above) = ram_layout(description.era, description.memory);
     let mut ranges = Vec::new();
-    if description.era == Era::V7_2 && description.amd {
+    if description.era != Era::V1_4 && description.amd {
         ranges.push((HYPER_TRANSPORT.0, HYPER_TRANSPORT.1, RESERVED));
     }
     ranges.push((0, below, RAM));

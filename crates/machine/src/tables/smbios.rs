@@ -2,7 +2,7 @@
 //!
 //! Firmware copies them, fills in addresses and checksums, and adds its own type 0.
 
-use super::{Description, FOUR_GIB, ram_layout};
+use super::{ChipSet, Description, FOUR_GIB, ram_layout};
 
 /// The two files of fw_cfg.
 pub struct Smbios {
@@ -13,8 +13,6 @@ pub struct Smbios {
 }
 
 const MANUFACTURER: &str = "QEMU";
-const PRODUCT: &str = "Standard PC (i440FX + PIIX, 1996)";
-const VERSION: &str = "pc-i440fx-7.2";
 
 /// "No error information structure" in types 16 and 17.
 const NO_ERROR_HANDLE: u16 = 0xfffe;
@@ -25,8 +23,8 @@ const DEVICE_BYTES: u64 = 16 << 30;
 /// Builds both files.
 pub fn build(description: &Description) -> Smbios {
     let mut tables = Tables::default();
-    system(&mut tables);
-    chassis(&mut tables);
+    system(&mut tables, description);
+    chassis(&mut tables, description);
     processor(&mut tables, description);
     memory(&mut tables, description);
     Structure::new(32, 0x2000).bytes(&[0; 7]).finish(&mut tables); // boot information
@@ -34,13 +32,21 @@ pub fn build(description: &Description) -> Smbios {
     Smbios { anchor: tables.anchor(), tables: tables.bytes }
 }
 
+/// What the product calls itself, and its version.
+fn names(description: &Description) -> (&'static str, &'static str) {
+    match description.chip_set {
+        ChipSet::I440fx => ("Standard PC (i440FX + PIIX, 1996)", "pc-i440fx-7.2"),
+        ChipSet::Q35 => ("Standard PC (Q35 + ICH9, 2009)", "pc-q35-7.2"),
+    }
+}
+
 /// Type 1.
-fn system(tables: &mut Tables) {
+fn system(tables: &mut Tables, description: &Description) {
     const POWER_SWITCH: u8 = 6;
     Structure::new(1, 0x100)
         .text(MANUFACTURER)
-        .text(PRODUCT)
-        .text(VERSION)
+        .text(names(description).0)
+        .text(names(description).1)
         .no_text() // serial number
         .bytes(&[0; 16]) // UUID
         .byte(POWER_SWITCH)
@@ -50,14 +56,14 @@ fn system(tables: &mut Tables) {
 }
 
 /// Type 3.
-fn chassis(tables: &mut Tables) {
+fn chassis(tables: &mut Tables, description: &Description) {
     const OTHER: u8 = 1;
     const UNKNOWN: u8 = 2;
     const SAFE: u8 = 3;
     Structure::new(3, 0x300)
         .text(MANUFACTURER)
         .byte(OTHER)
-        .text(VERSION)
+        .text(names(description).1)
         .no_text() // serial number
         .no_text() // asset tag
         .bytes(&[SAFE, SAFE, SAFE]) // at boot: state, power supply, temperature
@@ -84,7 +90,7 @@ fn processor(tables: &mut Tables, description: &Description) {
         .text(MANUFACTURER)
         .dword(description.cpuid_signature)
         .dword(description.cpuid_features)
-        .text(VERSION)
+        .text(names(description).1)
         .byte(0) // voltage
         .word(0) // external clock
         .word(SPEED_MHZ) // most

@@ -2,6 +2,7 @@
 //! without asking it. The parts stand in the order in which their names must exist.
 
 mod processors;
+mod q35;
 mod slots;
 
 use acpi_tables::Aml;
@@ -18,7 +19,7 @@ use super::terms::{
     EmptyPackage, Encoded, LinkInterrupts, NOWHERE, Root, either, encode, encode_all, increment, not,
     to_hex_string,
 };
-use super::{Description, FOUR_GIB, ram_layout};
+use super::{ChipSet, Description, FOUR_GIB, ram_layout};
 
 const L0: Local = Local(0);
 const L1: Local = Local(1);
@@ -42,6 +43,9 @@ const SLOTS: u8 = 32;
 
 /// The AML after the table's header.
 pub(super) fn body(description: &Description) -> Vec<u8> {
+    if description.chip_set == ChipSet::Q35 {
+        return q35::body(description);
+    }
     [
         debug_output(),
         pci_bus(),

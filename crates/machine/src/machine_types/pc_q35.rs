@@ -1,0 +1,63 @@
+//! The Q35/ICH9 family of QEMU, as far as firmware can see the differences.
+
+use warmboot_chipset as chipset;
+use warmboot_chipset::floppy::{Floppy, FloppyKind};
+
+use super::MachineType;
+use crate::{
+    ConfigError,
+    build::{self, Parts},
+    devices::{Device, Slot},
+    tables::{self, ChipSet, Era},
+};
+
+/// Routes an HPET timer can take: GSI 2 and the PCI interrupts 16-23.
+const HPET_ROUTES: u32 = 0xff_0004;
+
+/// The 82Q35 MCH with an ICH9. There is no floppy controller.
+fn chips(parts: &Parts<'_>) -> Result<Vec<Slot>, ConfigError> {
+    let Parts { config, machine_type, generation, .. } = parts;
+    let ahci = parts.ahci()?;
+    // CMOS speaks of two drives on each of two channels; here the channels are the first two ports.
+    let disk = |port| {
+        let attachment = ahci.attachment(port);
+        let disk = attachment.filter(|attachment| attachment.kind == chipset::ide::DriveKind::HardDisk);
+        disk.map(|attachment| attachment.geometry)
+    };
+    let mut description = parts.describe(&Floppy::new(), [disk(0), None, disk(1), None]);
+    description.chip_set = ChipSet::Q35;
+    let mch = chipset::mch::Mch::new(chipset::mch::Config {
+        memory: tables::ram_layout(machine_type.era, config.memory).0,
+        reset_clears_shadows: generation.pam_reset,
+        ..chipset::mch::Config::default()
+    });
+    let lpc = chipset::ich9_lpc::Ich9Lpc::new(chipset::ich9_lpc::Config {
+        reset_control: generation.port_cf9_reset,
+        serial1: config.serial,
+        smm_marked_initialised: generation.smm_marked_initialised,
+        ..chipset::ich9_lpc::Config::default()
+    });
+    let smbus = chipset::ich9_smbus::Ich9Smbus::new(chipset::ich9_smbus::Config::default());
+    let mut slots = vec![
+        build::function("mch", 0, 0, Device::Mch(mch)),
+        build::function("ich9-lpc", 31, 0, Device::Ich9Lpc(lpc)),
+        build::function("ich9-ahci", 31, 2, Device::Ahci(ahci)),
+        build::function("ich9-smbus", 31, 3, Device::Ich9Smbus(smbus)),
+    ];
+    let fixed = parts.fixed_chips(&description, Floppy::new(), Some(HPET_ROUTES))?;
+    slots.extend(fixed.into_iter().filter(|slot| !matches!(slot.device, Device::Floppy(_))));
+    Ok(slots)
+}
+
+pub(super) const V7_2: MachineType = MachineType {
+    name: "pc-q35-7.2",
+    about: "Q35/ICH9 of QEMU 7.2: PCI Express, AHCI, and tables through fw_cfg",
+    chips,
+    cpu: "qemu64",
+    local_apic_version: 0x14,
+    io_apic_version: 0x20,
+    era: Era::Q35V7_2,
+    fw_cfg_dma: true,
+    shadow_bios_after_incoming: false,
+    floppy: FloppyKind::Mb288,
+};
