@@ -20,6 +20,8 @@ fn find(items: &[Item], key: Key) -> Vec<u8> {
 #[case::small(Era::V7_2, 128 * MIB, (128 * MIB, 0))]
 #[case::last_below(Era::V7_2, 3583 * MIB, (3583 * MIB, 0))]
 #[case::split(Era::V7_2, 3584 * MIB, (3 * GIB, 512 * MIB))]
+#[case::q35_last_below(Era::Q35V7_2, 2815 * MIB, (2815 * MIB, 0))]
+#[case::q35_split(Era::Q35V7_2, 2816 * MIB, (2 * GIB, 768 * MIB))]
 #[case::old_split(Era::V1_4, 4 * GIB, (3584 * MIB, 512 * MIB))]
 fn memory_below_and_above(#[case] era: Era, #[case] memory: u64, #[case] expect: (u64, u64)) {
     assert_eq!(ram_layout(era, memory), expect);
@@ -171,4 +173,24 @@ fn loader_script() {
         }
     }
     assert_eq!(signatures, ["FACP", "APIC", "HPET", "WAET"]);
+}
+
+/// Q35: the tables QEMU has there, in its order, and the length of each of fixed length.
+#[test]
+fn q35_tables() {
+    let description = Description { chip_set: ChipSet::Q35, ..Description::new(Era::Q35V7_2, 128 * MIB) };
+    let items = fw_cfg(&description);
+    assert_eq!(find(&items, file("etc/smbios/smbios-tables")).len(), 309);
+    let tables = find(&items, file("etc/acpi/tables"));
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some([a, b, c, d, length @ ..]) = tables.get(at..at + 8).filter(|header| header[0] != 0) {
+        let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
+        found.push((String::from_utf8_lossy(&[*a, *b, *c, *d]).into_owned(), length));
+        at += length;
+    }
+    found.retain(|(name, _)| name != "DSDT");
+    let expect =
+        [("FACS", 64), ("FACP", 244), ("APIC", 120), ("HPET", 56), ("MCFG", 60), ("WAET", 40), ("RSDT", 56)];
+    assert_eq!(found, expect.map(|(name, length)| (name.to_owned(), length)));
 }
