@@ -91,7 +91,7 @@ fn reset_closes_the_windows_and_keeps_pam() {
         ["pcie-mmcfg-mmio", "lpc-rcrb-mmio", "acpi-evt", "rom): pc.ram"].map(|name| map.contains(name))
     };
     assert_eq!(shows(&machine), [true; 4]);
-    machine.reset(ResetPath::System);
+    machine.reset(ResetPath::System).expect("a running machine");
     assert_eq!(shows(&machine), [false, false, false, true]);
 }
 
