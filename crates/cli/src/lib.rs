@@ -16,6 +16,15 @@
 //! ```
 //!
 //! The command of the same name is built on this and on nothing else.
+//!
+//! # In a firmware project's own tests
+//!
+//! A whole file, to be copied, with rstest for cases and insta for reviewed output; it is one of this
+//! project's tests, so it compiles and passes:
+#![doc = concat!("```rust,ignore\n", include_str!("../tests/firmware_project.rs"), "```\n")]
+//!
+//! A workflow file that runs a project's scenarios, shows failures as annotations and keeps the page and
+//! the failing machines is in `crates/cli/examples/ci/warmboot.yml`.
 
 #![forbid(unsafe_code)]
 

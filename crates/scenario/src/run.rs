@@ -17,7 +17,7 @@ use crate::{
     load::{Case, Header, PlacedStep},
     problem::InputError,
     spec::Places,
-    steps::{DISKS, Scene, Stop},
+    steps::{DISKS, POWER_ON, Scene, Stop},
     symbols,
 };
 
@@ -237,12 +237,13 @@ fn take_steps(
         go_on(now.saturating_sub(counted.replace(now)))
     };
     report.map = answers::strips(machine);
+    let fresh = machine.fork();
     let mut scene = Scene {
         machine,
         finish: None,
         debug_from: 0,
         serial_from: 0,
-        kept: BTreeMap::new(),
+        kept: BTreeMap::from([(POWER_ON.to_owned(), fresh)]),
         symbols,
         migration: None,
         runs: 0,

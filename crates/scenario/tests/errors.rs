@@ -20,7 +20,7 @@ const STEP: &str = "[[step]]\nrun-until = \"halt\"\n";
 #[case::bad_reset("[[step]]\nreset = \"hammer\"\n")]
 #[case::nothing_expected("[[step]]\nexpect = { }\n")]
 #[case::no_expectation("[[step]]\nreset = \"system\"\n")]
-#[case::bad_address("[[step]]\nexpect = { memory = { \"somewhere\" = 1 } }\n")]
+#[case::bad_address("[[step]]\nexpect = { memory = { \"some where\" = 1 } }\n")]
 #[case::bad_bytes("[[step]]\nexpect = { memory = { \"0x10\" = \"xx\" } }\n")]
 #[case::when_without_matrix("[[step]]\nrun-until = \"halt\"\nwhen = { \"machine.cpus\" = 2 }\n")]
 #[case::when_never(
@@ -44,6 +44,40 @@ const STEP: &str = "[[step]]\nrun-until = \"halt\"\n";
 #[case::drive_latency(
     "[machine]\ndrives = [{ at = \"ide0-0\", image = \"zero:1M\", latency = \"5\" }]\n[[step]]\nrun-until = \"halt\"\n"
 )]
+#[case::outcome_unknown(
+    "[matrix]\nreset = [\"C\", \"R\"]\n[outcomes.OK]\ndisks = 2\n[[step]]\nby = \"reset\"\noutcome = { C = \"OK\", R = \"KO\" }\n"
+)]
+#[case::outcome_missing_cell(
+    "[matrix]\nreset = [\"C\", \"R\"]\n[outcomes.OK]\ndisks = 2\n[[step]]\nby = \"reset\"\noutcome = { C = \"OK\" }\n"
+)]
+#[case::outcome_unknown_cell(
+    "[matrix]\nreset = [\"ctrl-alt-delete\", \"R\"]\n[outcomes.OK]\ndisks = 2\n[[step]]\nby = \"reset\"\n[step.outcome]\nctrl-alt-delte = \"OK\"\n"
+)]
+#[case::outcome_unused("[outcomes.OK]\ndisks = 2\n[[step]]\nrun-until = \"halt\"\n")]
+#[case::variable_unknown("[matrix]\nreset = [\"C\"]\n[[step]]\nexpect = { debug = \"${rest}\" }\n")]
+#[case::variable_open("[[step]]\nexpect = { debug = \"${rest\" }\n")]
+#[case::row_without_name("[[matrix.reset]]\nbanner = \"x\"\n[[step]]\nrun-until = \"halt\"\n")]
+#[case::never_taken(
+    "[matrix]\nreset = [\"C\", \"R\"]\nexclude = [{ reset = \"R\" }]\n[[step]]\nrun-until = \"halt\"\n[[step]]\npress = \"a\"\nwhen = { reset = \"R\" }\n"
+)]
+#[case::all_excluded(
+    "[matrix]\nreset = [\"C\"]\nexclude = { reset = \"C\" }\n[[step]]\nrun-until = \"halt\"\n"
+)]
+#[case::limit_without_limit("[[step]]\nrun-until = [\"halt\", \"limit\"]\n")]
+#[case::run_for_what("[[step]]\nrun-for = \"a while\"\n")]
+#[case::untypable("[[step]]\ntype = \"caf\u{e9}\"\n")]
+#[case::screenshot("[[step]]\nscreenshot = \"x.png\"\n")]
+#[case::migrate_what("[[step]]\nmigrate = { shadow-boos = true }\n")]
+#[case::diff_from_nothing("[[step]]\ndiff = { show = [\"cpu\"] }\n")]
+#[case::diff_rule("[[step]]\ndiff = { from = \"power-on\", ignore = [\"clock\"] }\n")]
+#[case::block_in_memory("[[step]]\nexpect = { memory = { \"pc.ram@0\" = 1 } }\n")]
+#[case::place_in_block("[[step]]\nexpect = { block = { \"0x10\" = 1 } }\n")]
+#[case::empty_text("[[step]]\nexpect = { debug = \"\" }\n")]
+#[case::accept_what("accept = [\"dbug\"]\n[[step]]\nrun-until = \"halt\"\n")]
+#[case::page("[[step]]\npress = \"a\"\npage = \"burn\"\n")]
+#[case::file_twice(
+    "[matrix]\nreset = [\"C\", \"R\"]\n[[step]]\nrun-until = \"halt\"\n[[step]]\nsnapshot = \"a\"\nfile = \"a.snapshot\"\n"
+)]
 #[case::not_toml("title = \"x\n")]
 #[case::twice("title = \"x\"\ntitle = \"y\"\n")]
 fn said(#[case] text: &str) {
@@ -61,6 +95,11 @@ fn said(#[case] text: &str) {
 #[rstest]
 #[case::none("", &["scenarios/x"])]
 #[case::two("[matrix]\n\"machine.cpus\" = [1, 2]\n", &["scenarios/x [machine.cpus=1]", "scenarios/x [machine.cpus=2]"])]
+#[case::rows("[matrix]\nhook = [true, false]\nexclude = { hook = true, reset = \"R\" }\n[[matrix.reset]]\nname = \"C\"\nmachine.cpus = 1\n[[matrix.reset]]\nname = \"R\"\n", &[
+    "scenarios/x [hook=true, reset=C]",
+    "scenarios/x [hook=false, reset=C]",
+    "scenarios/x [hook=false, reset=R]",
+])]
 #[case::nested("[matrix.machine]\ntype = [\"pc-i440fx-1.4\", \"pc-i440fx-7.2\"]\nserial = [true, false]\n", &[
     "scenarios/x [machine.type=pc-i440fx-1.4, machine.serial=true]",
     "scenarios/x [machine.type=pc-i440fx-1.4, machine.serial=false]",

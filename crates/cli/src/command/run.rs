@@ -3,15 +3,18 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::PathBuf,
+    io::Write as _,
+    path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
-use clap::Args;
-use warmboot::scenario::{self, Case, CaseReport, Options, Status, Watcher, problem::InputError, report};
+use clap::{Args, ValueEnum};
+use warmboot::scenario::{
+    self, Case, CaseReport, Options, Status, Watcher, accepted::Accepted, problem::InputError, report,
+};
 
 use super::{
     Outcome, arguments, interrupt,
@@ -22,7 +25,7 @@ use super::{
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// Scenario files, or folders to search for *.toml
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present = "schema", value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Cases to run at the same time [default: one per processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -36,19 +39,55 @@ pub(crate) struct Arguments {
     /// Write the results as JUnit XML to this file, or with `-` to standard output
     #[arg(long, value_name = "FILE")]
     junit: Option<String>,
+    /// Write the results as one self-contained HTML page to this file
+    #[arg(long, value_name = "FILE")]
+    html: Option<String>,
+    /// Accept what cases came to: write NAME.accepted.json beside each file that says `accept`
+    #[arg(long)]
+    accept: bool,
+    /// Save the machine of each failing case as a snapshot in this folder, which is made if need be
+    #[arg(long, value_name = "FOLDER")]
+    keep: Option<PathBuf>,
+    /// Print failures as annotations for a review
+    #[arg(long, value_name = "SERVICE")]
+    annotations: Option<Annotations>,
+    /// Print a JSON Schema of scenario files for editors, and run nothing
+    #[arg(long, conflicts_with_all = ["paths", "accept", "keep", "html", "json", "junit", "annotations"])]
+    schema: bool,
     /// Look for firmware here first
     #[arg(long, value_name = "FOLDER")]
     firmware_dir: Option<PathBuf>,
 }
 
+/// Who shows annotations.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Annotations {
+    /// GitHub Actions
+    Github,
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
+    if arguments.schema {
+        let schema = serde_json::to_string_pretty(&scenario::schema());
+        let schema = schema.map_err(|error| InputError::new(error.to_string()))?;
+        return output::print(format!("{schema}\n").as_bytes()).map(|_| Outcome::Expected);
+    }
     let places = arguments::places(arguments.firmware_dir.as_ref())?;
     let json = arguments.json.as_deref().map(Sink::open).transpose()?;
     let junit = arguments.junit.as_deref().map(Sink::open).transpose()?;
-    if let (Some(json), Some(junit)) = (&json, &junit)
-        && json.is_same(junit)
-    {
-        return Err(InputError::new("--json and --junit name the same place"));
+    let html = arguments.html.as_deref().map(Sink::open).transpose()?;
+    let named = [("--json", &json), ("--junit", &junit), ("--html", &html)];
+    let named: Vec<(&str, &Sink)> =
+        named.iter().filter_map(|(option, sink)| Some((*option, sink.as_ref()?))).collect();
+    for (index, (option, sink)) in named.iter().enumerate() {
+        if let Some((other, _)) = named.iter().take(index).find(|(_, other)| other.is_same(sink)) {
+            return Err(InputError::new(format!("{other} and {option} name the same place")));
+        }
+    }
+    if let Some(folder) = &arguments.keep {
+        fs::create_dir_all(folder).map_err(|error| {
+            InputError::new(format!("cannot make the folder `{}`: {error}", folder.display()))
+        })?;
     }
     let mut cases = cases(&arguments.paths)?;
     if let Some(filter) = &arguments.filter {
@@ -60,7 +99,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     }
 
     interrupt::listen();
-    let data_is_elsewhere = [&json, &junit].into_iter().flatten().any(Sink::is_standard);
+    let data_is_elsewhere = [&json, &junit, &html].into_iter().flatten().any(Sink::is_standard);
+    let accepted = if arguments.accept { BTreeMap::new() } else { accepted(&cases)? };
     let screen = Screen {
         progress: Progress::new(u64::try_from(cases.len()).ok(), true),
         instructions: AtomicU64::new(0),
@@ -69,7 +109,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         closed: AtomicBool::new(false),
         failed: Mutex::default(),
     };
-    let options = Options { places, ..Options::default() };
+    let options = Options { places, accepted, keep: arguments.keep.clone() };
     let reports = scenario::run(&cases, usize::from(arguments.jobs.unwrap_or(0)), &options, &screen)?;
     screen.progress.finish();
     screen.say(&report::summary(&reports));
@@ -78,6 +118,25 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     }
     if let Some(sink) = junit {
         sink.finish(report::junit(&reports).as_bytes())?;
+    }
+    if let Some(sink) = html {
+        sink.finish(report::html(&reports).as_bytes())?;
+    }
+    if arguments.annotations == Some(Annotations::Github) {
+        let lines = report::github(&reports);
+        if !lines.is_empty() {
+            screen.say(lines.trim_end());
+        }
+    }
+    if arguments.accept {
+        accept(&cases, &reports, arguments.filter.is_some(), &screen)?;
+    }
+    let stopped = reports.iter().filter(|report| report.status == Status::Interrupted).count();
+    if stopped > 0 && interrupt::asked() {
+        output::complain(&format!(
+            "interrupted: {stopped} of {} cases did not run to their end",
+            reports.len()
+        ));
     }
     if let Some(error) = screen.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
@@ -90,6 +149,50 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     } else {
         Outcome::Expected
     })
+}
+
+/// The accepted results of the files that have any to be compared with.
+fn accepted(cases: &[Case]) -> Result<BTreeMap<String, Accepted>, InputError> {
+    let mut accepted = BTreeMap::new();
+    for case in cases.iter().filter(|case| !case.header.accept.is_empty()) {
+        let file = &case.header.file;
+        if !accepted.contains_key(file) {
+            accepted.insert(file.clone(), Accepted::read(Path::new(file))?);
+        }
+    }
+    Ok(accepted)
+}
+
+/// Writes what passing cases came to beside their files. Cases left out by a filter keep what they have.
+fn accept(cases: &[Case], reports: &[CaseReport], filtered: bool, screen: &Screen) -> Result<(), InputError> {
+    let mut files: BTreeMap<&str, Accepted> = BTreeMap::new();
+    for (case, report) in cases.iter().zip(reports).filter(|(case, _)| !case.header.accept.is_empty()) {
+        let file = case.header.file.as_str();
+        if !files.contains_key(file) {
+            let before = if filtered { Accepted::read(Path::new(file))? } else { Accepted::default() };
+            files.insert(file, before);
+        }
+        if report.status != Status::Passed {
+            return Err(InputError::new(format!(
+                "nothing is accepted: `{}` {}",
+                report.name,
+                report.status.name()
+            )));
+        }
+        if let Some(accepted) = files.get_mut(file) {
+            accepted.cases.insert(case.key().to_owned(), report.recorded.clone());
+        }
+    }
+    if files.is_empty() {
+        return Err(InputError::new("--accept: none of these scenarios says `accept = [...]`"));
+    }
+    for (file, accepted) in files {
+        let path = Accepted::path(Path::new(file));
+        output::replace(&path, |file| file.write_all(accepted.text().as_bytes()))
+            .map_err(|error| InputError::new(format!("cannot write `{}`: {error}", path.display())))?;
+        screen.say(&format!("accepted {}", path.display()));
+    }
+    Ok(())
 }
 
 /// Reads every file; all that is wrong with any of them is said before anything runs.

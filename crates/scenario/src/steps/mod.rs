@@ -13,6 +13,7 @@ mod run_for;
 mod run_until;
 mod screenshot;
 mod snapshot;
+mod survivors;
 mod type_text;
 
 use std::{collections::BTreeMap, fmt::Debug};
@@ -58,11 +59,15 @@ pub(crate) const KINDS: &[Kind] = &[
     snapshot::KIND,
     restore::KIND,
     diff::KIND,
+    survivors::KIND,
     poke::KIND,
     screenshot::KIND,
     expect::KIND,
     outcome::KIND,
 ];
+
+/// The snapshot every case has: the machine as it was switched on.
+pub(crate) const POWER_ON: &str = "power-on";
 
 /// The keys that every step has.
 pub(crate) const COMMON: &[Field] = &[

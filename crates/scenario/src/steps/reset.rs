@@ -15,7 +15,7 @@ use crate::{
 pub(super) const KIND: Kind =
     Kind { field: Field::new("reset", Shape::Choice(paths), "A reset by a named path."), keys: &[], parse };
 
-fn paths() -> Vec<&'static str> {
+pub(super) fn paths() -> Vec<&'static str> {
     ResetPath::ALL.iter().map(|(name, _)| *name).collect()
 }
 
