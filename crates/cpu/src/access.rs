@@ -4,7 +4,7 @@ use crate::{
     Bus, Exception, Exec, Frame, Op, Operand, State,
     flags::bit,
     memory::Range,
-    models::Model,
+    models::{Hypervisor, Model},
     state::{Segment, cr0, gpr, segment},
     tlb::{Access, Tlb, Watch, chunks, context},
     width::Width,
@@ -46,6 +46,7 @@ pub struct Core {
     /// The architectural state.
     pub state: State,
     pub(crate) model: &'static Model,
+    pub(crate) hypervisor: Hypervisor,
     /// The first processor: starts at reset, the others wait.
     pub(crate) bootstrap: bool,
     /// Which processor of the machine this is; its initial APIC id.
@@ -104,6 +105,7 @@ impl Core {
         let mut core = Core {
             state: State::reset(model, bootstrap),
             model,
+            hypervisor: Hypervisor::None,
             bootstrap,
             index,
             tlb: Tlb::default(),

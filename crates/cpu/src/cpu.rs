@@ -5,7 +5,7 @@
 //! delivery included. Delivering an interrupt is none.
 
 use crate::{
-    Bus, Core, Exception, Exec, Frame, Lowered, Model, Observed, Path, State, StateError, Stop,
+    Bus, Core, Exception, Exec, Frame, Hypervisor, Lowered, Model, Observed, Path, State, StateError, Stop,
     access::attention,
     cache::{Block, Cache, Key},
     decode::{Decoded, LONGEST, decode},
@@ -65,7 +65,7 @@ pub struct Cpu<B: Bus> {
 impl<B: Bus> Clone for Cpu<B> {
     /// The same state; what is derived from it is built again as it runs.
     fn clone(&self) -> Self {
-        let mut copy = Cpu::new(self.core.model, self.core.index);
+        let mut copy = Cpu::new(self.core.model, self.core.index).with_hypervisor(self.core.hypervisor);
         copy.core.state = self.core.state.clone();
         copy.core.a20_mask = self.core.a20_mask;
         copy.breakpoints.clone_from(&self.breakpoints);
@@ -98,6 +98,7 @@ impl<B: Bus> Cpu<B> {
         let core = &mut self.core;
         core.state.clone_from(&other.core.state);
         (core.model, core.index, core.bootstrap) = (other.core.model, other.core.index, other.core.bootstrap);
+        core.hypervisor = other.core.hypervisor;
         core.a20_mask = other.core.a20_mask;
         core.written.clear();
         core.flush_tlb();
@@ -123,6 +124,13 @@ impl<B: Bus> Cpu<B> {
     #[must_use]
     pub fn new(model: &'static Model, index: u8) -> Cpu<B> {
         Cpu { core: Core::new(model, index), cache: Cache::default(), breakpoints: Vec::new(), passed: false }
+    }
+
+    /// The same processor under a hypervisor, which answers CPUID leaf 40000000h.
+    #[must_use]
+    pub fn with_hypervisor(mut self, hypervisor: Hypervisor) -> Cpu<B> {
+        self.core.hypervisor = hypervisor;
+        self
     }
 
     /// RESET#: everything takes its power-on value. The TSC starts at the machine's time; the

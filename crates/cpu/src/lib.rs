@@ -29,7 +29,7 @@ pub use access::{Core, Place};
 pub use bus::{Bus, Cycle, Frame, Page, Store};
 pub use check::StateError;
 pub use cpu::{Breakpoint, Cpu, Run};
-pub use models::Model;
+pub use models::{Hypervisor, Model};
 pub use op::{Handler, Lowered, Op, Operand};
 pub use state::State;
 pub use tlb::Observed;

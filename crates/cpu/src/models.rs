@@ -1,7 +1,7 @@
 //! Processor models as tables: what CPUID says, and what hangs on it.
 //!
-//! `qemu64` has the values of QEMU's TCG, because firmware copies them into its tables. It
-//! advertises x87, MMX, SSE and long mode, which raise #UD until they are built.
+//! `qemu64` has the values of QEMU's TCG, because firmware copies them into its tables, and there is
+//! one for each set of machine types that differ. It advertises x87, MMX, SSE and long mode, which raise #UD until they are built.
 
 use crate::state::{cr4, efer};
 
@@ -76,62 +76,195 @@ const P6_CR4: u64 = cr4::VME
 /// EBX bits 31-24 of leaf 1 are the initial APIC id, filled in when asked.
 const CLFLUSH_64: u32 = 0x0800;
 
-/// `qemu64` as machine types up to 1.4 have it.
-pub static QEMU64_1_4: Model = Model {
-    name: "qemu64-1.4",
-    about: "qemu64 of machine types up to 1.4: family 6, model 2, stepping 3",
-    leaves: &[
-        vendor(0, 4, AUTHENTIC_AMD),
-        leaf(1, [0x0000_0623, CLFLUSH_64, 0x8080_2001, 0x078b_fbfd]),
-        leaf(2, [0x0000_0001, 0, 0, 0x002c_307d]),
-        subleaf(4, 0, [0x0000_0121, 0x01c0_003f, 0x0000_003f, 1]),
-        subleaf(4, 1, [0x0000_0122, 0x01c0_003f, 0x0000_003f, 1]),
-        subleaf(4, 2, [0x0000_0143, 0x03c0_003f, 0x0000_0fff, 1]),
-        leaf(0x4000_0000, [0; 4]),
-        leaf(0x4000_0001, [0; 4]),
+/// Who answers CPUID leaf 40000000h, where a guest looks for a hypervisor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Hypervisor {
+    /// Nobody: as any leaf that is not there, it gives the highest basic one.
+    #[default]
+    None,
+    /// The two leaves are there and zero.
+    Unnamed,
+    /// "TCGTCGTCGTCG".
+    Tcg,
+    /// "KVMKVMKVM", with no paravirtual feature: none is built.
+    Kvm,
+}
+
+impl Hypervisor {
+    /// What leaf `function` gives, if it is one of the hypervisor's.
+    #[must_use]
+    pub fn leaf(self, function: u32) -> Option<[u32; 4]> {
+        const FIRST: u32 = 0x4000_0000;
+        const LAST: u32 = 0x4000_0001;
+        if self == Hypervisor::None || !(FIRST..=LAST).contains(&function) {
+            return None;
+        }
+        match (self, function) {
+            (Hypervisor::Tcg, FIRST) => Some([LAST, 0x5447_4354, 0x4354_4743, 0x4743_5447]),
+            (Hypervisor::Kvm, FIRST) => Some([0, 0x4b4d_564b, 0x564b_4d56, 0x0000_004d]),
+            _ => Some([0; 4]),
+        }
+    }
+}
+
+/// How the `qemu64` of one machine type differs from another's, measured with CPUID on QEMU 7.2
+/// unless the model says otherwise.
+struct Qemu64 {
+    /// Leaf 1 EAX.
+    signature: u32,
+    /// Highest basic leaf.
+    highest: u32,
+    /// Leaf 1 ECX.
+    features: u32,
+    /// Leaf 80000001h ECX.
+    extended_features: u32,
+    /// Leaf 0Bh says how processors are numbered.
+    topology: bool,
+    /// Leaves 2 and 4 describe caches, as Intel's processors do.
+    caches: bool,
+    /// There is an L3 cache.
+    l3: bool,
+    /// Leaves 80000002h-80000004h.
+    brand: &'static str,
+}
+
+/// SSE3, CX16, POPCNT, and a hypervisor.
+const WITH_POPCNT: u32 = 0x8080_2001;
+/// LAHF_LM, SVM, ABM, SSE4A.
+const WITH_ABM: u32 = 0x65;
+
+/// Sixteen bytes of a processor's name.
+const fn brand(name: &str, part: usize) -> [u32; 4] {
+    let bytes = name.as_bytes();
+    let mut words = [0; 4];
+    let mut index = 0;
+    while index < 16 {
+        let at = part * 16 + index;
+        if at < bytes.len() {
+            words[index / 4] |= (bytes[at] as u32) << (8 * (index % 4));
+        }
+        index += 1;
+    }
+    words
+}
+
+/// Zero unless `there`.
+const fn only_if(there: bool, values: [u32; 4]) -> [u32; 4] {
+    if there { values } else { [0; 4] }
+}
+
+/// CPUID of a `qemu64`. A leaf that reads zero may as well not be there.
+const fn qemu64(facts: &Qemu64) -> [Leaf; 21] {
+    let topology = facts.topology;
+    let level_3 = facts.caches && facts.l3;
+    let sleep = only_if(facts.highest >= 5, [0, 0, 3, 0]);
+    [
+        vendor(0, facts.highest, AUTHENTIC_AMD),
+        leaf(1, [facts.signature, CLFLUSH_64, facts.features, 0x078b_fbfd]),
+        leaf(2, only_if(facts.caches, [1, 0, if facts.l3 { 0x4d } else { 0 }, 0x002c_307d])),
+        subleaf(4, 0, only_if(facts.caches, [0x0000_0121, 0x01c0_003f, 0x0000_003f, 1])),
+        subleaf(4, 1, only_if(facts.caches, [0x0000_0122, 0x01c0_003f, 0x0000_003f, 1])),
+        subleaf(4, 2, only_if(facts.caches, [0x0000_0143, 0x03c0_003f, 0x0000_0fff, 1])),
+        subleaf(4, 3, only_if(level_3, [0x0000_0163, 0x03c0_003f, 0x0000_3fff, 6])),
+        leaf(5, sleep),
+        subleaf(0xb, 0, only_if(topology, [0, 1, 0x100, 0])),
+        subleaf(0xb, 1, only_if(topology, [0, 1, 0x201, 0])),
+        subleaf(0xb, 2, only_if(topology, [0, 0, 2, 0])),
+        subleaf(0xb, 3, only_if(topology, [0, 0, 3, 0])),
         vendor(0x8000_0000, 0x8000_000a, AUTHENTIC_AMD),
-        leaf(0x8000_0001, [0x0000_0623, 0, 0x0000_0065, 0x2193_fbfd]),
-        leaf(0x8000_0002, [0x554d_4551, 0x7269_5620, 0x6c61_7574, 0x5550_4320]),
-        leaf(0x8000_0003, [0x7265_7620, 0x6e6f_6973, 0x342e_3120, 0x0000_302e]),
+        leaf(0x8000_0001, [facts.signature, 0, facts.extended_features, 0x2193_fbfd]),
+        leaf(0x8000_0002, brand(facts.brand, 0)),
+        leaf(0x8000_0003, brand(facts.brand, 1)),
+        leaf(0x8000_0004, brand(facts.brand, 2)),
         leaf(0x8000_0005, [0x01ff_01ff, 0x01ff_01ff, 0x4002_0140, 0x4002_0140]),
-        leaf(0x8000_0006, [0, 0x4200_4200, 0x0200_8140, 0]),
+        leaf(0x8000_0006, [0, 0x4200_4200, 0x0200_8140, if facts.l3 { 0x0080_8140 } else { 0 }]),
         leaf(0x8000_0008, [0x0000_3028, 0, 0, 0]),
         leaf(0x8000_000a, [1, 0x10, 0, 0]),
-    ],
-    physical_bits: 40,
-    cr4: P6_CR4,
-    efer: efer::SCE | efer::NXE,
-    save_map: SaveMap::Amd64,
-    unknown_msrs_ignored: true,
+    ]
+}
+
+/// A model with these leaves and what else AMD's 64-bit processors have in common.
+const fn amd(name: &'static str, about: &'static str, leaves: &'static [Leaf]) -> Model {
+    Model {
+        name,
+        about,
+        leaves,
+        physical_bits: 40,
+        cr4: P6_CR4,
+        efer: efer::SCE | efer::NXE,
+        save_map: SaveMap::Amd64,
+        unknown_msrs_ignored: true,
+    }
+}
+
+/// Rows of `qemu64` and its relatives: the static's name, what `--cpu` calls it, a sentence, and
+/// in what it differs from another one's facts.
+macro_rules! qemu64_models {
+    ($($item:ident = $facts:ident, $name:literal, $about:literal, { $($field:ident: $value:expr),* } from $base:expr;)*) => {
+        $(
+            const $facts: Qemu64 = Qemu64 { $($field: $value,)* ..$base };
+            #[doc = $about]
+            pub static $item: Model = amd($name, $about, &qemu64(&$facts));
+        )*
+    };
+}
+
+/// Family 6, model 2, stepping 3, which QEMU's first `qemu64` was.
+const FIRST: Qemu64 = Qemu64 {
+    signature: 0x623,
+    highest: 4,
+    features: WITH_POPCNT,
+    extended_features: WITH_ABM,
+    topology: false,
+    caches: true,
+    l3: false,
+    brand: "",
 };
 
-/// `qemu64` as machine type 7.2 has it.
-pub static QEMU64: Model = Model {
-    name: "qemu64",
-    about: "QEMU's default: AuthenticAMD, family 15, model 107, stepping 1",
-    leaves: &[
-        vendor(0, 0xd, AUTHENTIC_AMD),
-        leaf(1, [0x0006_0fb1, CLFLUSH_64, 0x8000_2001, 0x078b_fbfd]),
-        leaf(5, [0, 0, 3, 0]),
-        subleaf(0xb, 0, [0, 1, 0x100, 0]),
-        subleaf(0xb, 1, [0, 1, 0x201, 0]),
-        subleaf(0xb, 2, [0, 0, 2, 0]),
-        subleaf(0xb, 3, [0, 0, 3, 0]),
-        leaf(0x4000_0000, [0x4000_0001, 0x5447_4354, 0x4354_4743, 0x4743_5447]),
-        leaf(0x4000_0001, [0; 4]),
-        vendor(0x8000_0000, 0x8000_000a, AUTHENTIC_AMD),
-        leaf(0x8000_0001, [0x0006_0fb1, 0, 0x0000_0005, 0x2193_fbfd]),
-        leaf(0x8000_0002, [0x554d_4551, 0x7269_5620, 0x6c61_7574, 0x5550_4320]),
-        leaf(0x8000_0003, [0x7265_7620, 0x6e6f_6973, 0x352e_3220, 0x0000_002b]),
-        leaf(0x8000_0005, [0x01ff_01ff, 0x01ff_01ff, 0x4002_0140, 0x4002_0140]),
-        leaf(0x8000_0006, [0, 0x4200_4200, 0x0200_8140, 0x0080_8140]),
-        leaf(0x8000_0008, [0x0000_3028, 0, 0, 0]),
-        leaf(0x8000_000a, [1, 0x10, 0, 0]),
-    ],
-    physical_bits: 40,
+qemu64_models! {
+    QEMU64_0_13 = FACTS_0_13, "qemu64-0.13", "qemu64 of the emulators of 2010, which put their own version into it",
+        { brand: "QEMU Virtual CPU version 0.13.0" } from FIRST;
+    CPU64_RHEL6 = FACTS_RHEL6, "cpu64-rhel6", "RHEL-6's default: family 6, model 13, stepping 3; an AMD host's vendor",
+        { signature: 0x6d3, features: 0x8000_2001, brand: "QEMU Virtual CPU version (cpu64-rhel6)" } from FIRST;
+    QEMU64_1_5_3 = FACTS_1_5_3, "qemu64-1.5.3", "qemu64 of RHEL-7's machine types",
+        { brand: "QEMU Virtual CPU version 1.5.3" } from FIRST;
+    QEMU64_1_4 = FACTS_1_4, "qemu64-1.4", "qemu64 of machine types up to 1.4: family 6, model 2, stepping 3",
+        { brand: "QEMU Virtual CPU version 1.4.0" } from FIRST;
+    QEMU64_1_5 = FACTS_1_5, "qemu64-1.5", "qemu64 of machine type 1.5: its version in the name",
+        { brand: "QEMU Virtual CPU version 1.5.0" } from FACTS_1_4;
+    QEMU64_1_6 = FACTS_1_6, "qemu64-1.6", "qemu64 of machine type 1.6: its version in the name",
+        { brand: "QEMU Virtual CPU version 1.6.0" } from FACTS_1_5;
+    QEMU64_1_7 = FACTS_1_7, "qemu64-1.7", "qemu64 of machine type 1.7: model 6",
+        { signature: 0x663, brand: "QEMU Virtual CPU version 1.7.0" } from FACTS_1_6;
+    QEMU64_2_0 = FACTS_2_0, "qemu64-2.0", "qemu64 of machine type 2.0: its version in the name",
+        { brand: "QEMU Virtual CPU version 2.0.0" } from FACTS_1_7;
+    QEMU64_2_1 = FACTS_2_1, "qemu64-2.1", "qemu64 of machine type 2.1: its version in the name",
+        { brand: "QEMU Virtual CPU version 2.1.0" } from FACTS_2_0;
+    QEMU64_2_2 = FACTS_2_2, "qemu64-2.2", "qemu64 of machine type 2.2: its version in the name",
+        { brand: "QEMU Virtual CPU version 2.2.0" } from FACTS_2_1;
+    QEMU64_2_3 = FACTS_2_3, "qemu64-2.3", "qemu64 of machine type 2.3: its version in the name",
+        { brand: "QEMU Virtual CPU version 2.3.0" } from FACTS_2_2;
+    QEMU64_2_4 = FACTS_2_4, "qemu64-2.4", "qemu64 of machine type 2.4: basic leaves up to 0Dh",
+        { highest: 0xd, brand: "QEMU Virtual CPU version 2.4.0" } from FACTS_2_3;
+    QEMU64_2_5 = FACTS_2_5, "qemu64-2.5", "qemu64 of machine types 2.5 and 2.6: no POPCNT, ABM, SSE4A",
+        { features: 0x8000_2001, extended_features: 5, brand: "QEMU Virtual CPU version 2.5+" } from FACTS_2_4;
+    QEMU64_2_7 = FACTS_2_7, "qemu64-2.7", "qemu64 of machine type 2.7: leaf 0Bh",
+        { topology: true } from FACTS_2_5;
+    QEMU64_2_8 = FACTS_2_8, "qemu64-2.8", "qemu64 of machine types 2.8 to 6.0: an L3 cache",
+        { l3: true } from FACTS_2_7;
+    QEMU64 = FACTS_6_1, "qemu64", "QEMU's default since 6.1: AuthenticAMD, family 15, model 107, stepping 1",
+        { signature: 0x0006_0fb1, caches: false } from FACTS_2_8;
+}
+
+/// A 486DX as QEMU has it: no local APIC, no time-stamp counter, no model-specific registers.
+pub static I486: Model = Model {
+    name: "486",
+    about: "Intel 486DX, which isapc has: FPU and PSE, no local APIC",
+    leaves: &[vendor(0, 1, GENUINE_INTEL), leaf(1, [0x0000_0480, CLFLUSH_64, 0x8000_0000, 0x0000_0009])],
+    physical_bits: 32,
     cr4: P6_CR4,
-    efer: efer::SCE | efer::NXE,
-    save_map: SaveMap::Amd64,
+    efer: 0,
+    save_map: SaveMap::Intel32,
     unknown_msrs_ignored: true,
 };
 
@@ -153,7 +286,26 @@ pub static PENTIUM3: Model = Model {
 };
 
 /// Every model.
-pub static MODELS: [&Model; 3] = [&QEMU64, &QEMU64_1_4, &PENTIUM3];
+pub static MODELS: [&Model; 18] = [
+    &QEMU64,
+    &QEMU64_2_8,
+    &QEMU64_2_7,
+    &QEMU64_2_5,
+    &QEMU64_2_4,
+    &QEMU64_2_3,
+    &QEMU64_2_2,
+    &QEMU64_2_1,
+    &QEMU64_2_0,
+    &QEMU64_1_7,
+    &QEMU64_1_6,
+    &QEMU64_1_5,
+    &QEMU64_1_4,
+    &QEMU64_1_5_3,
+    &QEMU64_0_13,
+    &CPU64_RHEL6,
+    &PENTIUM3,
+    &I486,
+];
 
 /// EDX bit 9 of leaf 1: the local APIC is there and enabled.
 const APIC: u32 = 1 << 9;
@@ -178,15 +330,18 @@ impl Model {
         self.find(1, 0).map_or(0, |values| values[0])
     }
 
-    /// CPUID (Intel SDM vol. 2A). A function beyond the highest gives the highest basic one.
+    /// Whether there is a local APIC (leaf 1 EDX).
+    #[must_use]
+    pub fn has_apic(&self) -> bool {
+        self.find(1, 0).is_some_and(|[.., edx]| edx & APIC != 0)
+    }
+
+    /// CPUID (Intel SDM vol. 2A) without a hypervisor's leaves. A function beyond the highest gives
+    /// the highest basic one.
     #[must_use]
     pub fn cpuid(&self, function: u32, index: u32, apic_id: u8, apic_enabled: bool) -> [u32; 4] {
         let group = function & 0xc000_0000;
-        let highest = match group {
-            // The hypervisor's leaf may read zero; its range stays.
-            0x4000_0000 => 0x4000_0001,
-            _ => self.find(group, 0).map_or(0, |values| values[0]),
-        };
+        let highest = self.find(group, 0).map_or(0, |values| values[0]);
         let known = function <= highest && self.find(group, 0).is_some();
         let function = if known { function } else { self.find(0, 0).map_or(0, |values| values[0]) };
         let mut values = self.find(function, index).unwrap_or_default();
@@ -211,14 +366,35 @@ mod tests {
 
     #[rstest]
     #[case::vendor(&QEMU64, 0, 0, [0xd, 0x6874_7541, 0x444d_4163, 0x6974_6e65])]
-    #[case::hypervisor(&QEMU64, 0x4000_0000, 0, [0x4000_0001, 0x5447_4354, 0x4354_4743, 0x4743_5447])]
-    #[case::hypervisor_hidden(&QEMU64_1_4, 0x4000_0000, 0, [0; 4])]
+    #[case::no_hypervisor(&QEMU64_1_4, 0x4000_0000, 0, [0x121, 0x01c0_003f, 0x3f, 1])]
     #[case::beyond_basic(&QEMU64_1_4, 0x10, 1, [0x122, 0x01c0_003f, 0x3f, 1])]
     #[case::beyond_extended(&QEMU64_1_4, 0x8000_000b, 0, [0x121, 0x01c0_003f, 0x3f, 1])]
     #[case::beyond_basic_7_2(&QEMU64, 0xe, 0, [0; 4])]
     #[case::no_extended(&PENTIUM3, 0x8000_0000, 0, [0; 4])]
+    #[case::brand(&QEMU64_2_5, 0x8000_0003, 0, [0x7265_7620, 0x6e6f_6973, 0x352e_3220, 0x2b])]
+    #[case::brand_end(&CPU64_RHEL6, 0x8000_0004, 0, [0x6c65_6872, 0x2936, 0, 0])]
+    #[case::level_3(&QEMU64_2_8, 4, 3, [0x163, 0x03c0_003f, 0x3fff, 6])]
+    #[case::no_level_3(&QEMU64_2_7, 0x8000_0006, 0, [0, 0x4200_4200, 0x0200_8140, 0])]
+    #[case::topology(&QEMU64_2_7, 0xb, 1, [0, 1, 0x201, 3])]
+    #[case::no_extended_486(&I486, 0x8000_0005, 3, [0x480, 0x0300_0800, 0x8000_0000, 9])]
     #[case::apic_id(&QEMU64, 1, 0, [0x0006_0fb1, 0x0300_0800, 0x8000_2001, 0x078b_fbfd])]
     fn cpuid(#[case] model: &Model, #[case] function: u32, #[case] index: u32, #[case] expect: [u32; 4]) {
         assert_eq!(model.cpuid(function, index, 3, true), expect);
+    }
+    #[rstest]
+    #[case::tcg(Hypervisor::Tcg, 0x4000_0000, Some([0x4000_0001, 0x5447_4354, 0x4354_4743, 0x4743_5447]))]
+    #[case::kvm(Hypervisor::Kvm, 0x4000_0000, Some([0, 0x4b4d_564b, 0x564b_4d56, 0x4d]))]
+    #[case::features(Hypervisor::Kvm, 0x4000_0001, Some([0; 4]))]
+    #[case::unnamed(Hypervisor::Unnamed, 0x4000_0000, Some([0; 4]))]
+    #[case::beyond(Hypervisor::Tcg, 0x4000_0002, None)]
+    #[case::nobody(Hypervisor::None, 0x4000_0000, None)]
+    fn hypervisor(#[case] who: Hypervisor, #[case] function: u32, #[case] expect: Option<[u32; 4]>) {
+        assert_eq!(who.leaf(function), expect);
+    }
+
+    #[test]
+    fn names_are_different() {
+        let names: std::collections::BTreeSet<&str> = MODELS.iter().map(|model| model.name).collect();
+        assert_eq!(names.len(), MODELS.len());
     }
 }

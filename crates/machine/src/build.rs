@@ -10,7 +10,7 @@ use warmboot_chipset::{
     ide::IdeController,
     rtc,
 };
-use warmboot_cpu::{Cpu, Model};
+use warmboot_cpu::{Cpu, Hypervisor, Model};
 use warmboot_memory::Memory;
 
 use crate::{
@@ -43,10 +43,14 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
     config.check()?;
     let machine_type =
         machine_types::find(&config.machine).ok_or_else(|| ConfigError::new("unknown machine"))?;
-    let generation = match config.generation {
+    let mut generation = match config.generation {
         Some(generation) => generation,
         None => *generations::find(&config.emulator).ok_or_else(|| ConfigError::new("unknown emulator"))?,
     };
+    if machine_type.firmware_writable {
+        generation.bios_writable = true;
+        generation.option_roms_writable = true;
+    }
     let cpu_name = config.cpu.as_deref().unwrap_or(machine_type.cpu);
     let model = Model::by_name(cpu_name).ok_or_else(|| {
         let names: Vec<&str> = warmboot_cpu::models::MODELS.iter().map(|model| model.name).collect();
@@ -75,7 +79,9 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
         written: Vec::new(),
         observer: None,
     };
-    Ok(Machine::assemble(config.clone(), board, Cpu::new(model, 0), wiring(config)))
+    let hypervisor = if machine_type.tcg_named { Hypervisor::Tcg } else { Hypervisor::Unnamed };
+    let processor = Cpu::new(model, 0).with_hypervisor(hypervisor);
+    Ok(Machine::assemble(config.clone(), board, processor, wiring(config)))
 }
 
 /// Checks that each drive has found the controller it belongs to.
@@ -114,12 +120,12 @@ pub(crate) fn function(name: &'static str, device: u8, function: u8, chip: Devic
 
 impl Parts<'_> {
     /// The chips that sit at fixed ports and addresses of every PC. `hpet_routes` are the interrupt
-    /// lines an HPET timer can take, one bit each; `None` where there is no HPET.
+    /// lines that an HPET's timers can take where there is one, one bit each.
     pub fn fixed_chips(
         &self,
         description: &Description,
         floppy: Floppy,
-        hpet_routes: Option<u32>,
+        hpet_routes: u32,
     ) -> Result<Vec<Slot>, ConfigError> {
         let Parts { config, machine_type, generation, .. } = self;
         let wiring = rtc::Wiring { reset_clears_shutdown_status: generation.reset_clears_shutdown_status };
@@ -129,15 +135,20 @@ impl Parts<'_> {
             chip("pit", Device::Pit(chipset::pit::Pit::new())),
             chip("rtc", Device::Rtc(clock)),
         ];
-        slots.extend(hpet_routes.map(|routes| chip("hpet", Device::Hpet(chipset::hpet::Hpet::new(routes)))));
-        let io_apic = chipset::io_apic::IoApic::new(machine_type.io_apic_version);
-        let local_apic = chipset::local_apic::LocalApic::new(0, machine_type.local_apic_version);
+        if machine_type.hpet {
+            slots.push(chip("hpet", Device::Hpet(chipset::hpet::Hpet::new(hpet_routes))));
+        }
+        if let Some(version) = machine_type.io_apic_version {
+            slots.push(chip("ioapic", Device::IoApic(chipset::io_apic::IoApic::new(version))));
+        }
+        if self.model.has_apic() {
+            let local_apic = chipset::local_apic::LocalApic::new(0, machine_type.local_apic_version);
+            slots.push(chip("apic", Device::LocalApic(local_apic)));
+        }
         let i8042 = chipset::i8042::I8042::new(chipset::i8042::Config::default());
         let debug =
             |port| Device::DebugPort(chipset::debug_port::DebugPort::new(port, generation.debug_port_reads));
         slots.extend([
-            chip("ioapic", Device::IoApic(io_apic)),
-            chip("apic", Device::LocalApic(local_apic)),
             chip("dma", Device::Dma(chipset::dma::Dma::new())),
             chip("i8042", Device::I8042(i8042)),
             chip("port92", Device::Port92(chipset::port92::Port92::new(generation.port_92_reset))),
@@ -169,8 +180,8 @@ impl Parts<'_> {
             items.push(chipset::fw_cfg::Item::file(format!("genroms/{base}"), rom.bytes.to_vec()));
         }
         let config = chipset::fw_cfg::Config {
-            dma: self.machine_type.fw_cfg_dma,
-            file_slots: tables::file_slots(self.machine_type.era),
+            dma: self.machine_type.fw_cfg.dma,
+            file_slots: self.machine_type.fw_cfg.slots,
             items,
         };
         chipset::fw_cfg::FwCfg::new(config).map_err(|error| ConfigError::new(error.to_string()))
@@ -217,7 +228,7 @@ impl Parts<'_> {
     /// What firmware is told of the machine, for fw_cfg and CMOS. `disks` are the IDE hard disks, as
     /// [`ide_disks`] finds them.
     pub fn describe(&self, floppy: &Floppy, disks: [Option<Geometry>; 4]) -> Description {
-        let mut description = Description::new(self.machine_type.era, self.config.memory);
+        let mut description = Description::new(self.machine_type, self.config.memory);
         description.cpus = self.config.cpus as u16;
         description.cpuid_signature = self.model.signature();
         let [vendor, features] = [0, 1].map(|function| self.model.cpuid(function, 0, 0, true));

@@ -122,7 +122,7 @@ impl Board {
         [system, smm, io]: [RegionId; 3],
     ) -> Result<(), warmboot_memory::RegionError> {
         let Blocks { ram, bios, rom, ram_size, bios_size } = self.blocks;
-        let (below, above) = tables::ram_layout(self.machine_type.era, ram_size);
+        let (below, above) = tables::ram_layout(self.machine_type, ram_size);
         let pc_ram = regions.ram("pc.ram", ram, 0, u128::from(ram_size), false);
         if self.generation.ram_hole {
             let low = regions.alias("ram-below-640k", pc_ram, 0, u128::from(HOLE_START));
@@ -166,8 +166,10 @@ impl Board {
         regions.set_enabled(smram_low, shown);
 
         self.draw_bridge_windows(regions, shapes, [system, smm, pc_ram])?;
-        let config_data = regions.mmio("pci-conf-data", 4, CONFIG_DATA_TAG);
-        regions.map(io, config_data, 0xcfc, 0)?;
+        if self.bridge().is_some() {
+            let config_data = regions.mmio("pci-conf-data", 4, CONFIG_DATA_TAG);
+            regions.map(io, config_data, 0xcfc, 0)?;
+        }
         for (slot, device) in self.slots.iter().enumerate() {
             for region in device.device.chip().regions() {
                 let tag = (slot as u32) << 8 | u32::from(region.index);

@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         "CPU models (--cpu); x87, SSE and long mode raise #UD so far, whatever CPUID says:",
         machine::cpu_models::MODELS.iter().map(|cpu| row(cpu.name, cpu.about)).collect(),
     );
-    compare(&mut text, "How machine types differ", &machine_type_facts());
+    compare_many(&mut text, "How machine types differ", &machine_type_facts());
     compare(&mut text, "What emulator generations do", &generation_facts());
     reset_tables(&mut text);
     compare(&mut text, "How CPU models differ (as CPUID says)", &cpu_facts());
@@ -99,27 +99,75 @@ fn compare(text: &mut String, title: &str, choices: &[Facts]) {
     text.push('\n');
 }
 
+/// Prints a line for each choice and a column for each field: for choices that are many.
+fn compare_many(text: &mut String, title: &str, choices: &[Facts]) {
+    let fields = choices.first().map(|(_, facts)| facts.as_slice()).unwrap_or_default();
+    let header: Vec<&str> = std::iter::once("").chain(fields.iter().map(|(field, _)| *field)).collect();
+    let rows = choices.iter().map(|(name, facts)| {
+        std::iter::once(*name).chain(facts.iter().map(|(_, value)| value.as_str())).collect()
+    });
+    let rows: Vec<Vec<&str>> = std::iter::once(header).chain(rows).collect();
+    let columns = fields.len() + 1;
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    text.push_str(&format!("{title}:\n"));
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(&format!("  {cell:width$}"));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text.push('\n');
+}
+
 fn yes(flag: bool) -> String {
     if flag { "yes" } else { "no" }.to_owned()
 }
 
 fn machine_type_facts() -> Vec<Facts> {
+    use machine::machine_types::{FileBlocks, SmbiosContents};
     let facts = |machine: &&'static machine::MachineType| {
         let facts = vec![
-            ("CPU model", machine.cpu.to_owned()),
-            ("local APIC version", format!("{:#04x}", machine.local_apic_version)),
-            ("I/O APIC version", format!("{:#04x}", machine.io_apic_version)),
+            ("CPU", machine.cpu.to_owned()),
+            ("APIC", format!("{:02x}", machine.local_apic_version)),
+            ("I/O APIC", machine.io_apic_version.map_or("-".to_owned(), |version| format!("{version:02x}"))),
+            ("HPET", yes(machine.hpet)),
+            ("below 4G", format!("{} MiB", machine.memory_split.below >> 20)),
+            ("ROM", if machine.firmware_writable { "plain RAM" } else { "as generation" }.to_owned()),
+            ("TCG leaf", yes(machine.tcg_named)),
+            ("DMA", yes(machine.fw_cfg.dma)),
+            ("files", format!("{} of {}", machine.fw_cfg.files.len(), machine.fw_cfg.slots)),
             (
-                "ACPI and SMBIOS tables",
-                match machine.era {
-                    machine::tables::Era::V1_4 => "built by firmware".to_owned(),
-                    machine::tables::Era::V7_2 | machine::tables::Era::Q35V7_2 => {
-                        "given by fw_cfg".to_owned()
-                    }
-                },
+                "file blocks",
+                match machine.file_blocks {
+                    FileBlocks::None => "none",
+                    FileBlocks::Tables => "tables",
+                    FileBlocks::TablesAndOptionRoms => "and option ROMs",
+                }
+                .to_owned(),
             ),
-            ("fw_cfg DMA", yes(machine.fw_cfg_dma)),
-            ("drive for unusual floppies", format!("{:?}", machine.floppy)),
+            (
+                "ACPI tables",
+                machine
+                    .acpi
+                    .map_or("firmware's".to_owned(), |acpi| format!("{} KiB", acpi.tables_bytes >> 10)),
+            ),
+            (
+                "SMBIOS",
+                match machine.smbios {
+                    SmbiosContents::Nothing => "firmware's",
+                    SmbiosContents::Strings { .. } => "strings",
+                    SmbiosContents::Tables { .. } => "tables",
+                }
+                .to_owned(),
+            ),
+            ("floppy", format!("{:?}", machine.floppy)),
+            ("shadows after incoming", yes(machine.shadow_bios_after_incoming)),
+            ("offered by", machine.generations.join(", ")),
         ];
         (machine.name, facts)
     };

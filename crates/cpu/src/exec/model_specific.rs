@@ -69,7 +69,8 @@ fn cpuid<B: Bus>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
     let function = core.register(gpr::RAX) as u32;
     let index = core.register(gpr::RCX) as u32;
     let enabled = core.state.msrs.apic_base & APIC_ENABLED != 0;
-    let values = core.model.cpuid(function, index, core.index, enabled);
+    let values = core.hypervisor.leaf(function);
+    let values = values.unwrap_or_else(|| core.model.cpuid(function, index, core.index, enabled));
     let registers = [gpr::RAX, gpr::RBX, gpr::RCX, gpr::RDX];
     for (register, value) in registers.into_iter().zip(values) {
         set(core, register, value);

@@ -1,14 +1,14 @@
 //! The Q35/ICH9 family of QEMU, as far as firmware can see the differences.
 
 use warmboot_chipset as chipset;
-use warmboot_chipset::floppy::{Floppy, FloppyKind};
+use warmboot_chipset::floppy::Floppy;
 
-use super::MachineType;
+use super::{AcpiContents, ChipSet, MachineType, MemorySplit, SmbiosContents, pc_i440fx};
 use crate::{
     ConfigError,
     build::{self, Parts},
     devices::{Device, Slot},
-    tables::{self, ChipSet, Era},
+    tables,
 };
 
 /// Routes an HPET timer can take: GSI 2 and the PCI interrupts 16-23.
@@ -24,10 +24,9 @@ fn chips(parts: &Parts<'_>) -> Result<Vec<Slot>, ConfigError> {
         let disk = attachment.filter(|attachment| attachment.kind == chipset::ide::DriveKind::HardDisk);
         disk.map(|attachment| attachment.geometry)
     };
-    let mut description = parts.describe(&Floppy::new(), [disk(0), None, disk(1), None]);
-    description.chip_set = ChipSet::Q35;
+    let description = parts.describe(&Floppy::new(), [disk(0), None, disk(1), None]);
     let mch = chipset::mch::Mch::new(chipset::mch::Config {
-        memory: tables::ram_layout(machine_type.era, config.memory).0,
+        memory: tables::ram_layout(machine_type, config.memory).0,
         reset_clears_shadows: generation.pam_reset,
         ..chipset::mch::Config::default()
     });
@@ -44,20 +43,20 @@ fn chips(parts: &Parts<'_>) -> Result<Vec<Slot>, ConfigError> {
         build::function("ich9-ahci", 31, 2, Device::Ahci(ahci)),
         build::function("ich9-smbus", 31, 3, Device::Ich9Smbus(smbus)),
     ];
-    let fixed = parts.fixed_chips(&description, Floppy::new(), Some(HPET_ROUTES))?;
+    let fixed = parts.fixed_chips(&description, Floppy::new(), HPET_ROUTES)?;
     slots.extend(fixed.into_iter().filter(|slot| !matches!(slot.device, Device::Floppy(_))));
     Ok(slots)
 }
+
+/// 2 GiB below when there is more than fits, so that both parts are whole gibibytes.
+const WHOLE_GIBIBYTES: MemorySplit = MemorySplit { from: 0xb000_0000, below: 0x8000_0000 };
 
 pub(super) const V7_2: MachineType = MachineType {
     name: "pc-q35-7.2",
     about: "Q35/ICH9 of QEMU 7.2: PCI Express, AHCI, and tables through fw_cfg",
     chips,
-    cpu: "qemu64",
-    local_apic_version: 0x14,
-    io_apic_version: 0x20,
-    era: Era::Q35V7_2,
-    fw_cfg_dma: true,
-    shadow_bios_after_incoming: false,
-    floppy: FloppyKind::Mb288,
+    memory_split: WHOLE_GIBIBYTES,
+    acpi: Some(AcpiContents { chip_set: ChipSet::Q35, ..pc_i440fx::ACPI_5_2 }),
+    smbios: SmbiosContents::Tables { product: "Standard PC (Q35 + ICH9, 2009)" },
+    ..pc_i440fx::V7_2
 };

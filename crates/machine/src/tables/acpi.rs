@@ -3,7 +3,8 @@
 //!
 //! Every address in the tables is an offset into its own file until firmware has run the script.
 
-use super::{ChipSet, Description, dsdt};
+use super::{Description, dsdt};
+use crate::machine_types::{AcpiContents, ChipSet};
 
 /// Where the HPET answers.
 pub const HPET_ADDRESS: u32 = 0xfed0_0000;
@@ -14,10 +15,7 @@ pub const HPET_ID: u32 = 0x8086_a201;
 const LOCAL_APIC_ADDRESS: u32 = 0xfee0_0000;
 const IO_APIC_ADDRESS: u32 = 0xfec0_0000;
 
-/// `etc/acpi/tables` has this size whatever is in it, so that it can grow after a migration.
-const TABLES_BYTES: usize = 0x2_0000;
-
-/// Likewise `etc/table-loader`.
+/// `etc/table-loader` has this size whatever is in it, so that it can grow after a migration.
 const LOADER_BYTES: usize = 0x1000;
 
 const TABLES: &str = "etc/acpi/tables";
@@ -39,30 +37,31 @@ pub struct Acpi {
 
 /// Builds the three files. The FADT holds ports that follow [`Description::pm_base`]: whoever
 /// offers the files builds them anew when firmware has moved the PM block and then reads them.
-pub fn build(description: &Description) -> Acpi {
+pub fn build(description: &Description, contents: &AcpiContents) -> Acpi {
     let mut file = File::default();
     file.loader.allocate(RSDP, 16, Zone::FSegment);
     file.loader.allocate(TABLES, 64, Zone::High);
 
     let facs = file.bytes(&facs());
-    let dsdt = file.table(&header(b"DSDT", &dsdt::body(description)));
-    let fadt = file.fadt(description, facs, dsdt);
+    let dsdt = file.table(&header(b"DSDT", &dsdt::body(description, contents)));
+    let fadt = file.fadt(description, contents, facs, dsdt);
     let madt = file.table(&madt(description));
-    let hpet = file.table(&hpet());
-    let mcfg = (description.chip_set == ChipSet::Q35).then(|| file.table(&mcfg()));
+    let hpet = description.machine_type.hpet.then(|| file.table(&hpet()));
+    let mcfg = (contents.chip_set == ChipSet::Q35).then(|| file.table(&mcfg()));
     let waet = file.table(&waet());
-    let listed: Vec<u32> =
-        [Some(fadt), Some(madt), Some(hpet), mcfg, Some(waet)].into_iter().flatten().collect();
+    let listed: Vec<u32> = [Some(fadt), Some(madt), hpet, mcfg, Some(waet)].into_iter().flatten().collect();
     let rsdt = header(b"RSDT", &vec![0; 4 * listed.len()]);
     let entries: Vec<_> = (0..).map(|index| 36 + 4 * index).zip(listed).collect();
     let rsdt = file.table_with_pointers(&rsdt, &entries);
 
     file.loader.add_pointer(RSDP, TABLES, 16);
     file.loader.add_checksum(RSDP, RSDP_CHECKSUM, 0, 20);
-    file.bytes.resize(TABLES_BYTES.max(file.bytes.len()), 0);
+    file.bytes.resize(contents.tables_bytes.max(file.bytes.len()), 0);
     let mut loader = file.loader.0;
     loader.resize(LOADER_BYTES.max(loader.len()), 0);
-    Acpi { rsdp: rsdp(rsdt), tables: file.bytes, loader }
+    let mut rsdp = rsdp(rsdt);
+    rsdp.resize(contents.rsdp_bytes.max(rsdp.len()), 0);
+    Acpi { rsdp, tables: file.bytes, loader }
 }
 
 /// `etc/acpi/tables` while it is made, with the script that goes with it.
@@ -84,13 +83,13 @@ impl File {
     }
 
     /// Adds the FADT, whose revision 3 has the DSDT's address a second time, in eight bytes.
-    fn fadt(&mut self, description: &Description, facs: u32, dsdt: u32) -> u32 {
+    fn fadt(&mut self, description: &Description, contents: &AcpiContents, facs: u32, dsdt: u32) -> u32 {
         const EXTENDED_DSDT: u32 = 140;
-        let table = match description.chip_set {
+        let table = match contents.chip_set {
             ChipSet::I440fx => fadt(description),
             ChipSet::Q35 => fadt_q35(description),
         };
-        if description.chip_set == ChipSet::I440fx {
+        if contents.chip_set == ChipSet::I440fx {
             return self.table_with_pointers(&table, &[(36, facs), (40, dsdt)]);
         }
         let offset = self.bytes(&table);

@@ -33,7 +33,7 @@ type Byte = (usize, u8);
 fn memory(description: &Description) -> Vec<Byte> {
     const BASE_KIB: u64 = 640;
     const MIB: u64 = 1 << 20;
-    let (below, above) = ram_layout(description.era, description.memory);
+    let (below, above) = ram_layout(description.machine_type, description.memory);
     let extended_kib = (below.saturating_sub(MIB) >> 10).min(0xffff).to_le_bytes();
     let above_16_mib = (below.saturating_sub(16 * MIB) >> 16).min(0xffff).to_le_bytes();
     let base = BASE_KIB.to_le_bytes();

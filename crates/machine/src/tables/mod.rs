@@ -1,8 +1,8 @@
 //! What firmware is told about the machine: fw_cfg items and files, CMOS bytes, SMBIOS and ACPI
 //! tables. Pure functions from a [`Description`]; nothing here keeps state.
 //!
-//! The contents are those of QEMU 7.2's `pc-i440fx` machine types, because firmware copies them
-//! into its own tables and log. Item numbers and file names: QEMU, `docs/specs/fw_cfg.rst`.
+//! The contents are those of the emulators' machine types, because firmware copies them into its own
+//! tables and log. Item numbers and file names: QEMU, `docs/specs/fw_cfg.rst`.
 
 pub mod acpi;
 pub mod cmos;
@@ -15,33 +15,13 @@ use warmboot_chipset::floppy::FloppyKind;
 
 pub use warmboot_chipset::fw_cfg::{Item, Key};
 
-/// How machine types differ in what they tell firmware.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Era {
-    /// `pc-i440fx-1.4`: firmware builds ACPI and SMBIOS tables itself.
-    V1_4,
-    /// `pc-i440fx-7.2`: fw_cfg carries them, and has DMA.
-    V7_2,
-    /// `pc-q35-7.2`: the same, with less RAM below 4 GiB.
-    Q35V7_2,
-}
-
-/// Which chips the tables speak of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ChipSet {
-    /// 82441FX and PIIX.
-    I440fx,
-    /// 82Q35 and ICH9.
-    Q35,
-}
+use crate::machine_types::{MachineType, SmbiosContents};
 
 /// All that the tables depend on.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Description {
     /// Which machine type's contents.
-    pub era: Era,
-    /// Which chips.
-    pub chip_set: ChipSet,
+    pub machine_type: &'static MachineType,
     /// RAM in bytes.
     pub memory: u64,
     /// Processors, all of them present; at most 255.
@@ -66,17 +46,13 @@ pub struct Description {
 }
 
 impl Description {
-    /// A machine with the CPU model `qemu64`, one processor and no drives.
-    pub fn new(era: Era, memory: u64) -> Description {
+    /// A machine with a `qemu64` of today, one processor and no drives.
+    pub fn new(machine_type: &'static MachineType, memory: u64) -> Description {
         Description {
-            era,
-            chip_set: ChipSet::I440fx,
+            machine_type,
             memory,
             cpus: 1,
-            cpuid_signature: match era {
-                Era::V1_4 => 0x0000_0623,
-                Era::V7_2 | Era::Q35V7_2 => 0x0006_0fb1,
-            },
+            cpuid_signature: 0x0006_0fb1,
             cpuid_features: 0x078b_fbfd,
             amd: true,
             pm_base: 0x600,
@@ -88,94 +64,100 @@ impl Description {
     }
 }
 
-/// Slots in the file directory, used or not.
-pub fn file_slots(era: Era) -> u16 {
-    match era {
-        Era::V1_4 => 0x10,
-        Era::V7_2 | Era::Q35V7_2 => 0x20,
-    }
-}
-
 /// Address where memory above 4 GiB starts.
 pub const FOUR_GIB: u64 = 1 << 32;
 
 /// How much RAM is below 4 GiB, and how much above: `(below, above)`.
-///
-/// From 3.5 GiB on, 1.4 keeps 3.5 GiB below; 7.2 keeps 3 GiB, so that both parts are whole
-/// gibibytes.
-pub fn ram_layout(era: Era, memory: u64) -> (u64, u64) {
-    let (from, most_below) = match era {
-        Era::V1_4 => (0xe000_0000, 0xe000_0000),
-        Era::V7_2 => (0xe000_0000, 0xc000_0000),
-        Era::Q35V7_2 => (0xb000_0000, 0x8000_0000),
-    };
-    if memory >= from { (most_below, memory - most_below) } else { (memory, 0) }
+pub fn ram_layout(machine_type: &MachineType, memory: u64) -> (u64, u64) {
+    let split = machine_type.memory_split;
+    if memory >= split.from { (split.below, memory - split.below) } else { (memory, 0) }
 }
 
 /// Everything fw_cfg offers, files in the order of the directory. Signature, interface version and
 /// the directory itself are the device's to make.
 pub fn fw_cfg(description: &Description) -> Vec<Item> {
-    let mut items = numbered(description);
-    items.extend(files(description));
-    items
+    let contents = &description.machine_type.fw_cfg;
+    let numbered = contents.items.iter().map(|key| Item::number(*key, item(*key, description)));
+    let tables = Tables::build(description);
+    let files = contents.files.iter().map(|name| Item::file(*name, file(name, description, &tables)));
+    numbered.chain(files).collect()
 }
 
-fn numbered(description: &Description) -> Vec<Item> {
-    let cpus = description.cpus.to_le_bytes();
-    // The number of nodes, then a node for each processor: there are no nodes.
-    let numa = vec![0; 8 * (1 + usize::from(description.cpus))];
-    vec![
-        Item::number(0x0002, [0; 16]),                                        // UUID
-        Item::number(0x0003, description.memory.to_le_bytes()),               // RAM size
-        Item::number(0x0004, 0u16.to_le_bytes()),                             // no graphic
-        Item::number(0x0005, cpus),                                           // processors
-        Item::number(0x000d, numa),                                           // NUMA
-        Item::number(0x000e, u16::from(description.boot_menu).to_le_bytes()), // boot menu
-        Item::number(0x000f, cpus),                                           // most processors
-        Item::number(0x8000, []),                                             // more ACPI tables: none
-        Item::number(0x8002, 1u32.to_le_bytes()),                             // IRQ0 is on I/O APIC pin 2
-        Item::number(0x8004, hpet()),                                         // HPET
-    ]
+/// The bytes of a numbered item; none where it says that there is nothing.
+fn item(key: u16, description: &Description) -> Vec<u8> {
+    const MOST_RESERVED_RANGES: usize = 16;
+    const RANGE_BYTES: usize = 20;
+    let cpus = description.cpus.to_le_bytes().to_vec();
+    match key {
+        0x0002 => vec![0; 16], // UUID
+        0x0003 => description.memory.to_le_bytes().to_vec(),
+        0x0004 => vec![0; 2], // there is a display, for all that firmware needs to know
+        0x0005 | 0x000f => cpus, // processors, and most processors
+        // NUMA: the number of nodes, then a node for each processor. There are no nodes.
+        0x000d => vec![0; 8 * (1 + usize::from(description.cpus))],
+        0x000e => u16::from(description.boot_menu).to_le_bytes().to_vec(),
+        0x8001 => match description.machine_type.smbios {
+            SmbiosContents::Strings { manufacturer, product, version } => {
+                smbios::strings([manufacturer, product, version])
+            }
+            _ => Vec::new(),
+        },
+        0x8002 => 1u32.to_le_bytes().to_vec(), // IRQ0 is on I/O APIC pin 2
+        0x8003 => vec![0; 4 + MOST_RESERVED_RANGES * RANGE_BYTES], // none are in use
+        0x8004 => hpet(description.machine_type.hpet),
+        _ => Vec::new(), // 8000h, more ACPI tables: none
+    }
 }
 
 /// Item 8004h: how many HPETs there are, then room for eight.
-fn hpet() -> Vec<u8> {
+fn hpet(present: bool) -> Vec<u8> {
     const ENTRY_BYTES: usize = 15;
-    let mut bytes = vec![1];
-    bytes.extend_from_slice(&acpi::HPET_ID.to_le_bytes());
-    bytes.extend_from_slice(&u64::from(acpi::HPET_ADDRESS).to_le_bytes());
+    /// The count when there is none.
+    const NONE: u8 = 0xff;
+    let mut bytes = vec![if present { 1 } else { NONE }];
+    if present {
+        bytes.extend_from_slice(&acpi::HPET_ID.to_le_bytes());
+        bytes.extend_from_slice(&u64::from(acpi::HPET_ADDRESS).to_le_bytes());
+    }
     bytes.resize(1 + 8 * ENTRY_BYTES, 0);
     bytes
 }
 
-fn files(description: &Description) -> Vec<Item> {
-    let file = |name: &str, bytes: Vec<u8>| Item::file(name, bytes);
-    let boot_fail_wait = (-1i32).to_le_bytes().to_vec();
-    let system_states = vec![0x80, 0, 0, 0x81, 0x82, 0x80];
-    match description.era {
-        Era::V1_4 => vec![
-            file("etc/boot-fail-wait", boot_fail_wait),
-            file("etc/e820", e820(description)),
-            file("etc/system-states", system_states),
-            file("bootorder", Vec::new()),
-        ],
-        Era::V7_2 | Era::Q35V7_2 => {
-            let acpi = acpi::build(description);
-            let smbios = smbios::build(description);
-            vec![
-                file("bios-geometry", Vec::new()),
-                file("bootorder", Vec::new()),
-                file("etc/acpi/rsdp", acpi.rsdp),
-                file("etc/acpi/tables", acpi.tables),
-                file("etc/boot-fail-wait", boot_fail_wait),
-                file("etc/e820", e820(description)),
-                file("etc/smbios/smbios-anchor", smbios.anchor),
-                file("etc/smbios/smbios-tables", smbios.tables),
-                file("etc/system-states", system_states),
-                file("etc/table-loader", acpi.loader),
-                file("etc/tpm/log", Vec::new()),
-            ]
-        }
+/// Tables of which several files are made.
+struct Tables {
+    acpi: Option<acpi::Acpi>,
+    smbios: Option<smbios::Smbios>,
+}
+
+impl Tables {
+    fn build(description: &Description) -> Tables {
+        let machine_type = description.machine_type;
+        let smbios = match machine_type.smbios {
+            SmbiosContents::Tables { product } => Some(smbios::build(description, product)),
+            SmbiosContents::Nothing | SmbiosContents::Strings { .. } => None,
+        };
+        Tables { acpi: machine_type.acpi.map(|contents| acpi::build(description, &contents)), smbios }
+    }
+}
+
+/// The bytes of a file.
+fn file(name: &str, description: &Description, tables: &Tables) -> Vec<u8> {
+    let acpi = |part: fn(&acpi::Acpi) -> &Vec<u8>| {
+        tables.acpi.as_ref().map_or_else(Vec::new, |acpi| part(acpi).clone())
+    };
+    let smbios = |part: fn(&smbios::Smbios) -> &Vec<u8>| {
+        tables.smbios.as_ref().map_or_else(Vec::new, |smbios| part(smbios).clone())
+    };
+    match name {
+        "etc/acpi/rsdp" => acpi(|acpi| &acpi.rsdp),
+        "etc/acpi/tables" => acpi(|acpi| &acpi.tables),
+        "etc/table-loader" => acpi(|acpi| &acpi.loader),
+        "etc/smbios/smbios-anchor" => smbios(|smbios| &smbios.anchor),
+        "etc/smbios/smbios-tables" => smbios(|smbios| &smbios.tables),
+        "etc/boot-fail-wait" => (-1i32).to_le_bytes().to_vec(),
+        "etc/e820" => e820(description),
+        "etc/system-states" => vec![0x80, 0, 0, 0x81, 0x82, 0x80],
+        _ => Vec::new(), // bios-geometry, bootorder, etc/tpm/log: there, and empty
     }
 }
 
@@ -185,9 +167,9 @@ fn e820(description: &Description) -> Vec<u8> {
     const RESERVED: u32 = 2;
     /// Where AMD processors decode HyperTransport messages, up to 1 TiB.
     const HYPER_TRANSPORT: (u64, u64) = (0xfd_0000_0000, 0x3_0000_0000);
-    let (below, above) = ram_layout(description.era, description.memory);
+    let (below, above) = ram_layout(description.machine_type, description.memory);
     let mut ranges = Vec::new();
-    if description.era != Era::V1_4 && description.amd {
+    if description.machine_type.fw_cfg.hyper_transport_reserved && description.amd {
         ranges.push((HYPER_TRANSPORT.0, HYPER_TRANSPORT.1, RESERVED));
     }
     ranges.push((0, below, RAM));

@@ -2,7 +2,7 @@
 //!
 //! Firmware copies them, fills in addresses and checksums, and adds its own type 0.
 
-use super::{ChipSet, Description, FOUR_GIB, ram_layout};
+use super::{Description, FOUR_GIB, ram_layout};
 
 /// The two files of fw_cfg.
 pub struct Smbios {
@@ -20,11 +20,30 @@ const NO_ERROR_HANDLE: u16 = 0xfffe;
 /// The most memory one type 17 device holds.
 const DEVICE_BYTES: u64 = 16 << 30;
 
+/// Item 8001h: the strings of type 1 which firmware shall put into its own tables: manufacturer,
+/// product and version. A count, then length, kind (0: a field), type, offset in it and text of each.
+pub fn strings(texts: [&str; 3]) -> Vec<u8> {
+    const FIELD: u8 = 0;
+    const SYSTEM: u8 = 1;
+    const HEADER_BYTES: usize = 6;
+    let mut bytes = (texts.len() as u16).to_le_bytes().to_vec();
+    for (offset, text) in (4u16..).zip(texts) {
+        let length = HEADER_BYTES + text.len() + 1;
+        bytes.extend_from_slice(&(length as u16).to_le_bytes());
+        bytes.extend_from_slice(&[FIELD, SYSTEM]);
+        bytes.extend_from_slice(&offset.to_le_bytes());
+        bytes.extend_from_slice(text.as_bytes());
+        bytes.push(0);
+    }
+    bytes
+}
+
 /// Builds both files.
-pub fn build(description: &Description) -> Smbios {
+pub fn build(description: &Description, product: &str) -> Smbios {
+    let version = description.machine_type.name;
     let mut tables = Tables::default();
-    system(&mut tables, description);
-    chassis(&mut tables, description);
+    system(&mut tables, product, version);
+    chassis(&mut tables, version);
     processor(&mut tables, description);
     memory(&mut tables, description);
     Structure::new(32, 0x2000).bytes(&[0; 7]).finish(&mut tables); // boot information
@@ -32,21 +51,13 @@ pub fn build(description: &Description) -> Smbios {
     Smbios { anchor: tables.anchor(), tables: tables.bytes }
 }
 
-/// What the product calls itself, and its version.
-fn names(description: &Description) -> (&'static str, &'static str) {
-    match description.chip_set {
-        ChipSet::I440fx => ("Standard PC (i440FX + PIIX, 1996)", "pc-i440fx-7.2"),
-        ChipSet::Q35 => ("Standard PC (Q35 + ICH9, 2009)", "pc-q35-7.2"),
-    }
-}
-
 /// Type 1.
-fn system(tables: &mut Tables, description: &Description) {
+fn system(tables: &mut Tables, product: &str, version: &str) {
     const POWER_SWITCH: u8 = 6;
     Structure::new(1, 0x100)
         .text(MANUFACTURER)
-        .text(names(description).0)
-        .text(names(description).1)
+        .text(product)
+        .text(version)
         .no_text() // serial number
         .bytes(&[0; 16]) // UUID
         .byte(POWER_SWITCH)
@@ -56,14 +67,14 @@ fn system(tables: &mut Tables, description: &Description) {
 }
 
 /// Type 3.
-fn chassis(tables: &mut Tables, description: &Description) {
+fn chassis(tables: &mut Tables, version: &str) {
     const OTHER: u8 = 1;
     const UNKNOWN: u8 = 2;
     const SAFE: u8 = 3;
     Structure::new(3, 0x300)
         .text(MANUFACTURER)
         .byte(OTHER)
-        .text(names(description).1)
+        .text(version)
         .no_text() // serial number
         .no_text() // asset tag
         .bytes(&[SAFE, SAFE, SAFE]) // at boot: state, power supply, temperature
@@ -84,13 +95,14 @@ fn processor(tables: &mut Tables, description: &Description) {
     const NO_CACHE_HANDLE: u16 = 0xffff;
     const CHARACTERISTICS_UNKNOWN: u16 = 1 << 1;
     let cores = description.cpus.min(255) as u8;
+    let version = description.machine_type.name;
     Structure::new(4, 0x400)
         .text("CPU 0")
         .bytes(&[CENTRAL_PROCESSOR, OTHER])
         .text(MANUFACTURER)
         .dword(description.cpuid_signature)
         .dword(description.cpuid_features)
-        .text(names(description).1)
+        .text(version)
         .byte(0) // voltage
         .word(0) // external clock
         .word(SPEED_MHZ) // most
@@ -156,7 +168,7 @@ fn memory(tables: &mut Tables, description: &Description) {
             .finish(tables);
     }
 
-    let (below, above) = ram_layout(description.era, description.memory);
+    let (below, above) = ram_layout(description.machine_type, description.memory);
     let ranges = [(0, below), (FOUR_GIB, above)];
     for (index, (start, length)) in (0..).zip(ranges).filter(|(_, (_, length))| *length > 0) {
         mapped_range(tables, 0x1300 + index, ARRAY_HANDLE, start, length);

@@ -3,10 +3,19 @@ use std::sync::Arc;
 use rstest::rstest;
 
 use super::*;
+use crate::machine_types;
 use warmboot_chipset::disk::{Disk, ZeroSource};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
+
+fn typed(name: &str) -> &'static MachineType {
+    machine_types::find(name).expect("a machine type")
+}
+
+fn describe(machine_type: &str, memory: u64) -> Description {
+    Description::new(typed(machine_type), memory)
+}
 
 fn file(name: &str) -> Key {
     Key::File(name.to_owned())
@@ -17,29 +26,29 @@ fn find(items: &[Item], key: Key) -> Vec<u8> {
 }
 
 #[rstest]
-#[case::small(Era::V7_2, 128 * MIB, (128 * MIB, 0))]
-#[case::last_below(Era::V7_2, 3583 * MIB, (3583 * MIB, 0))]
-#[case::split(Era::V7_2, 3584 * MIB, (3 * GIB, 512 * MIB))]
-#[case::q35_last_below(Era::Q35V7_2, 2815 * MIB, (2815 * MIB, 0))]
-#[case::q35_split(Era::Q35V7_2, 2816 * MIB, (2 * GIB, 768 * MIB))]
-#[case::old_split(Era::V1_4, 4 * GIB, (3584 * MIB, 512 * MIB))]
-fn memory_below_and_above(#[case] era: Era, #[case] memory: u64, #[case] expect: (u64, u64)) {
-    assert_eq!(ram_layout(era, memory), expect);
+#[case::small("pc-i440fx-7.2", 128 * MIB, (128 * MIB, 0))]
+#[case::last_below("pc-i440fx-7.2", 3583 * MIB, (3583 * MIB, 0))]
+#[case::split("pc-i440fx-7.2", 3584 * MIB, (3 * GIB, 512 * MIB))]
+#[case::q35_last_below("pc-q35-7.2", 2815 * MIB, (2815 * MIB, 0))]
+#[case::q35_split("pc-q35-7.2", 2816 * MIB, (2 * GIB, 768 * MIB))]
+#[case::old_split("pc-i440fx-1.4", 4 * GIB, (3584 * MIB, 512 * MIB))]
+fn memory_below_and_above(#[case] machine_type: &str, #[case] memory: u64, #[case] expect: (u64, u64)) {
+    assert_eq!(ram_layout(typed(machine_type), memory), expect);
 }
 
 /// Bytes of CMOS as measured, by index.
 #[rstest]
-#[case::plain(Description::new(Era::V7_2, 128 * MIB), &[
+#[case::plain(describe("pc-i440fx-7.2", 128 * MIB), &[
     (0x10, 0), (0x12, 0), (0x14, 0x06), (0x15, 0x80), (0x16, 0x02), (0x17, 0xff), (0x18, 0xff),
     (0x30, 0xff), (0x34, 0), (0x35, 7), (0x38, 0x30), (0x3d, 0x12), (0x5b, 0), (0x5f, 0),
 ])]
-#[case::one_mib(Description::new(Era::V7_2, MIB), &[(0x17, 0), (0x30, 0), (0x34, 0)])]
-#[case::sixteen(Description::new(Era::V7_2, 16 * MIB), &[(0x17, 0), (0x18, 0x3c), (0x35, 0)])]
-#[case::four_gib(Description::new(Era::V7_2, 4 * GIB), &[(0x35, 0xbf), (0x5c, 0x40)])]
-#[case::old_four_gib(Description::new(Era::V1_4, 4 * GIB), &[(0x35, 0xdf), (0x5c, 0x20)])]
-#[case::order(Description { boot: "dcn".into(), ..Description::new(Era::V7_2, MIB) },
+#[case::one_mib(describe("pc-i440fx-7.2", MIB), &[(0x17, 0), (0x30, 0), (0x34, 0)])]
+#[case::sixteen(describe("pc-i440fx-7.2", 16 * MIB), &[(0x17, 0), (0x18, 0x3c), (0x35, 0)])]
+#[case::four_gib(describe("pc-i440fx-7.2", 4 * GIB), &[(0x35, 0xbf), (0x5c, 0x40)])]
+#[case::old_four_gib(describe("pc-i440fx-1.4", 4 * GIB), &[(0x35, 0xdf), (0x5c, 0x20)])]
+#[case::order(Description { boot: "dcn".into(), ..describe("pc-i440fx-7.2", MIB) },
     &[(0x38, 0x40), (0x3d, 0x23)])]
-#[case::network(Description { boot: "n".into(), cpus: 2, ..Description::new(Era::V7_2, MIB) },
+#[case::network(Description { boot: "n".into(), cpus: 2, ..describe("pc-i440fx-7.2", MIB) },
     &[(0x38, 0x00), (0x3d, 0x04), (0x5f, 1)])]
 #[case::drives(with_drives(), &[
     (0x10, 0x40), (0x12, 0xff), (0x14, 0x07), (0x19, 0x2f), (0x1a, 0x2f), (0x1b, 0x10),
@@ -59,22 +68,22 @@ fn with_drives() -> Description {
     Description {
         floppies: [Some(FloppyKind::Mb144), None],
         disks: [disk(8 * MIB), disk(64 * MIB), None, None],
-        ..Description::new(Era::V7_2, 128 * MIB)
+        ..describe("pc-i440fx-7.2", 128 * MIB)
     }
 }
 
 #[rstest]
-#[case::old(Era::V1_4, &[
+#[case::old("pc-i440fx-1.4", &[
     ("etc/boot-fail-wait", 4), ("etc/e820", 20), ("etc/system-states", 6), ("bootorder", 0),
 ])]
-#[case::new(Era::V7_2, &[
+#[case::new("pc-i440fx-7.2", &[
     ("bios-geometry", 0), ("bootorder", 0), ("etc/acpi/rsdp", 20), ("etc/acpi/tables", 0x20000),
     ("etc/boot-fail-wait", 4), ("etc/e820", 40), ("etc/smbios/smbios-anchor", 31),
     ("etc/smbios/smbios-tables", 321), ("etc/system-states", 6), ("etc/table-loader", 4096),
     ("etc/tpm/log", 0),
 ])]
-fn directory(#[case] era: Era, #[case] expect: &[(&str, usize)]) {
-    let items = fw_cfg(&Description::new(era, 128 * MIB));
+fn directory(#[case] machine_type: &str, #[case] expect: &[(&str, usize)]) {
+    let items = fw_cfg(&describe(machine_type, 128 * MIB));
     let files: Vec<(&str, usize)> = items
         .iter()
         .filter_map(|item| match &item.key {
@@ -88,21 +97,21 @@ fn directory(#[case] era: Era, #[case] expect: &[(&str, usize)]) {
 }
 
 #[rstest]
-#[case::amd(Era::V7_2, 128 * MIB, true, 2)]
-#[case::intel(Era::V7_2, 128 * MIB, false, 1)]
-#[case::two_parts(Era::V7_2, 4 * GIB, true, 3)]
-#[case::old(Era::V1_4, 128 * MIB, true, 1)]
-fn memory_map(#[case] era: Era, #[case] memory: u64, #[case] amd: bool, #[case] entries: usize) {
-    let items = fw_cfg(&Description { amd, ..Description::new(era, memory) });
+#[case::amd("pc-i440fx-7.2", 128 * MIB, true, 2)]
+#[case::intel("pc-i440fx-7.2", 128 * MIB, false, 1)]
+#[case::two_parts("pc-i440fx-7.2", 4 * GIB, true, 3)]
+#[case::old("pc-i440fx-1.4", 128 * MIB, true, 1)]
+fn memory_map(#[case] machine_type: &str, #[case] memory: u64, #[case] amd: bool, #[case] entries: usize) {
+    let items = fw_cfg(&Description { amd, ..describe(machine_type, memory) });
     assert_eq!(find(&items, file("etc/e820")).len(), 20 * entries);
 }
 
 /// Lengths that were measured on the emulator whose tables these stand in for. They stand for
 /// meaning only because every table but the DSDT has one form.
 #[rstest]
-#[case::plain(Description::new(Era::V7_2, 128 * MIB), 321, 6333, 0x1a49)]
+#[case::plain(describe("pc-i440fx-7.2", 128 * MIB), 321, 6333, 0x1a49)]
 #[case::floppy(with_drives(), 321, 6384, 0x1a7c)]
-#[case::two_cpus(Description { cpus: 2, ..Description::new(Era::V7_2, 4 * GIB) }, 354, 6416, 0x1aa4)]
+#[case::two_cpus(Description { cpus: 2, ..describe("pc-i440fx-7.2", 4 * GIB) }, 354, 6416, 0x1aa4)]
 fn table_lengths(
     #[case] description: Description,
     #[case] smbios: usize,
@@ -120,7 +129,7 @@ fn table_lengths(
 
 #[test]
 fn largest_machine() {
-    let description = Description { cpus: u16::MAX, memory: 1 << 50, ..Description::new(Era::V7_2, 0) };
+    let description = Description { cpus: u16::MAX, memory: 1 << 50, ..describe("pc-i440fx-7.2", 0) };
     assert!(!fw_cfg(&description).is_empty());
     assert_eq!(cmos::cmos(&description)[0x5f], 0xff);
 }
@@ -129,7 +138,7 @@ fn largest_machine() {
 /// zero and the RSDT must lead to each.
 #[test]
 fn loader_script() {
-    let items = fw_cfg(&Description::new(Era::V7_2, 128 * MIB));
+    let items = fw_cfg(&describe("pc-i440fx-7.2", 128 * MIB));
     let mut tables = find(&items, file("etc/acpi/tables"));
     let mut rsdp = find(&items, file("etc/acpi/rsdp"));
     let (tables_at, name) =
@@ -178,7 +187,7 @@ fn loader_script() {
 /// Q35: the tables QEMU has there, in its order, and the length of each of fixed length.
 #[test]
 fn q35_tables() {
-    let description = Description { chip_set: ChipSet::Q35, ..Description::new(Era::Q35V7_2, 128 * MIB) };
+    let description = describe("pc-q35-7.2", 128 * MIB);
     let items = fw_cfg(&description);
     assert_eq!(find(&items, file("etc/smbios/smbios-tables")).len(), 309);
     let tables = find(&items, file("etc/acpi/tables"));

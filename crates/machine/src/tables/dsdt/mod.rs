@@ -1,6 +1,7 @@
 //! The Differentiated System Description Table: what an operating system shall know of a machine
 //! without asking it. The parts stand in the order in which their names must exist.
 
+mod bitmap;
 mod processors;
 mod q35;
 mod slots;
@@ -19,7 +20,8 @@ use super::terms::{
     EmptyPackage, Encoded, LinkInterrupts, NOWHERE, Root, either, encode, encode_all, increment, not,
     to_hex_string,
 };
-use super::{ChipSet, Description, FOUR_GIB, ram_layout};
+use super::{Description, FOUR_GIB, ram_layout};
+use crate::machine_types::{AcpiContents, ChipSet, ProcessorHotplug};
 
 const L0: Local = Local(0);
 const L1: Local = Local(1);
@@ -42,21 +44,24 @@ const HIDDEN: u8 = 0x0b;
 const SLOTS: u8 = 32;
 
 /// The AML after the table's header.
-pub(super) fn body(description: &Description) -> Vec<u8> {
-    if description.chip_set == ChipSet::Q35 {
+pub(super) fn body(description: &Description, contents: &AcpiContents) -> Vec<u8> {
+    if contents.chip_set == ChipSet::Q35 {
         return q35::body(description);
     }
     [
         debug_output(),
-        pci_bus(),
+        pci_bus(contents),
         pci_hotplug_registers(),
         interrupt_routing(),
         hpet(),
         general_purpose_events(),
-        processors::processors(description),
-        pci_bus_resources(description),
+        match contents.processors {
+            ProcessorHotplug::Bitmap => bitmap::processors(description),
+            ProcessorHotplug::Registers => processors::processors(description),
+        },
+        pci_bus_resources(description, contents),
         sleep_states(),
-        firmware_configuration(),
+        firmware_configuration(description),
         slots::pci_slots(description),
         pci_hotplug_event(),
     ]
@@ -106,7 +111,7 @@ fn debug_output() -> Vec<u8> {
     encode(&Root(encode_all(&[&region, &fields, &Encoded(method)])))
 }
 
-fn pci_bus() -> Vec<u8> {
+fn pci_bus(contents: &AcpiContents) -> Vec<u8> {
     encode(&Scope::new(
         name("_SB_"),
         vec![&Device::new(
@@ -114,7 +119,7 @@ fn pci_bus() -> Vec<u8> {
             vec![
                 &Name::new(name("_HID"), &EISAName::new("PNP0A03")),
                 &Name::new(name("_ADR"), &ZERO),
-                &Name::new(name("_UID"), &ZERO),
+                &Name::new(name("_UID"), &contents.bus_uid),
             ],
         )],
     ))
@@ -404,25 +409,28 @@ fn general_purpose_events() -> Vec<u8> {
 }
 
 /// What the host bridge passes to PCI, and the ports of the two blocks that belong to no device.
-fn pci_bus_resources(description: &Description) -> Vec<u8> {
+fn pci_bus_resources(description: &Description, contents: &AcpiContents) -> Vec<u8> {
     const IO_APIC: u32 = 0xfec0_0000;
     const GIB: u64 = 1 << 30;
     const HIGH_WINDOW_BYTES: u64 = 2 * GIB;
-    let (below, above) = ram_layout(description.era, description.memory);
+    let (below, above) = ram_layout(description.machine_type, description.memory);
     let low = below.min(u64::from(IO_APIC - 1)) as u32;
     let high = FOUR_GIB.saturating_add(above).div_ceil(GIB).saturating_mul(GIB);
     let high_end = high.saturating_add(HIGH_WINDOW_BYTES - 1);
     let cacheable = AddressSpaceCacheable::Cacheable;
     let not_cacheable = AddressSpaceCacheable::NotCacheable;
-    let windows = Encoded::of(&ResourceTemplate::new(vec![
-        &AddressSpace::new_bus_number(0u16, 0xff),
-        &ports(0xcf8, 1, 8),
-        &AddressSpace::new_io(0u16, 0xcf7, None),
-        &AddressSpace::new_io(0xd00u16, 0xffff, None),
-        &AddressSpace::new_memory(cacheable, true, 0xa_0000u32, 0xb_ffff, None),
-        &AddressSpace::new_memory(not_cacheable, true, low, IO_APIC - 1, None),
-        &AddressSpace::new_memory(cacheable, true, high, high_end, None),
-    ]));
+    let mut windows = vec![
+        Encoded::of(&AddressSpace::new_bus_number(0u16, 0xff)),
+        Encoded::of(&ports(0xcf8, 1, 8)),
+        Encoded::of(&AddressSpace::new_io(0u16, 0xcf7, None)),
+        Encoded::of(&AddressSpace::new_io(0xd00u16, 0xffff, None)),
+        Encoded::of(&AddressSpace::new_memory(cacheable, true, 0xa_0000u32, 0xb_ffff, None)),
+        Encoded::of(&AddressSpace::new_memory(not_cacheable, true, low, IO_APIC - 1, None)),
+    ];
+    if contents.high_window {
+        windows.push(Encoded::of(&AddressSpace::new_memory(cacheable, true, high, high_end, None)));
+    }
+    let windows = Encoded::of(&ResourceTemplate::new(windows.iter().map(|window| window as _).collect()));
     let block = |device: &str, uid: &'static str, port: u16, count: u8| {
         Encoded::of(&Device::new(
             name(device),
@@ -453,7 +461,8 @@ fn sleep_states() -> Vec<u8> {
     encode(&Root([state("_S3_", 1), state("_S4_", 2), state("_S5_", 0)].concat()))
 }
 
-fn firmware_configuration() -> Vec<u8> {
+fn firmware_configuration(description: &Description) -> Vec<u8> {
+    let length = if description.machine_type.fw_cfg.dma { 12 } else { 2 };
     encode(&Scope::new(
         name("\\_SB_.PCI0"),
         vec![&Device::new(
@@ -461,7 +470,7 @@ fn firmware_configuration() -> Vec<u8> {
             vec![
                 &Name::new(name("_HID"), &"QEMU0002"),
                 &Name::new(name("_STA"), &HIDDEN),
-                &Name::new(name("_CRS"), &ResourceTemplate::new(vec![&ports(0x510, 1, 12)])),
+                &Name::new(name("_CRS"), &ResourceTemplate::new(vec![&ports(0x510, 1, length)])),
             ],
         )],
     ))

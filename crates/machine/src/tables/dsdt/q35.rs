@@ -45,7 +45,7 @@ pub(super) fn body(description: &Description) -> Vec<u8> {
         processors(description),
         resources(description),
         sleep_states(),
-        firmware_configuration(),
+        firmware_configuration(description),
     ]
     .concat()
 }
@@ -239,7 +239,7 @@ fn processors(description: &Description) -> Vec<u8> {
 fn resources(description: &Description) -> Vec<u8> {
     const GIB: u64 = 1 << 30;
     const HIGH_WINDOW_BYTES: u64 = 32 * GIB;
-    let (below, above) = ram_layout(description.era, description.memory);
+    let (below, above) = ram_layout(description.machine_type, description.memory);
     let window_end = CONFIG_WINDOW.0 + CONFIG_WINDOW.1;
     let low = below.min(u64::from(CONFIG_WINDOW.0)) as u32;
     let high = FOUR_GIB.saturating_add(above).div_ceil(GIB).saturating_mul(GIB);
