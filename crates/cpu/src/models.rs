@@ -77,7 +77,7 @@ const P6_CR4: u64 = cr4::VME
 const CLFLUSH_64: u32 = 0x0800;
 
 /// Who answers CPUID leaf 40000000h, where a guest looks for a hypervisor.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize)]
 pub enum Hypervisor {
     /// Nobody: as any leaf that is not there, it gives the highest basic one.
     #[default]

@@ -19,7 +19,8 @@ use crate::{
     clock::Clock,
     config::{self, DriveKind},
     devices::{Device, Slot},
-    generations, machine_types,
+    generations::{self, Access},
+    machine_types,
     map::{self, Views},
     tables::{self, Description},
 };
@@ -48,8 +49,8 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
         None => *generations::find(&config.emulator).ok_or_else(|| ConfigError::new("unknown emulator"))?,
     };
     if machine_type.firmware_writable {
-        generation.bios_writable = true;
-        generation.option_roms_writable = true;
+        (generation.bios_low, generation.bios_high) = (Access::ReadWrite, Access::ReadWrite);
+        generation.option_roms = Access::ReadWrite;
     }
     let cpu_name = config.cpu.as_deref().unwrap_or(machine_type.cpu);
     let model = Model::by_name(cpu_name).ok_or_else(|| {
@@ -79,7 +80,10 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
         written: Vec::new(),
         observer: None,
     };
-    let hypervisor = if machine_type.tcg_named { Hypervisor::Tcg } else { Hypervisor::Unnamed };
+    let hypervisor = match generation.hypervisor {
+        Hypervisor::Tcg if !machine_type.tcg_named => Hypervisor::Unnamed,
+        other => other,
+    };
     let processor = Cpu::new(model, 0).with_hypervisor(hypervisor);
     Ok(Machine::assemble(config.clone(), board, processor, wiring(config)))
 }

@@ -3,6 +3,7 @@
 //! The debug port is kept, as a card in a slot would be, so that what firmware says can be read.
 
 use warmboot_chipset::port92::ResetBit;
+use warmboot_cpu::Hypervisor;
 
 use super::{Access, Generation, PamModes, Suspend};
 use crate::reset::ResetTable;
@@ -23,6 +24,7 @@ pub(super) const HARDWARE: Generation = Generation {
     bios_restored: false,
     option_roms: Access::ReadOnly,
     debug_port_reads: 0xe9,
+    hypervisor: Hypervisor::None,
     port_92_reset: ResetBit::Edge,
     port_cf9_reset: Some(ResetBit::Edge),
     shutdown_port: false,

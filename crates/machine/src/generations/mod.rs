@@ -15,6 +15,7 @@ mod variation;
 
 use serde::Serialize;
 use warmboot_chipset::{ResetRequest, port92::ResetBit};
+use warmboot_cpu::Hypervisor;
 
 use crate::reset::{ResetPath, ResetRow, ResetTable};
 
@@ -87,6 +88,8 @@ pub struct Generation {
     pub option_roms: Access,
     /// What a read of ports 402h and E9h returns. E9h tells SeaBIOS since 1.8 that somebody listens.
     pub debug_port_reads: u8,
+    /// Who answers CPUID leaf 40000000h. Machine types up to 2.8 hide TCG's name.
+    pub hypervisor: Hypervisor,
     /// How port 92h bit 0 resets; its A20 gate works in all generations.
     pub port_92_reset: ResetBit,
     /// How port CF9h bit 2 resets; `None` where the port is absent.

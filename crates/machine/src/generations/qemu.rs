@@ -1,6 +1,7 @@
 //! Today's QEMU, measured on 7.2 without KVM.
 
 use warmboot_chipset::port92::ResetBit;
+use warmboot_cpu::Hypervisor;
 
 use super::{Access, Generation, PamModes, Suspend};
 use crate::reset::ResetTable;
@@ -20,6 +21,7 @@ pub(super) const QEMU: Generation = Generation {
     bios_restored: true,
     option_roms: Access::ReadOnly,
     debug_port_reads: 0xe9,
+    hypervisor: Hypervisor::Tcg,
     port_92_reset: ResetBit::Edge,
     port_cf9_reset: Some(ResetBit::Level),
     shutdown_port: false,

@@ -1,6 +1,7 @@
 //! QEMU 0.13 without KVM (2010): before the memory API, with PAM.
 
 use warmboot_chipset::port92::ResetBit;
+use warmboot_cpu::Hypervisor;
 
 use super::{Access, Generation, PamModes, Suspend, qemu::QEMU};
 
@@ -14,6 +15,7 @@ pub(super) const QEMU_0_13: Generation = Generation {
     bios_restored: false,
     option_roms: Access::ReadWrite,
     debug_port_reads: 0xff,
+    hypervisor: Hypervisor::None,
     port_92_reset: ResetBit::Ignored,
     port_cf9_reset: None,
     shutdown_port: true,

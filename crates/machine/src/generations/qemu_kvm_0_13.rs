@@ -1,5 +1,7 @@
 //! qemu-kvm 0.13 with KVM (2010), as RHEL-6's.
 
+use warmboot_cpu::Hypervisor;
+
 use super::{Access, Generation, PamModes, qemu_0_13::QEMU_0_13};
 
 pub(super) const QEMU_KVM_0_13: Generation = Generation {
@@ -9,6 +11,7 @@ pub(super) const QEMU_KVM_0_13: Generation = Generation {
     smram: false,
     smi: false,
     smm_marked_initialised: true,
+    hypervisor: Hypervisor::Kvm,
     bios_low: Access::ReadWrite,
     bios_high: Access::ReadWrite,
     ..QEMU_0_13

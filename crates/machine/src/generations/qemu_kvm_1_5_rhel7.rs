@@ -1,6 +1,7 @@
 //! RHEL-7's qemu-kvm 1.5.3: the memory API, PAM that works under KVM, no port 8900h any more.
 
 use warmboot_chipset::port92::ResetBit;
+use warmboot_cpu::Hypervisor;
 
 use super::{Access, Generation, PamModes, qemu::QEMU};
 
@@ -11,6 +12,7 @@ pub(super) const QEMU_KVM_1_5_RHEL7: Generation = Generation {
     pam: PamModes::WriteOnlyIsPci,
     smi: false,
     smm_marked_initialised: true,
+    hypervisor: Hypervisor::Kvm,
     option_roms: Access::ReadWrite,
     port_92_reset: ResetBit::Level,
     reset_clears_shutdown_status: false,

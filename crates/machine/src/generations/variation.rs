@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use warmboot_chipset::port92::ResetBit;
+use warmboot_cpu::Hypervisor;
 
 use super::{Access, Generation, PamModes, Suspend};
 use crate::reset::{Chips, Processor, ResetPath, ResetRow};
@@ -45,6 +46,7 @@ values! {
     ResetBit: [ResetBit::Ignored, ResetBit::Level, ResetBit::Edge];
     Option<ResetBit>: [None, Some(ResetBit::Ignored), Some(ResetBit::Level), Some(ResetBit::Edge)];
     Suspend: [Suspend::Waits, Suspend::ResumesAtOnce];
+    Hypervisor: [Hypervisor::None, Hypervisor::Unnamed, Hypervisor::Tcg, Hypervisor::Kvm];
     Processor: [Processor::Reset, Processor::Init];
     Chips: [Chips::All, Chips::None];
 }
@@ -69,6 +71,7 @@ impl Generation {
             bios_restored,
             option_roms,
             debug_port_reads,
+            hypervisor,
             port_92_reset,
             port_cf9_reset,
             shutdown_port,
@@ -100,6 +103,7 @@ impl Generation {
             bios_restored,
             option_roms,
             debug_port_reads,
+            hypervisor,
             port_92_reset,
             port_cf9_reset,
             shutdown_port,
