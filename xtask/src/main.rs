@@ -8,6 +8,7 @@ mod bench;
 mod demo;
 mod firmware;
 mod parity;
+mod save_restore;
 mod shell;
 mod test;
 mod vectors;
@@ -55,6 +56,12 @@ const TASKS: &[Task] = &[
         arguments: "[OPTION…]",
         about: "the same SeaBIOS in QEMU and here, compared line by line and byte by byte",
         run: |arguments| Ok(parity::run(arguments)?),
+    },
+    Task {
+        name: "save-restore",
+        arguments: "[--points N] [--seed S]",
+        about: "save at random instructions, load in a new process, run on: the same digest",
+        run: save_restore::run,
     },
     Task { name: "vectors", arguments: "[FOLDER]", about: "recorded processor tests", run: run_vectors },
 ];

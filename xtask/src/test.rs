@@ -32,6 +32,7 @@ const CHECKS: &[Check] = &[
     ("digest over 100 runs", hundred_runs),
     ("digest of debug and release, cached and plain", builds_and_paths),
     ("a flipped bit is noticed", flipped_bit),
+    ("saved, loaded in a new process, run on", crate::save_restore::sample),
     ("parity with QEMU", || Ok(crate::parity::run(&[])?)),
     ("recorded processor tests", || crate::run_vectors(&[])),
 ];
