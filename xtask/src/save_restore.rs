@@ -200,7 +200,7 @@ impl Story {
 impl Event {
     fn happen(&self, mut machine: Machine) -> Result<Machine, Failure> {
         match self {
-            Event::Reset(path) => machine.reset(*path),
+            Event::Reset(path) => machine.reset(*path)?,
             Event::Press(keys) => machine.press(keys)?,
             Event::Migrate(emulator) => {
                 let to = Destination { emulator: Some((*emulator).into()), ..Destination::default() };
