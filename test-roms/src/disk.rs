@@ -4,8 +4,8 @@
 //! place, or half of one, is seen. `disk-hello` and `floppy-hello` read by CHS (AH=02h) with the
 //! geometry that AH=08h tells, hard disks by LBA (AH=42h) too, and say on COM1 whether all was right.
 //! `read-loop` keeps a read in flight for ever: a place to press Ctrl+Alt+Del in; `idle` has none.
-//! `touch-pages` keeps
-//! writing to 640 pages: what it costs to go back from there is what a bench wants to know.
+//! `touch-pages` keeps writing to 640 pages: what it costs to go back from there is what a bench wants
+//! to know.
 
 use iced_x86::code_asm::*;
 
