@@ -64,14 +64,12 @@ pub(super) fn write_routines(b: &mut Block, plan: &Plan) -> Built {
 /// What coreboot does: after a hardware reset the payload is loaded into RAM anew, variables zero.
 fn write_bootblock(b: &mut Block, plan: &Plan) -> Built {
     b.name("bootblock")?;
-    b.mov(eax, cr0)?;
-    b.test(eax, CACHES_OFF)?;
-    let hardware = label(b);
-    b.jne(hardware)?;
-    jump(b, "entry_post")?;
-    b.place(hardware)?;
+    // RESET and INIT leave ESP 0 (SDM vol. 3A, table 9-1); software that jumps here has a stack.
+    b.test(esp, esp)?;
+    jump_unless_equal(b, "entry_post")?;
     b.cli()?;
     b.cld()?;
+    b.mov(eax, cr0)?;
     b.and(eax, !CACHES_OFF as i32)?;
     b.mov(cr0, eax)?;
     b.xor(ax, ax)?;

@@ -7,8 +7,8 @@ pub enum Entry {
     Cmos,
     /// HaveRunPost beside the code: nonzero leads to the resume code, which reads CMOS 0Fh.
     HaveRunPost,
-    /// As `HaveRunPost`, in RAM that a bootblock fills from the ROM after every hardware reset, which
-    /// it tells by CR0.CD and CR0.NW.
+    /// As `HaveRunPost`, in RAM that a bootblock fills from the ROM whenever the processor was reset,
+    /// which it tells by ESP.
     Bootblock,
 }
 
