@@ -54,6 +54,9 @@ pub struct Config {
     /// Reset leaves APMC_EN set, so that firmware believes SMM to be set up (emulators whose
     /// accelerator had no SMM).
     pub smm_marked_initialised: bool,
+    /// A reset clears PMREGMISC, but the PM ports stay where they were until it is written: old QEMUs
+    /// unmapped ports only then, if at all.
+    pub ports_survive_reset: bool,
     /// A parallel port at 378h, COM1 and COM2 are there, for the device resource registers.
     pub parallel: bool,
     /// COM1.
@@ -74,6 +77,7 @@ impl Default for Config {
             smbus_base: 0xb100,
             eeproms: 8,
             smm_marked_initialised: false,
+            ports_survive_reset: false,
             parallel: false,
             serial1: false,
             serial2: false,
@@ -96,6 +100,9 @@ pub struct State {
     smbus: smbus::State,
     pci_hotplug: PciHotplug,
     cpu_hotplug: CpuHotplug,
+    /// Where the PM block still is since a reset, although PMREGMISC says that it is not decoded.
+    #[serde(default)]
+    surviving_base: Option<u16>,
 }
 
 /// The power management function, PCI function 00:01.3.
@@ -119,6 +126,7 @@ impl Piix4Pm {
             smbus: smbus::State::new(wiring.eeproms),
             pci_hotplug: PciHotplug::default(),
             cpu_hotplug: CpuHotplug::default(),
+            surviving_base: None,
         };
         Piix4Pm { state, wiring }
     }
@@ -153,7 +161,7 @@ impl Piix4Pm {
     #[must_use]
     pub fn pm_base(&self) -> Option<u16> {
         let enabled = self.state.config.get(PMREGMISC) & 1 != 0;
-        enabled.then(|| self.state.config.get_u16(PMBASE) & 0xffc0)
+        enabled.then(|| self.state.config.get_u16(PMBASE) & 0xffc0).or(self.state.surviving_base)
     }
 
     /// I/O base of the SMBus block, when decoded.
@@ -319,6 +327,7 @@ impl Chip for Piix4Pm {
         match kind {
             ResetKind::PowerOn => self.state = Piix4Pm::new(self.wiring.clone()).state,
             ResetKind::System => {
+                self.state.surviving_base = self.pm_base().filter(|_| self.wiring.ports_survive_reset);
                 self.state.config.reset();
                 reset_config(&mut self.state.config, &self.wiring);
                 self.state.smbus.reset();
@@ -349,6 +358,9 @@ impl Chip for Piix4Pm {
     fn config_write(&mut self, offset: u8, size: u8, value: u32, fx: &mut Effects) {
         let before = (self.pm_base(), self.smbus_base());
         self.state.config.write(offset, size, value);
+        if [PMBASE, PMREGMISC].iter().any(|register| offset & 0xfc == *register & 0xfc) {
+            self.state.surviving_base = None;
+        }
         if before != (self.pm_base(), self.smbus_base()) {
             fx.remap();
         }
@@ -442,6 +454,23 @@ mod tests {
         assert_eq!(fx.lines.last(), Some(&(SCI, true)));
         pm.write(EVENTS, 1, 1, 1, &mut fx);
         assert_eq!(fx.lines.last(), Some(&(SCI, false)));
+    }
+
+    /// Until firmware writes the register again, PM1a_CNT answers where it was.
+    #[rstest]
+    #[case::cleared(false, None)]
+    #[case::survive(true, Some(0xb000))]
+    fn ports_after_a_reset(#[case] ports_survive_reset: bool, #[case] expect: Option<u16>) {
+        let mut pm = Piix4Pm::new(Config { ports_survive_reset, ..Config::default() });
+        let mut fx = Effects::at(Moment(0));
+        pm.config_write(PMBASE, 4, 0xb001, &mut fx);
+        pm.config_write(PMREGMISC, 1, 1, &mut fx);
+        pm.reset(ResetKind::System, &mut fx);
+        assert_eq!((pm.state.config.get(PMREGMISC), pm.pm_base()), (0, expect));
+        pm.reset(ResetKind::System, &mut fx);
+        assert_eq!(pm.pm_base(), expect);
+        pm.config_write(PMREGMISC, 1, 0, &mut fx);
+        assert_eq!(pm.pm_base(), None);
     }
 
     #[rstest]

@@ -19,6 +19,7 @@ pub(super) const HARDWARE: Generation = Generation {
     smram_lock: true,
     smi: true,
     smm_marked_initialised: false,
+    pm_ports_survive_reset: false,
     bios_low: Access::ReadOnly,
     bios_high: Access::ReadOnly,
     bios_restored: false,

@@ -77,6 +77,9 @@ pub struct Generation {
     /// The power management function comes out of reset with APMC_EN set (PIIX4 configuration
     /// register 5Bh = 02h), which firmware takes for "SMM is set up already".
     pub smm_marked_initialised: bool,
+    /// A reset clears the PIIX4's PMREGMISC, but its power-management ports answer until firmware
+    /// writes that register: so firmware that has not run POST can still switch off.
+    pub pm_ports_survive_reset: bool,
     /// The last 128 KiB of pc.bios at E0000-FFFFF.
     pub bios_low: Access,
     /// All of pc.bios below 4 GiB.

@@ -16,6 +16,7 @@ pub(super) const QEMU: Generation = Generation {
     smram_lock: false,
     smi: true,
     smm_marked_initialised: false,
+    pm_ports_survive_reset: false,
     bios_low: Access::ReadOnly,
     bios_high: Access::ReadOnly,
     bios_restored: true,

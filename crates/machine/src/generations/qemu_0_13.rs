@@ -12,6 +12,7 @@ pub(super) const QEMU_0_13: Generation = Generation {
             \"Shutdown\" to port 8900h powers off",
     pam: PamModes::WriteOnlyIsPci,
     ram_hole: true,
+    pm_ports_survive_reset: true,
     bios_restored: false,
     option_roms: Access::ReadWrite,
     debug_port_reads: 0xff,

@@ -13,6 +13,7 @@ pub(super) const QEMU_KVM_1_5_RHEL7: Generation = Generation {
     smi: false,
     smm_marked_initialised: true,
     hypervisor: Hypervisor::Kvm,
+    pm_ports_survive_reset: true,
     option_roms: Access::ReadWrite,
     port_92_reset: ResetBit::Level,
     reset_clears_shutdown_status: false,

@@ -35,6 +35,7 @@ pub(super) fn chips(parts: &Parts<'_>) -> Result<Vec<Slot>, ConfigError> {
     let piix4_pm = chipset::piix4_pm::Piix4Pm::new(chipset::piix4_pm::Config {
         serial1: config.serial,
         smm_marked_initialised: generation.smm_marked_initialised,
+        ports_survive_reset: generation.pm_ports_survive_reset,
         ..chipset::piix4_pm::Config::default()
     });
     let mut slots = vec![
