@@ -225,6 +225,7 @@ impl Board {
     /// The button on the case goes to the power management function.
     pub(crate) fn press_power_button(&mut self) -> Result<(), ConfigError> {
         let is_pm = |device: &Device| matches!(device, Device::Piix4Pm(_) | Device::Ich9Lpc(_));
+        self.outside(|_| Writer::Host);
         let pressed = self.host_access(is_pm, |device, fx| match device {
             Device::Piix4Pm(pm) => pm.press_power_button(fx),
             Device::Ich9Lpc(lpc) => lpc.press_power_button(fx),

@@ -2,7 +2,7 @@
 
 use warmboot_cpu::{Frame, state::Activity};
 
-use crate::{ConfigError, Machine, devices::Device, registers};
+use crate::{ConfigError, Machine, devices::Device, history::Writer, registers};
 
 impl Machine {
     /// Whether the processor waits in HLT.
@@ -49,6 +49,8 @@ impl Machine {
             at += length;
             left -= length;
         }
+        self.board.outside(|_| Writer::Host);
+        self.board.look();
         self.settle();
         Ok(())
     }

@@ -117,7 +117,7 @@ fn resets_loads_and_the_host_are_named() {
 
     // The fork has the history up to the fork, and goes on by itself.
     assert_eq!(lines(&other).len(), seen + 1);
-    other.write_memory(0x600, &[8]);
+    other.write_block("pc.ram", 0x5ff, &[0, 8, 0]).expect("it is there");
     assert_eq!(lines(&other).last().map(String::as_str), Some("23 - host Written pc.ram@0x600 07>08"));
 
     // A machine that has taken over another's state continues its history.
