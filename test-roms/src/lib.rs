@@ -15,6 +15,7 @@ mod paging;
 pub mod reset;
 mod selfmod;
 mod strings;
+mod suspend;
 mod task_switch;
 mod v8086;
 
@@ -62,6 +63,7 @@ const ALL: &[TestRom] = &[
     disk::READ_LOOP,
     disk::TOUCH_PAGES,
     disk::IDLE,
+    suspend::ROM,
     cd_hello::ROM,
     reset::v0_6_1::ROM,
     reset::el6::ROM,
