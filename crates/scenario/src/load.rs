@@ -124,7 +124,11 @@ pub(crate) const MACHINE: &[Field] = &[
 
 /// The keys of a drive.
 pub(crate) const DRIVE: &[Field] = &[
-    Field::required("at", Shape::Text, "Where it is connected: ide0-0 to ide1-1, floppy0, floppy1."),
+    Field::required(
+        "at",
+        Shape::Text,
+        "Where it is connected: ide0-0 to ide1-1, sata0 to sata5, floppy0, floppy1.",
+    ),
     Field::required("image", Shape::Text, "A path, rom:NAME, or zero:SIZE."),
     Field::new("readonly", Shape::Truth, "Writes by the guest fail."),
     Field::new("cdrom", Shape::Truth, "A CD-ROM; images named .iso are anyway."),

@@ -46,11 +46,11 @@ pub(crate) struct MachineArguments {
     /// Option ROM: a known name, rom:NAME, or a path (may be repeated)
     #[arg(long, value_name = "NAME|PATH")]
     option_rom: Vec<String>,
-    /// A drive: ide0-0=disk.img, ide1-0=cd.iso, floppy0=a.img; the image may also be rom:NAME or
+    /// A drive: ide0-0=disk.img, ide1-0=cd.iso, sata0=disk.img, floppy0=a.img; the image may also be rom:NAME or
     /// zero:8M; then ,readonly ,latency=50ms ,write (may be repeated)
     #[arg(long, value_name = "SLOT=IMAGE[,OPTION]", value_parser = DriveSpec::parse)]
     drive: Vec<DriveSpec>,
-    /// A CD-ROM image at ide1-0
+    /// A CD-ROM image at ide1-0, which is sata2 where there is no IDE
     #[arg(long, value_name = "IMAGE")]
     cdrom: Option<String>,
     /// Boot order: a floppy, c hard disk, d CD-ROM, n network [default: cad]
