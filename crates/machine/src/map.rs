@@ -141,19 +141,21 @@ impl Board {
 
         let pci = regions.container("pci", WHOLE);
         regions.map(system, pci, 0, -1)?;
+        // Without a bridge to PCI, the ROMs lie in the system's own space, over RAM.
+        let bus = if self.bridge().is_some() { pci } else { system };
         let read_only = |access: Access| access == Access::ReadOnly;
         // Two views of one block, so that each can be writable or not.
         let pc_bios = regions.ram("pc.bios", bios, 0, u128::from(bios_size), false);
         let bios_high = regions.alias("bios-high", pc_bios, 0, u128::from(bios_size));
         regions.set_read_only(bios_high, read_only(self.generation.bios_high));
-        regions.map(pci, bios_high, FOUR_GIB - bios_size, 0)?;
+        regions.map(bus, bios_high, FOUR_GIB - bios_size, 0)?;
         let isa_size = bios_size.min(0x2_0000);
         let isa_bios = regions.alias("isa-bios", pc_bios, bios_size - isa_size, u128::from(isa_size));
         regions.set_read_only(isa_bios, read_only(self.generation.bios_low));
-        regions.map(pci, isa_bios, 0x10_0000 - isa_size, 1)?;
+        regions.map(bus, isa_bios, 0x10_0000 - isa_size, 1)?;
         let option_roms = read_only(self.generation.option_roms);
         let pc_rom = regions.ram("pc.rom", rom, 0, u128::from(OPTION_ROM_SIZE), option_roms);
-        regions.map(pci, pc_rom, 0xc_0000, 1)?;
+        regions.map(bus, pc_rom, 0xc_0000, 1)?;
 
         self.draw_shadows(regions, system, pc_ram, pci)?;
 

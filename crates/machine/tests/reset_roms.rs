@@ -1,6 +1,6 @@
-//! The ROMs that behave at a reset as five SeaBIOS generations do, on today's QEMU: what they say after
-//! Ctrl+Alt+Del and after a system reset, with and without a disk read in flight, and what each of their
-//! steps is good for.
+//! The ROMs that behave at a reset as five SeaBIOS generations do: what they say after Ctrl+Alt+Del and
+//! after a system reset, with and without a disk read in flight, on today's QEMU and on older ones, and
+//! what each of their steps is good for.
 
 mod common;
 
@@ -13,8 +13,13 @@ use warmboot_machine::{
 };
 use warmboot_test_roms::reset::{self, Disabled};
 
-/// A machine with two disks, the first an image of ours with 50 ms of latency.
+/// Today's QEMU with two disks, the first an image of ours with 50 ms of latency.
 fn machine(rom: &str, image: &str, disabled: Disabled) -> Machine {
+    machine_on("qemu", "pc-i440fx-7.2", rom, image, disabled)
+}
+
+/// The same on another emulator or machine type.
+fn machine_on(emulator: &str, machine: &str, rom: &str, image: &str, disabled: Disabled) -> Machine {
     let recipe = reset::find(rom).expect("a recipe");
     let bytes = reset::build(recipe, &disabled).expect("it assembles").bytes;
     let image = warmboot_test_roms::find(image).expect("an image of ours");
@@ -30,7 +35,8 @@ fn machine(rom: &str, image: &str, disabled: Disabled) -> Machine {
     let drives =
         vec![drive(0, Arc::new(MemorySource(disk.into()))), drive(1, Arc::new(ZeroSource { size: 8 << 20 }))];
     let firmware = Firmware { name: "test".into(), bytes: bytes.into() };
-    let config = Config { firmware, drives, serial: true, ..Config::default() };
+    let (emulator, machine) = (emulator.to_owned(), machine.to_owned());
+    let config = Config { emulator, machine, firmware, drives, serial: true, ..Config::default() };
     Machine::new(&config).expect("a machine")
 }
 
@@ -93,6 +99,58 @@ fn idle(#[case] rom: &str, #[case] says: [&str; 2]) {
             assert!(log.contains(says) && log.contains(HARD) == hard, "{log}");
             assert!(log.contains("\nata0-0: ") && log.contains("\nata0-1: "), "{log}");
         }
+    }
+}
+
+/// What an idle machine does on Ctrl+Alt+Del or a system reset, as it was measured on the real ones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Outcome {
+    /// Boots again.
+    Ok,
+    /// Says that it attempts a hard reboot, and boots again.
+    HardReboot,
+    /// Switches off, having attempted that once.
+    Off,
+    /// Says and does it again after the reset, and switches off.
+    OffSecond,
+    /// Halts for ever.
+    Hang,
+    /// Boots again or switches off, and says nothing: its debug port does not answer.
+    Silent(bool),
+}
+use Outcome::{Hang, HardReboot, Off, OffSecond, Silent};
+
+#[rstest]
+#[case::el6_kvm("qemu-kvm-0.12-rhel6", "pc-i440fx-7.2", "reset-el6", [Outcome::Ok; 2])]
+#[case::v244_kvm("qemu-kvm-0.12-rhel6", "pc-i440fx-7.2", "reset-244caf86", [Off; 2])]
+#[case::v400_kvm("qemu-kvm-0.12-rhel6", "pc-i440fx-7.2", "reset-400c66cd", [OffSecond; 2])]
+#[case::v1_12_kvm("qemu-kvm-0.12-rhel6", "pc-i440fx-7.2", "reset-1.12", [Silent(false); 2])]
+#[case::coreboot_kvm("qemu-kvm-0.12-rhel6", "pc-i440fx-7.2", "reset-coreboot", [Silent(true); 2])]
+#[case::v244_2010("qemu-0.13", "pc-i440fx-7.2", "reset-244caf86", [HardReboot; 2])]
+#[case::v1_12_2010("qemu-0.13", "pc-i440fx-7.2", "reset-1.12", [Silent(true); 2])]
+#[case::v400_rhel7("qemu-kvm-1.5-rhel7", "pc-i440fx-7.2", "reset-400c66cd", [HardReboot; 2])]
+#[case::v244_hardware("hardware", "pc-i440fx-7.2", "reset-244caf86", [HardReboot, Outcome::Ok])]
+#[case::el6_isa("qemu", "isapc", "reset-el6", [Outcome::Ok; 2])]
+#[case::v244_isa("qemu", "isapc", "reset-244caf86", [Hang, Outcome::Ok])]
+#[case::v400_isa("qemu", "isapc", "reset-400c66cd", [HardReboot, Outcome::Ok])]
+#[case::v1_12_isa("qemu", "isapc", "reset-1.12", [HardReboot, Outcome::Ok])]
+fn elsewhere(#[case] emulator: &str, #[case] types: &str, #[case] rom: &str, #[case] expect: [Outcome; 2]) {
+    for (event, expect) in [CtrlAltDelete, SystemReset].into_iter().zip(expect) {
+        let mut machine = machine_on(emulator, types, rom, "idle", Disabled::default());
+        boot(&mut machine, "serial:idle");
+        let (log, ended) = after(&mut machine, "serial:idle", event);
+        let hard = log.contains(HARD);
+        let outcome = match (ended.to_string().as_str(), hard, log.contains("attempting shutdown")) {
+            ("serial:idle", ..) if log.is_empty() => Silent(true),
+            ("power-off", ..) if log.is_empty() => Silent(false),
+            ("serial:idle", false, false) => Outcome::Ok,
+            ("serial:idle", true, false) => HardReboot,
+            ("power-off", true, false) => Off,
+            ("power-off", true, true) => OffSecond,
+            ("halt", true, false) => Hang,
+            other => panic!("{other:?}: {log}"),
+        };
+        assert_eq!(outcome, expect, "{log}");
     }
 }
 
