@@ -358,6 +358,15 @@ enum Item {
 /// written.
 type Part = (Effect, usize, usize);
 
+/// Watched bytes that a second look found changed.
+struct Found {
+    effect: Effect,
+    address: u64,
+    place: String,
+    old: Vec<u8>,
+    new: Vec<u8>,
+}
+
 impl Bytes {
     fn new(address: u64, length: u64, seen: Seen<'_>) -> Bytes {
         let segments = seen.segments(address, length);
@@ -387,9 +396,8 @@ impl Bytes {
         parts
     }
 
-    /// Looks again after something else than a write that was told of: what has changed, as pieces
-    /// with effect, address, place, old and new bytes.
-    fn look(&mut self, now: Seen<'_>) -> Vec<(Effect, u64, String, Vec<u8>, Vec<u8>)> {
+    /// Looks again after something else than a write that was told of.
+    fn look(&mut self, now: Seen<'_>) -> Vec<Found> {
         let length = self.seen.len() as u64;
         let fresh = Bytes::new(self.address, length, now);
         let mut edges: Vec<u64> =
@@ -406,13 +414,15 @@ impl Bytes {
             let (before, after) = (self.read_at(*start), fresh.read_at(*start));
             if before != after {
                 let place = format!("{} -> {}", Place::text(before.as_ref()), Place::text(after.as_ref()));
-                found.push((Effect::Remapped, *start, place, old.to_vec(), new.to_vec()));
+                let (effect, address) = (Effect::Remapped, *start);
+                found.push(Found { effect, address, place, old: old.to_vec(), new: new.to_vec() });
             } else if let Some(first) = old.iter().zip(new).position(|(old, new)| old != new) {
                 let last = old.iter().zip(new).rposition(|(old, new)| old != new).unwrap_or(first);
                 let place = after.map(|place| place.advanced(first as u64));
+                let place = Place::text(place.as_ref());
                 let cut = |bytes: &[u8]| bytes.get(first..=last).unwrap_or_default().to_vec();
-                let at = start + first as u64;
-                found.push((Effect::Written, at, Place::text(place.as_ref()), cut(old), cut(new)));
+                let (effect, address) = (Effect::Written, start + first as u64);
+                found.push(Found { effect, address, place, old: cut(old), new: cut(new) });
             }
         }
         *self = fresh;
@@ -670,7 +680,7 @@ impl Observer {
     pub(crate) fn look(&mut self, seen: Seen<'_>) {
         for watch in 0..self.items.len() {
             let Some(Item::Bytes(bytes)) = self.items.get_mut(watch) else { continue };
-            for (effect, address, place, old, new) in bytes.look(seen) {
+            for Found { effect, address, place, old, new } in bytes.look(seen) {
                 let [old, new] = [old, new].map(Content::Bytes);
                 self.push(watch, effect, Some(address), place, old, new);
             }
