@@ -35,6 +35,9 @@ pub enum Kind {
     Cdrom,
 }
 
+/// Makes the bytes of a file.
+pub type Make = fn() -> Result<Vec<u8>, BuildError>;
+
 /// One image of ours.
 #[derive(Clone, Copy, Debug)]
 pub struct TestRom {
@@ -45,9 +48,9 @@ pub struct TestRom {
     /// How it is used.
     pub kind: Kind,
     /// Assembles it: the same bytes every time.
-    pub build: fn() -> Result<Vec<u8>, BuildError>,
+    pub build: Make,
     /// Its symbol table as an ELF file, if it has one.
-    pub symbols: Option<fn() -> Result<Vec<u8>, BuildError>>,
+    pub symbols: Option<Make>,
 }
 
 const ALL: &[TestRom] = &[

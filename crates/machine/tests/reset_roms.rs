@@ -9,7 +9,8 @@ use std::sync::Arc;
 use common::limits;
 use rstest::rstest;
 use warmboot_machine::{
-    Condition, Config, Drive, DriveKind, Ended, Firmware, Machine, MemorySource, ResetPath, Slot, ZeroSource,
+    Condition, Config, Destination, Drive, DriveKind, Ended, Firmware, Machine, MemorySource, ResetPath,
+    Slot, ZeroSource,
 };
 use warmboot_test_roms::reset::{self, Disabled};
 
@@ -117,8 +118,27 @@ enum Outcome {
     Hang,
     /// Boots again or switches off, and says nothing: its debug port does not answer.
     Silent(bool),
+    /// Says nothing and comes nowhere: it executes zeros.
+    Dead,
 }
-use Outcome::{Hang, HardReboot, Off, OffSecond, Silent};
+use Outcome::{Dead, Hang, HardReboot, Off, OffSecond, Silent};
+
+impl Outcome {
+    fn of(log: &str, ended: &Ended) -> Outcome {
+        let hard = log.contains(HARD);
+        match (ended.to_string().as_str(), hard, log.contains("attempting shutdown")) {
+            ("serial:idle", ..) if log.is_empty() => Silent(true),
+            ("power-off", ..) if log.is_empty() => Silent(false),
+            ("limit", ..) if log.is_empty() => Dead,
+            ("serial:idle" | "serial:reading", false, false) => Outcome::Ok,
+            ("serial:idle", true, false) => HardReboot,
+            ("power-off", true, false) => Off,
+            ("power-off", true, true) => OffSecond,
+            ("halt", true, false) => Hang,
+            other => panic!("{other:?}: {log}"),
+        }
+    }
+}
 
 #[rstest]
 #[case::el6_kvm("qemu-kvm-0.12-rhel6", "pc-i440fx-7.2", "reset-el6", [Outcome::Ok; 2])]
@@ -139,18 +159,35 @@ fn elsewhere(#[case] emulator: &str, #[case] types: &str, #[case] rom: &str, #[c
         let mut machine = machine_on(emulator, types, rom, "idle", Disabled::default());
         boot(&mut machine, "serial:idle");
         let (log, ended) = after(&mut machine, "serial:idle", event);
-        let hard = log.contains(HARD);
-        let outcome = match (ended.to_string().as_str(), hard, log.contains("attempting shutdown")) {
-            ("serial:idle", ..) if log.is_empty() => Silent(true),
-            ("power-off", ..) if log.is_empty() => Silent(false),
-            ("serial:idle", false, false) => Outcome::Ok,
-            ("serial:idle", true, false) => HardReboot,
-            ("power-off", true, false) => Off,
-            ("power-off", true, true) => OffSecond,
-            ("halt", true, false) => Hang,
-            other => panic!("{other:?}: {log}"),
-        };
-        assert_eq!(outcome, expect, "{log}");
+        assert_eq!(Outcome::of(&log, &ended), expect, "{log}");
+    }
+}
+
+/// After a migration from RHEL-6 to RHEL-7, with and without the hook that fills shadow RAM there: what
+/// a restart does at an idle boot sector, and the fixed RHEL-6 BIOS in the middle of a read.
+#[rstest]
+#[case::el6("reset-el6", "idle", true, Outcome::Ok)]
+#[case::el6_without("reset-el6", "idle", false, Dead)]
+#[case::v244("reset-244caf86", "idle", true, Hang)]
+#[case::v244_without("reset-244caf86", "idle", false, Dead)]
+#[case::el6_fixed("reset-el6-fixed", "read-loop", true, Outcome::Ok)]
+#[case::el6_fixed_without("reset-el6-fixed", "read-loop", false, Dead)]
+fn migrated(#[case] rom: &str, #[case] image: &str, #[case] shadow_bios: bool, #[case] expect: Outcome) {
+    let at = if image == "idle" { "serial:idle" } else { "serial:reading" };
+    let to = Destination {
+        emulator: Some("qemu-kvm-1.5-rhel7".into()),
+        shadow_bios: Some(shadow_bios),
+        ..Destination::default()
+    };
+    for event in [CtrlAltDelete, SystemReset] {
+        let mut source = machine_on("qemu-kvm-0.12-rhel6", "rhel6.5.0", rom, image, Disabled::default());
+        boot(&mut source, at);
+        let (mut machine, _) = source.migrate(&to).expect("it fits");
+        let (log, ended) = after(&mut machine, at, event);
+        assert_eq!(Outcome::of(&log, &ended), expect, "{log}");
+        if expect == Outcome::Ok {
+            assert_eq!(hard_disks(&machine), 2, "{log}");
+        }
     }
 }
 

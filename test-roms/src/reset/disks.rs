@@ -13,7 +13,7 @@ use crate::assemble::{Block, Built};
 pub(super) const IDENTIFY: u32 = 0x8000;
 const TEXT: u32 = 0x8200;
 /// IDENTIFY DEVICE words (ATA/ATAPI-6, table 27), as byte offsets.
-const CYLINDERS: u32 = 1 * 2;
+const CYLINDERS: u32 = 2;
 const HEADS: u32 = 3 * 2;
 const SECTORS: u32 = 6 * 2;
 const MODEL: u32 = 27 * 2;
