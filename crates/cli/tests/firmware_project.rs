@@ -43,7 +43,7 @@ fn the_log_is_as_reviewed() {
 #[case::triple_fault(ResetPath::TripleFault)]
 fn it_comes_back(#[case] path: ResetPath) {
     let mut machine = booted("qemu").fork();
-    machine.reset(path);
+    machine.reset(path).expect("a path that this machine has");
     run(&mut machine);
 }
 

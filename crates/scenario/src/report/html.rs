@@ -155,6 +155,7 @@ fn grid(page: &mut String, first: usize, cases: &[CaseReport]) {
         for column in &columns {
             page.push_str("<td>");
             let here = (first..).zip(cases);
+            let mut any = false;
             for (number, case) in
                 here.filter(|(_, case)| row_of(case).as_ref() == Some(row) && others(case) == *column)
             {
@@ -164,9 +165,10 @@ fn grid(page: &mut String, first: usize, cases: &[CaseReport]) {
                     (Some(outcome), _) => format!("{status}, not {outcome}"),
                     (None, _) => status.to_owned(),
                 };
+                any = true;
                 add!(page, "<a href=\"#case-{number}\" class=\"badge {status}\">{}</a>", escaped(&shown));
             }
-            page.push_str("</td>");
+            page.push_str(if any { "</td>" } else { "<span class=\"faint\">no case</span></td>" });
         }
         page.push_str("</tr>\n");
     }
@@ -183,7 +185,8 @@ fn one_case(page: &mut String, number: usize, case: &CaseReport) {
         escaped(&case.name)
     );
     if let Some(outcome) = &case.outcome {
-        add!(page, "<span>{}</span>", escaped(outcome));
+        let not = if case.status == Status::Passed { "" } else { "not " };
+        add!(page, "<span>{not}{}</span>", escaped(outcome));
     }
     add!(
         page,
@@ -269,7 +272,8 @@ fn one_step(page: &mut String, step: &StepReport, before: (&Vec<Span>, u64, u64)
             let lines = log.lines().count();
             add!(
                 page,
-                "<details><summary>{title}: {lines} lines</summary>\n<pre>{}</pre></details>\n",
+                "<details><summary>{title}: {lines} line{}</summary>\n<pre>{}</pre></details>\n",
+                if lines == 1 { "" } else { "s" },
                 escaped(log)
             );
         }
@@ -322,7 +326,12 @@ fn map(page: &mut String, spans: &[Span], before: Option<&Vec<Span>>) {
         }
         add!(page, "</div>\n<div class=\"ends\"><span>{first:05X}</span><span>{last:05X}</span></div>\n");
     }
-    page.push_str("</div>\n");
+    let ranges: Vec<String> = spans.iter().map(words).collect();
+    add!(
+        page,
+        "<details><summary>these ranges as text</summary>\n<pre>{}</pre></details>\n</div>\n",
+        escaped(&ranges.join("\n"))
+    );
 }
 
 /// Whether all of `span` was answered in the same way in `old`.

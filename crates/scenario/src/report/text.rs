@@ -13,7 +13,8 @@ pub fn line(report: &CaseReport) -> String {
     };
     let mut text = format!("{status} {}", report.name);
     if let Some(outcome) = &report.outcome {
-        text.push_str(&format!(" → {outcome}"));
+        let not = if report.status == Status::Passed { "" } else { "not " };
+        text.push_str(&format!(" → {not}{outcome}"));
     }
     if let Some(digest) = report.digest.get(..16) {
         text.push_str(&format!(
