@@ -37,8 +37,8 @@ impl Random {
     }
 }
 
-/// A machine of 1 MiB with every kind of drive and all ports.
-fn machine(firmware: Vec<u8>) -> Machine {
+/// A machine of 1 MiB of that type, with every kind of drive it has and all ports.
+fn machine(machine: &str, firmware: Vec<u8>) -> Machine {
     let drive = |at, kind, size: usize| Drive {
         at,
         kind,
@@ -47,20 +47,31 @@ fn machine(firmware: Vec<u8>) -> Machine {
         read_only: false,
         latency: 20_000,
     };
-    let config = Config {
-        firmware: Firmware { name: "test".into(), bytes: firmware.into() },
-        memory: 1 << 20,
-        serial: true,
-        debug_exit: Some(0xf4),
-        drives: vec![
+    let drives = match machine {
+        Q35 => vec![
+            drive(Slot::Sata(0), DriveKind::HardDisk, 1 << 20),
+            drive(Slot::Sata(2), DriveKind::Cdrom, 1 << 18),
+        ],
+        _ => vec![
             drive(Slot::Ide { channel: 0, unit: 0 }, DriveKind::HardDisk, 1 << 20),
             drive(Slot::Ide { channel: 1, unit: 0 }, DriveKind::Cdrom, 1 << 18),
             drive(Slot::Floppy(0), DriveKind::Floppy, 1440 << 10),
         ],
+    };
+    let config = Config {
+        machine: machine.into(),
+        firmware: Firmware { name: "test".into(), bytes: firmware.into() },
+        memory: 1 << 20,
+        serial: true,
+        debug_exit: Some(0xf4),
+        drives,
         ..Config::default()
     };
     Machine::new(&config).expect("a machine")
 }
+
+const I440FX: &str = "pc-i440fx-7.2";
+const Q35: &str = "pc-q35-7.2";
 
 fn image(size: usize) -> Arc<dyn BlockSource> {
     Arc::new(MemorySource((0..size).map(|at| (at / 512) as u8).collect()))
@@ -77,7 +88,11 @@ fn rom(name: &str) -> Vec<u8> {
 
 /// A snapshot of `instructions` into a ROM.
 fn saved(firmware: Vec<u8>, instructions: u64) -> Vec<u8> {
-    let mut machine = machine(firmware);
+    saved_on(I440FX, firmware, instructions)
+}
+
+fn saved_on(kind: &str, firmware: Vec<u8>, instructions: u64) -> Vec<u8> {
+    let mut machine = machine(kind, firmware);
     machine.run(&[], limits(instructions, None)).expect("no conditions");
     machine.save().expect("saved")
 }
@@ -246,6 +261,7 @@ fn forged_state(#[values(1, 2, 3, 4)] seed: u64) {
         saved(storm(), 3_000 * seed),
         saved(storm(), 777 * seed + 50_000),
         saved(rom("hello"), 5_000 * seed),
+        saved_on(Q35, storm(), 4_444 * seed),
     ];
     let (mut taken, mut refused) = (0, 0);
     // WARMBOOT_FORGERIES=5000 looks longer.

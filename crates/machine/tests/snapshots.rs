@@ -9,7 +9,7 @@ use common::{limits, machine};
 use rstest::rstest;
 use warmboot_machine::{
     BlockSource, Config, Destination, Drive, DriveKind, DriveWanted, Ended, Firmware, Machine, MemorySource,
-    Path, ResetPath, Slot, Snapshot, SnapshotError,
+    Path, ResetPath, Slot, Snapshot, SnapshotError, generations, machine_types,
 };
 
 /// No disk image is at hand.
@@ -211,4 +211,44 @@ fn sizes_are_checked() {
     let shadow = Destination { shadow_bios: Some(true), ..Destination::default() };
     let error = source.migrate(&shadow).err().expect("a BIOS of another size than the hook copies");
     insta::assert_snapshot!(error, @"after migration, shadow_bios_after_incoming needs RAM block `pc.bios` to have 131072 bytes: it has 65536");
+}
+
+/// Every chip of every machine is saved, on every generation.
+#[test]
+fn every_machine_on_every_generation() {
+    let firmware =
+        (warmboot_test_roms::find("reset-1.12").expect("a ROM of ours").build)().expect("it assembles");
+    let firmware = Firmware { name: "reset-1.12".into(), bytes: firmware.into() };
+    for (kind, emulator) in machine_types::ALL
+        .iter()
+        .flat_map(|kind| generations::ALL.iter().map(move |emulator| (kind, emulator)))
+    {
+        let sata = kind.name.contains("q35");
+        let at = if sata { Slot::Sata(0) } else { Slot::Ide { channel: 0, unit: 0 } };
+        let drive = Drive {
+            at,
+            kind: DriveKind::HardDisk,
+            source: disk(7),
+            name: "disk.img".into(),
+            read_only: false,
+            latency: 30_000,
+        };
+        let config = Config {
+            machine: kind.name.into(),
+            emulator: emulator.name.into(),
+            firmware: firmware.clone(),
+            memory: 2 << 20,
+            serial: true,
+            debug_exit: Some(0xf4),
+            drives: vec![drive],
+            ..Config::default()
+        };
+        let mut whole = Machine::new(&config).expect("a machine");
+        run(&mut whole, 60_000);
+        let bytes = whole.save().expect("saved");
+        let mut loaded = Machine::load(&bytes, &mut |_| Some(disk(7))).expect("loaded");
+        run(&mut loaded, 90_000);
+        run(&mut whole, 90_000);
+        assert_eq!(loaded.digest(), whole.digest(), "{} on {}", kind.name, emulator.name);
+    }
 }
