@@ -317,7 +317,7 @@ fn suspend(#[case] emulator: &str, #[case] expect: PowerState, #[case] cmos: u64
         machine.reset(ResetPath::S3Resume).expect("it is suspended");
     }
     let status = machine.chip_register("rtc", "cmos.15").and_then(|value| value.as_u64());
-    let pm_status = machine.chip_register("piix4-pm", "pmsts").and_then(|value| value.as_u64());
+    let pm_status = machine.chip_register("piix4-pm", "pm1.status").and_then(|value| value.as_u64());
     let mut byte = [0];
     machine.read_memory(0x600, &mut byte);
     let waked = pm_status.map(|status| status & 0x8100); // WAK_STS, PWRBTN_STS
@@ -349,7 +349,7 @@ fn power_button() {
         machine.chip_register(chip, register).and_then(|value| value.as_u64()).map(|value| value & mask)
     };
     // PWRBTN_STS, and IRQ9 at the slave.
-    let found = (bits("piix4-pm", "pmsts", 0x100), bits("pic", "slave.lines", 2));
+    let found = (bits("piix4-pm", "pm1.status", 0x100), bits("pic", "slave.lines", 2));
     assert_eq!(found, (Some(0x100), Some(2)));
     assert_eq!(machine.power(), PowerState::On);
 }
@@ -373,5 +373,55 @@ fn tables() {
         let text =
             rows.iter().map(|row| row.columns().map(|(_, value)| value).join(" | ")).collect::<Vec<_>>();
         insta::assert_snapshot!(generation.name, text.join("\n"));
+    }
+}
+
+/// What the tables say of each reset is what it does.
+#[test]
+fn tables_are_true() {
+    for generation in generations::ALL {
+        for row in generation.path_facts() {
+            let Ok(path) = row.path.parse::<ResetPath>() else { continue };
+            let mut code = configure(&[(u16::from(PAM0), 0x33), (u16::from(SMRAM), 0x0a), (0x3c, 0x5a)]);
+            code.extend(out(&[(0x70, 0x0f), (0x71, 0x0a)]));
+            code.extend(if path == ResetPath::S3Resume { sleep(1) } else { STOP.to_vec() });
+            let mut machine = machine_of(**generation, &code);
+            let asleep = path == ResetPath::S3Resume && row.pulled_by != "itself";
+            let until = if asleep { Condition::Suspend } else { Condition::Reset };
+            machine.write_memory(0x600, &[0x5a]);
+            machine.write_memory(0xffff_e000, &[0x5a]);
+            machine.run(&[until], limits(10_000, None)).expect("it can come true");
+            if row.pulled_by != "itself" {
+                machine.reset(path).expect("it runs");
+            }
+
+            let (_, config) = machine.pci_config().next().expect("a host bridge");
+            let byte = |physical| {
+                let mut byte = [0];
+                machine.read_memory(physical, &mut byte);
+                byte[0]
+            };
+            let cmos = machine.chip_register("rtc", "cmos.15").and_then(|value| value.as_u64());
+            let marked = path == ResetPath::S3Resume && generation.suspend_marks_cmos;
+            let found = [
+                if machine.register("eip") == Some(0xfff0) { "RESET" } else { "INIT" },
+                if config[0x3c] == 0 { "all" } else { "apic" },
+                if [config[0x59], config[0x72]] == [0x33, 0x0a] { "kept" } else { "00, 02h" },
+                match (cmos, marked) {
+                    (Some(0xfe), true) => row.cmos_0f,
+                    (Some(0x0a), false) => "kept",
+                    _ => "00h unless FEh",
+                },
+                if byte(0x600) == 0x5a { "kept" } else { "lost" },
+                match (byte(0xffff_e000), generation.bios_writable()) {
+                    (0x5a, true) => "kept",
+                    (_, true) => "image",
+                    (0x3e, false) => row.pc_bios,
+                    (_, false) => "changed",
+                },
+            ];
+            let said = [row.processor, row.chips, row.pam_smram, row.cmos_0f, row.pc_ram, row.pc_bios];
+            assert_eq!(found, said, "{} {path}", generation.name);
+        }
     }
 }
