@@ -65,6 +65,11 @@ fn folder() -> tempfile::TempDir {
 #[case::debug_exit(&["boot", "--firmware", "rom:hello", "--debug-exit=+4"], "expected a port")]
 #[case::option_rom_directory(&["boot", "--firmware", "rom:hello", "--option-rom", "./nothing"], "is a directory; expected an image file")]
 #[case::run_same_place(&["run", "no-rom.toml", "--json", "-", "--junit", "-"], "name the same place")]
+#[case::run_same_file(&["run", "no-rom.toml", "--json", "a", "--html", "a"], "--json and --html name the same place")]
+#[case::run_keep(&["run", "no-rom.toml", "--keep", "empty.bin/x"], "cannot make the folder `empty.bin/x`")]
+#[case::run_accept(&["run", "no-rom.toml", "--accept"], "none of these scenarios says `accept")]
+#[case::run_html(&["run", "no-rom.toml", "--html", "no/where.html"], "cannot write `no/where.html`")]
+#[case::run_annotations(&["run", "no-rom.toml", "--annotations", "gitlab"], "gitlab")]
 #[case::run_nothing(&["run", "nowhere"], "cannot read `nowhere`")]
 #[case::run_empty_folder(&["run", "nothing"], "no scenario (*.toml) in `nothing`")]
 #[case::run_bad(&["run", "bad.toml"], "bad.toml:2:1")]
@@ -164,9 +169,13 @@ fn machines_says_how_they_differ() {
     let output = warmboot(&["machines"], folder.path());
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0));
-    for line in
-        ["x87, SSE and long mode raise #UD", "I/O APIC version", "signature", "0x00060fb1", "fw_cfg DMA"]
-    {
+    for line in [
+        "x87, SSE and long mode raise #UD",
+        "I/O APIC version",
+        "signature",
+        "0x00060fb1",
+        "DMA through fw_cfg",
+    ] {
         assert!(text.contains(line), "{line} is not in:\n{text}");
     }
 }
@@ -187,4 +196,35 @@ fn a_full_disk_is_said() {
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{message}");
     assert!(message.contains("cannot write to standard output"), "{message}");
+}
+
+#[test]
+fn run_accepts_and_then_compares() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let scenario = "accept = [\"debug\"]\n[machine]\nfirmware = \"rom:hello\"\n[[step]]\n\
+                    run-until = \"debug:No bootable device\"\nlimit = \"+50M\"\n";
+    fs::write(folder.path().join("x.toml"), scenario).expect("a file");
+    let status = |arguments: &[&str]| warmboot(arguments, folder.path()).status.code();
+    assert_eq!(status(&["run", "x.toml"]), Some(1), "nothing is accepted yet");
+    assert_eq!(status(&["run", "x.toml", "--accept"]), Some(0));
+    let path = folder.path().join("x.accepted.json");
+    let accepted = fs::read_to_string(&path).expect("written");
+    assert!(accepted.contains("No bootable device"), "{accepted}");
+    assert_eq!(status(&["run", "x.toml"]), Some(0));
+    fs::write(&path, accepted.replace("No bootable", "One bootable")).expect("written");
+    let output =
+        warmboot(&["run", "x.toml", "--html", "page.html", "--annotations", "github"], folder.path());
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.contains("-One bootable device") && text.contains("::error file=x.toml"), "{text}");
+    let page = fs::read_to_string(folder.path().join("page.html")).expect("written");
+    assert!(page.contains("-One bootable device") && page.ends_with("</html>\n"));
+}
+
+#[test]
+fn run_prints_a_schema() {
+    let output = warmboot(&["run", "--schema"], Path::new("."));
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(schema.pointer("/properties/machine/properties/firmware/description").is_some());
 }

@@ -264,7 +264,7 @@ mod tests {
     #[case(DriveSpec::new("ide0-0", "/nowhere/disk.img"), "cannot read image")]
     #[case(DriveSpec::new("ide0-0", "/"), "is a directory")]
     #[case(DriveSpec::new("ide9-0", "zero:1M"), "ide9-0")]
-    #[case(DriveSpec::new("sata0", "zero:1M"), "sata0")]
+    #[case(DriveSpec::new("scsi0", "zero:1M"), "scsi0")]
     #[case(DriveSpec::new("ide0-0", "zero:lots"), "is no size")]
     #[case(DriveSpec { write_back: true, ..DriveSpec::new("ide0-0", "zero:1M") }, "not a file to write to")]
     fn refused(#[case] drive: DriveSpec, #[case] expect: &str) {

@@ -147,12 +147,17 @@ pub(crate) fn choose<'a>(
     if known.contains(&name) {
         return Ok(());
     }
-    Err(InputError(format!(
-        "unknown {what} `{name}`{}; there are {}",
-        or_did_you_mean(name, known.iter().copied()),
-        known.join(", ")
-    )))
+    let all = if known.len() <= MOST_LISTED {
+        format!("there are {}", known.join(", "))
+    } else {
+        "`warmboot machines` lists them all".to_owned()
+    };
+    let meant = or_did_you_mean(name, known.iter().copied());
+    Err(InputError(format!("unknown {what} `{name}`{meant}; {all}")))
 }
+
+/// More names than this make no sentence.
+const MOST_LISTED: usize = 12;
 
 #[cfg(test)]
 mod tests {

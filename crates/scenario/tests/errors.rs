@@ -31,7 +31,7 @@ const STEP: &str = "[[step]]\nrun-until = \"halt\"\n";
 #[case::matrix_axis_twice(
     "[matrix]\n\"machine.cpus\" = [1]\n[matrix.machine]\ncpus = [1]\n[[step]]\nrun-until = \"halt\"\n"
 )]
-#[case::unknown_machine("[machine]\ntype = \"pc-i440fx-7.1\"\n[[step]]\nrun-until = \"halt\"\n")]
+#[case::unknown_machine("[machine]\ntype = \"pc-i440fx-7.3\"\n[[step]]\nrun-until = \"halt\"\n")]
 #[case::matrix_unknown_cpu(
     "[matrix]\n\"machine.cpu\" = [\"qemu64\", \"z80\"]\n[[step]]\nrun-until = \"halt\"\n"
 )]

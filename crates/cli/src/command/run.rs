@@ -97,6 +97,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
             return Err(InputError::new(format!("--filter `{filter}` matches none of {before} cases")));
         }
     }
+    if arguments.accept && cases.iter().all(|case| case.header.accept.is_empty()) {
+        return Err(InputError::new("--accept: none of these scenarios says `accept = [...]`"));
+    }
 
     interrupt::listen();
     let data_is_elsewhere = [&json, &junit, &html].into_iter().flatten().any(Sink::is_standard);
@@ -182,9 +185,6 @@ fn accept(cases: &[Case], reports: &[CaseReport], filtered: bool, screen: &Scree
         if let Some(accepted) = files.get_mut(file) {
             accepted.cases.insert(case.key().to_owned(), report.recorded.clone());
         }
-    }
-    if files.is_empty() {
-        return Err(InputError::new("--accept: none of these scenarios says `accept = [...]`"));
     }
     for (file, accepted) in files {
         let path = Accepted::path(Path::new(file));
