@@ -132,6 +132,20 @@ fn grid(page: &mut String, first: usize, cases: &[CaseReport]) {
             columns.push(column);
         }
     }
+    // In the order of each axis, not in that in which a case with holes before it happens to come.
+    let mut values: Vec<Vec<&String>> = Vec::new();
+    for case in cases {
+        for (axis, (_, value)) in case.combination.iter().skip(1).enumerate() {
+            values.resize_with(values.len().max(axis + 1), Vec::new);
+            if let Some(known) = values.get_mut(axis).filter(|known| !known.contains(&value)) {
+                known.push(value);
+            }
+        }
+    }
+    columns.sort_by_key(|column| {
+        let place = |(value, known): (&String, &Vec<&String>)| known.iter().position(|one| *one == value);
+        column.iter().zip(&values).map(place).collect::<Vec<_>>()
+    });
     if cases.len() < 3 || columns.len() > MOST_COLUMNS {
         return;
     }
@@ -141,7 +155,7 @@ fn grid(page: &mut String, first: usize, cases: &[CaseReport]) {
         .unwrap_or_default();
     add!(
         page,
-        "<table class=\"grid\">\n<caption class=\"faint\">{}</caption>\n<thead><tr>",
+        "<table class=\"grid\" tabindex=\"0\">\n<caption class=\"faint\">{}</caption>\n<thead><tr>",
         axes.join(" × ")
     );
     add!(page, "<th scope=\"col\">{}</th>", escaped(axes.first().unwrap_or(&"")));
