@@ -7,6 +7,7 @@
 mod bench;
 mod demo;
 mod firmware;
+mod memory_map;
 mod parity;
 mod save_restore;
 mod shell;
@@ -62,6 +63,12 @@ const TASKS: &[Task] = &[
         arguments: "[--points N] [--seed S]",
         about: "save at random instructions, load in a new process, run on: the same digest",
         run: save_restore::run,
+    },
+    Task {
+        name: "memory-map",
+        arguments: "[--machine NAME]",
+        about: "what answers each address, in QEMU and here, before and after POST and after a reset",
+        run: |arguments| Ok(memory_map::run(arguments)?),
     },
     Task { name: "vectors", arguments: "[FOLDER]", about: "recorded processor tests", run: run_vectors },
 ];

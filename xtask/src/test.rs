@@ -34,6 +34,7 @@ const CHECKS: &[Check] = &[
     ("a flipped bit is noticed", flipped_bit),
     ("saved, loaded in a new process, run on", crate::save_restore::sample),
     ("parity with QEMU", || Ok(crate::parity::run(&[])?)),
+    ("memory map against QEMU's", || Ok(crate::memory_map::run(&[])?)),
     ("recorded processor tests", || crate::run_vectors(&[])),
 ];
 

@@ -5,8 +5,13 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Machine types that are compared.
+use warmboot_machine::machine_types;
+
+/// Machine types that are compared in every way.
 pub const MACHINES: [&str; 2] = ["pc-i440fx-1.4", "pc-i440fx-7.2"];
+
+/// The generation whose emulator is at hand.
+const EMULATOR: &str = "qemu";
 
 /// Memory of every case, in MiB.
 pub const MEMORY_MIB: u64 = 128;
@@ -76,19 +81,50 @@ pub struct Case {
 }
 
 impl Case {
-    /// All cases, in the order of the report.
-    pub fn all() -> Vec<Case> {
+    /// The cases of the machine type called `machine`; `all`: of each that QEMU offers, without
+    /// drives. Without a name: every case of [`MACHINES`] and one of each other.
+    pub fn chosen(machine: Option<&str>) -> Result<Vec<Case>, String> {
+        let offered = machine_types::ALL.iter().filter(|row| row.generations.contains(&EMULATOR));
+        let offered: Vec<&'static str> = offered.map(|row| row.name).collect();
+        match machine {
+            None => {
+                let whole = MACHINES.iter().flat_map(|machine| Case::of(machine));
+                let others = offered.iter().filter(|machine| !MACHINES.contains(machine));
+                let one = others.filter_map(|machine| Case::of(machine).into_iter().find(Case::is_short));
+                Ok(whole.chain(one).collect())
+            }
+            Some("all") => {
+                Ok(offered.iter().flat_map(|machine| Case::of(machine)).filter(|case| !case.drives).collect())
+            }
+            Some(name) => match offered.iter().find(|machine| **machine == name) {
+                Some(machine) => Ok(Case::of(machine)),
+                None => Err(format!(
+                    "QEMU has no machine `{name}` that is compared; there are {}",
+                    offered.join(", ")
+                )),
+            },
+        }
+    }
+
+    /// Every case of a machine type, in the order of the report.
+    fn of(machine: &'static str) -> Vec<Case> {
+        // Without PCI nothing shows what is below E0000h, where the larger image has code.
+        let images: &[Image] =
+            if machine == "isapc" { &[Image::Small] } else { &[Image::Large, Image::Small] };
         let mut cases = Vec::new();
-        for machine in MACHINES {
-            for drives in [false, true] {
-                for image in [Image::Large, Image::Small] {
-                    for restart in [Restart::CtrlAltDelete, Restart::SystemReset] {
-                        cases.push(Case { machine, image, drives, restart });
-                    }
+        for drives in [false, true] {
+            for &image in images {
+                for restart in [Restart::CtrlAltDelete, Restart::SystemReset] {
+                    cases.push(Case { machine, image, drives, restart });
                 }
             }
         }
         cases
+    }
+
+    /// The one case in which a machine type is compared that is like others.
+    fn is_short(&self) -> bool {
+        !self.drives && self.restart == Restart::SystemReset
     }
 
     /// A name for the report and for folders.

@@ -4,14 +4,15 @@
 //! For each case both boot until firmware finds nothing to boot, are started again, and boot once
 //! more. Compared are the debug port's text, 0-4FFh, E0000h-FFFFFh, the EBDA, every PCI function's
 //! configuration space and CMOS; ACPI tables by meaning. What may differ is named in
-//! `xtask/parity-allowed.toml` and nowhere else.
+//! `xtask/parity-allowed.toml` and nowhere else. Without `--machine` two machine types are compared in
+//! every way, and all others that QEMU offers in one.
 
 mod acpi;
 mod allowed;
 mod case;
 mod compare;
-mod ours;
-mod qemu;
+pub(crate) mod ours;
+pub(crate) mod qemu;
 
 use std::fs;
 use std::io;
@@ -29,8 +30,8 @@ const SYSTEM_FOLDERS: [&str; 3] = ["/usr/share/seabios", "/usr/share/qemu", "/us
 /// How many lines of differences one case prints.
 const MOST_LINES: usize = 60;
 
-const USAGE: &str = "usage: cargo xtask parity [--require] [--case PART] [--firmware-dir DIR] \
-                     [--collect DIR] [--list]";
+const USAGE: &str = "usage: cargo xtask parity [--require] [--machine NAME|all] [--case PART] \
+                     [--firmware-dir DIR] [--collect DIR] [--list]";
 
 /// Why there is no agreement to report.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +63,7 @@ pub enum ParityError {
 
 struct Options {
     require: bool,
+    machine: Option<String>,
     filter: String,
     firmware_folder: Option<PathBuf>,
     collect: Option<PathBuf>,
@@ -74,8 +76,8 @@ struct Options {
 pub fn run(arguments: &[String]) -> Result<(), ParityError> {
     let options = parse(arguments)?;
     let allowed = Allowed::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("parity-allowed.toml"))?;
-    let cases: Vec<Case> =
-        Case::all().into_iter().filter(|case| case.name().contains(&options.filter)).collect();
+    let cases = Case::chosen(options.machine.as_deref()).map_err(ParityError::Usage)?;
+    let cases: Vec<Case> = cases.into_iter().filter(|case| case.name().contains(&options.filter)).collect();
     if options.list {
         cases.iter().for_each(|case| println!("{}", case.name()));
         return Ok(());
@@ -94,7 +96,7 @@ pub fn run(arguments: &[String]) -> Result<(), ParityError> {
 
     let mut differing = 0;
     for case in &cases {
-        let Some(firmware) = find_firmware(&options, case.image.file_name()) else {
+        let Some(firmware) = find_firmware(options.firmware_folder.as_deref(), case.image.file_name()) else {
             skip(&options, &format!("{} is not here (Debian: seabios)", case.image.file_name()))?;
             continue;
         };
@@ -163,8 +165,14 @@ fn skip(options: &Options, why: &str) -> Result<(), ParityError> {
 }
 
 fn parse(arguments: &[String]) -> Result<Options, ParityError> {
-    let mut options =
-        Options { require: false, filter: String::new(), firmware_folder: None, collect: None, list: false };
+    let mut options = Options {
+        require: false,
+        machine: None,
+        filter: String::new(),
+        firmware_folder: None,
+        collect: None,
+        list: false,
+    };
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         let mut value = || {
@@ -176,6 +184,7 @@ fn parse(arguments: &[String]) -> Result<Options, ParityError> {
         match argument.as_str() {
             "--require" => options.require = true,
             "--list" => options.list = true,
+            "--machine" => options.machine = Some(value()?),
             "--case" => options.filter = value()?,
             "--firmware-dir" => options.firmware_folder = Some(value()?.into()),
             "--collect" => options.collect = Some(value()?.into()),
@@ -188,10 +197,10 @@ fn parse(arguments: &[String]) -> Result<Options, ParityError> {
 }
 
 /// Looks in the folder that was named, else the project's, else where distributions put it.
-fn find_firmware(options: &Options, name: &str) -> Option<PathBuf> {
+pub(crate) fn find_firmware(named: Option<&Path>, name: &str) -> Option<PathBuf> {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware");
-    let folders: Vec<PathBuf> = match &options.firmware_folder {
-        Some(folder) => vec![folder.clone()],
+    let folders: Vec<PathBuf> = match named {
+        Some(folder) => vec![folder.to_owned()],
         None => std::iter::once(project).chain(SYSTEM_FOLDERS.map(PathBuf::from)).collect(),
     };
     folders.into_iter().map(|folder| folder.join(name)).find(|path| path.is_file())

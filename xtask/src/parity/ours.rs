@@ -50,6 +50,24 @@ pub fn evidence(case: &Case, firmware: &Path, drives: &[DriveImage]) -> Result<E
     Ok(Evidence { debug_log, power_on, restarted })
 }
 
+/// Our flat views before POST, after it, and after a system reset. Nothing is attached.
+pub fn memory_maps(machine: &str, firmware: &Path) -> Result<[String; 3], ParityError> {
+    let bytes = std::fs::read(firmware)
+        .map_err(|source| ParityError::Io { what: firmware.display().to_string(), source })?;
+    let config = Config {
+        machine: machine.to_owned(),
+        memory: MEMORY_MIB << 20,
+        firmware: Firmware { name: firmware.display().to_string(), bytes: bytes.into() },
+        ..Config::default()
+    };
+    let mut machine = Machine::new(&config).map_err(ours)?;
+    let before = machine.memory_map();
+    boot(&mut machine)?;
+    let after = machine.memory_map();
+    machine.reset(ResetPath::System).map_err(ours)?;
+    Ok([before, after, machine.memory_map()])
+}
+
 fn ours(error: impl std::fmt::Display) -> ParityError {
     ParityError::Ours(error.to_string())
 }

@@ -38,7 +38,7 @@ pub fn version() -> Option<String> {
 
 /// Boots `case` twice and returns what QEMU shows after each boot.
 pub fn evidence(case: &Case, firmware: &Path, drives: &[DriveImage]) -> Result<Evidence, ParityError> {
-    let mut qemu = Qemu::start(case, firmware, drives)?;
+    let mut qemu = Qemu::start(case.machine, case.drives, firmware, drives)?;
     qemu.execute("cont", None)?;
     qemu.wait_for_boots(1)?;
     let power_on = qemu.stage()?;
@@ -50,6 +50,19 @@ pub fn evidence(case: &Case, firmware: &Path, drives: &[DriveImage]) -> Result<E
     qemu.wait_for_boots(2)?;
     let restarted = qemu.stage()?;
     Ok(Evidence { debug_log: String::from_utf8_lossy(&qemu.log).into_owned(), power_on, restarted })
+}
+
+/// `info mtree -f` before POST, after it, and after a system reset. Nothing is attached.
+pub fn memory_maps(machine: &str, firmware: &Path) -> Result<[String; 3], ParityError> {
+    let mut qemu = Qemu::start(machine, false, firmware, &[])?;
+    let before = qemu.monitor("info mtree -f")?;
+    qemu.execute("cont", None)?;
+    qemu.wait_for_boots(1)?;
+    qemu.execute("stop", None)?;
+    let after = qemu.monitor("info mtree -f")?;
+    qemu.execute("system_reset", None)?;
+    qemu.wait_for_event("RESET")?;
+    Ok([before, after, qemu.monitor("info mtree -f")?])
 }
 
 struct Qemu {
@@ -71,7 +84,12 @@ impl Drop for Qemu {
 }
 
 impl Qemu {
-    fn start(case: &Case, firmware: &Path, drives: &[DriveImage]) -> Result<Qemu, ParityError> {
+    fn start(
+        machine: &str,
+        counted: bool,
+        firmware: &Path,
+        drives: &[DriveImage],
+    ) -> Result<Qemu, ParityError> {
         let folder = tempfile::Builder::new()
             .prefix("parity-")
             .tempdir()
@@ -98,20 +116,22 @@ impl Qemu {
         let mut command = Command::new(PROGRAM);
         command
             .args(["-nodefaults", "-no-user-config", "-vga", "none", "-display", "none", "-S"])
-            .args(["-accel", "tcg", "-M", case.machine, "-m", &MEMORY_MIB.to_string()])
+            .args(["-accel", "tcg", "-M", machine, "-m", &MEMORY_MIB.to_string()])
             .args(["-global", "apic-common.vapic=off"])
             .args(["-rtc", &format!("base={START_DATE},clock=vm")])
             .arg("-bios")
             .arg(firmware)
             .args(["-chardev", &format!("socket,id=debug,path={}", debug_path.display())])
             .args(["-device", "isa-debugcon,iobase=0x402,chardev=debug"])
+            // Bochs' port, which our machine has too.
+            .args(["-chardev", "null,id=e9", "-device", "isa-debugcon,iobase=0xe9,chardev=e9"])
             .args(["-qmp", &format!("unix:{}", qmp_path.display())])
             .args(["-qtest", &format!("unix:{}", qtest_path.display())])
             .args(["-qtest-log", "/dev/null"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(error_file);
-        if case.drives {
+        if counted {
             // Instructions are then QEMU's clock, as they are ours. Without it the log's lines have
             // more than one order on a busy host.
             command.args(["-icount", "shift=0,sleep=off"]);
@@ -245,9 +265,26 @@ impl Qemu {
     }
 
     fn registers(&mut self) -> Result<String, ParityError> {
-        let arguments = json!({ "command-line": "info registers" });
+        self.monitor("info registers")
+    }
+
+    /// One command of the human monitor.
+    fn monitor(&mut self, command: &str) -> Result<String, ParityError> {
+        let arguments = json!({ "command-line": command });
         let answer = self.execute("human-monitor-command", Some(arguments))?;
         Ok(answer.as_str().unwrap_or_default().replace('\r', ""))
+    }
+
+    /// Reads on until the event comes.
+    fn wait_for_event(&mut self, name: &str) -> Result<(), ParityError> {
+        loop {
+            let line = self.qmp.line(ANSWER_LIMIT)?;
+            let message: Value = serde_json::from_str(&line)
+                .map_err(|error| ParityError::Qemu(format!("QMP said `{line}`: {error}")))?;
+            if message.get("event").and_then(Value::as_str) == Some(name) {
+                return Ok(());
+            }
+        }
     }
 
     fn pci(&mut self) -> Result<PciSpaces, ParityError> {

@@ -76,6 +76,18 @@ fn with_drives() -> Description {
 #[case::old("pc-i440fx-1.4", &[
     ("etc/boot-fail-wait", 4), ("etc/e820", 20), ("etc/system-states", 6), ("bootorder", 0),
 ])]
+#[case::acpi("pc-i440fx-1.7", &[
+    ("etc/boot-fail-wait", 4), ("etc/e820", 20), ("etc/system-states", 6), ("etc/acpi/tables", 0x2000),
+    ("etc/table-loader", 4096), ("etc/tpm/log", 0), ("etc/acpi/rsdp", 36), ("bootorder", 0),
+])]
+#[case::smbios("pc-i440fx-2.2", &[
+    ("etc/boot-fail-wait", 4), ("etc/smbios/smbios-tables", 321), ("etc/smbios/smbios-anchor", 31),
+    ("etc/e820", 20), ("etc/system-states", 6), ("etc/acpi/tables", 0x20000), ("etc/table-loader", 4096),
+    ("etc/tpm/log", 0), ("etc/acpi/rsdp", 36), ("bootorder", 0),
+])]
+#[case::no_pci("isapc", &[
+    ("bios-geometry", 0), ("bootorder", 0), ("etc/boot-fail-wait", 4), ("etc/e820", 40),
+])]
 #[case::new("pc-i440fx-7.2", &[
     ("bios-geometry", 0), ("bootorder", 0), ("etc/acpi/rsdp", 20), ("etc/acpi/tables", 0x20000),
     ("etc/boot-fail-wait", 4), ("etc/e820", 40), ("etc/smbios/smbios-anchor", 31),
@@ -96,6 +108,46 @@ fn directory(#[case] machine_type: &str, #[case] expect: &[(&str, usize)]) {
     assert_eq!(find(&items, Key::Number(0x000d)).len(), 16);
 }
 
+/// Every name and number in a type's lists is one that has contents, and fits.
+#[test]
+fn every_machine_type() {
+    const EMPTY: [&str; 3] = ["bios-geometry", "bootorder", "etc/tpm/log"];
+    for machine_type in machine_types::ALL {
+        let contents = machine_type.fw_cfg;
+        assert!(contents.files.len() < usize::from(contents.slots), "{}", machine_type.name);
+        for item in fw_cfg(&Description::new(machine_type, 128 * MIB)) {
+            let empty = match &item.key {
+                Key::Number(0x8000) => true,
+                Key::Number(0x8001) => !matches!(machine_type.smbios, SmbiosContents::Strings { .. }),
+                Key::Number(_) => false,
+                Key::File(name) => EMPTY.contains(&name.as_str()),
+            };
+            assert_eq!(item.bytes.is_empty(), empty, "{} {:?}", machine_type.name, item.key);
+        }
+    }
+}
+
+/// Item 8001h as measured on `pc-i440fx-2.0`.
+#[test]
+fn smbios_strings() {
+    let items = fw_cfg(&describe("pc-i440fx-2.0", 128 * MIB));
+    let bytes = find(&items, Key::Number(0x8001));
+    assert_eq!(bytes.len(), 2 + 11 + 40 + 20);
+    assert_eq!(bytes[..13], *b"\x03\0\x0b\0\0\x01\x04\0QEMU\0");
+    assert_eq!(bytes[53..], *b"\x14\0\0\x01\x06\0pc-i440fx-2.0\0");
+}
+
+/// What else differs between types in fw_cfg.
+#[rstest]
+#[case::no_hpet("isapc", 0x8004, &[0xff, 0, 0])]
+#[case::hpet("pc-0.13", 0x8004, &[1, 0x01, 0xa2])]
+#[case::no_ranges_reserved("rhel6.5.0", 0x8003, &[0, 0, 0, 0])]
+#[case::red_hat("rhel6.5.0", 0x8001, b"\x03\0\x0e\0\0\x01\x04\0Red Hat\0")]
+fn items(#[case] machine_type: &str, #[case] key: u16, #[case] expect: &[u8]) {
+    let bytes = find(&fw_cfg(&describe(machine_type, 128 * MIB)), Key::Number(key));
+    assert_eq!(bytes[..expect.len()], *expect);
+}
+
 #[rstest]
 #[case::amd("pc-i440fx-7.2", 128 * MIB, true, 2)]
 #[case::intel("pc-i440fx-7.2", 128 * MIB, false, 1)]
@@ -110,6 +162,8 @@ fn memory_map(#[case] machine_type: &str, #[case] memory: u64, #[case] amd: bool
 /// meaning only because every table but the DSDT has one form.
 #[rstest]
 #[case::plain(describe("pc-i440fx-7.2", 128 * MIB), 321, 6333, 0x1a49)]
+#[case::bitmap(describe("pc-i440fx-2.3", 128 * MIB), 321, 5664, 0x17ac)]
+#[case::no_high_window(describe("pc-i440fx-2.10", 128 * MIB), 324, 6287, 0x1a1b)]
 #[case::floppy(with_drives(), 321, 6384, 0x1a7c)]
 #[case::two_cpus(Description { cpus: 2, ..describe("pc-i440fx-7.2", 4 * GIB) }, 354, 6416, 0x1aa4)]
 fn table_lengths(
@@ -124,7 +178,7 @@ fn table_lengths(
     let length = u32::from_le_bytes(tables[0x44..0x48].try_into().expect("four bytes"));
     assert_eq!((&tables[0x40..0x44], length), (&b"DSDT"[..], dsdt));
     let rsdp = find(&items, file("etc/acpi/rsdp"));
-    assert_eq!(rsdp[16..], rsdt.to_le_bytes());
+    assert_eq!(rsdp[16..20], rsdt.to_le_bytes());
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn scan() -> Vec<u8> {
         &Store::new(&L1, &last_seen(&L0)),
         &If::new(&And::new(&NOWHERE, &L0, &7u8), vec![&ShiftRight::new(&L2, &L2, &ONE)]),
         &Else::new(vec![&Store::new(&L2, &DeRefOf::new(&Index::new(&NOWHERE, &L5, &byte)))]),
-        &And::new(&L3, &L2, &ONE),
+        &Store::new(&L3, &And::new(&NOWHERE, &L2, &ONE)),
         &If::new(&not(&Equal::new(&L1, &L3)), changed.iter().map(|term| term as _).collect()),
         &increment(&L0),
     ]);
