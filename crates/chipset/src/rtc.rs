@@ -423,8 +423,10 @@ fn into_second(next: Moment, now: Moment) -> u64 {
 
 impl Chip for Rtc {
     fn regions(&self) -> Vec<Region> {
-        let region = |index, name, base| Region { index, name, space: Space::Io, base, length: 1, widest: 1 };
-        vec![region(0, "rtc-index", 0x70), region(1, "rtc", 0x71)]
+        let region =
+            |index, name, length| Region { index, name, space: Space::Io, base: 0x70, length, widest: 1 };
+        // The index's own region lies over the first port of both, as QEMU has it.
+        vec![region(1, "rtc", 2), region(0, "rtc-index", 1)]
     }
 
     fn read(&mut self, index: u8, _offset: u64, _size: u8, fx: &mut Effects) -> u64 {

@@ -617,7 +617,7 @@ impl Bus for Board {
             let here = physical + u64::from(done);
             let view = if cycle.smm { &self.views.smm } else { &self.views.memory };
             let Some(range) = view.lookup(here) else {
-                value |= 0xff << (8 * done);
+                value |= u64::from(self.generation.unmapped_reads) << (8 * done);
                 done += 1;
                 continue;
             };
@@ -632,7 +632,7 @@ impl Bus for Board {
                     let _ = self.memory.read_block(block, offset + offset_in, taken);
                     u64::from_le_bytes(bytes) & ones(part)
                 }
-                Target::Nothing => ones(part),
+                Target::Nothing => u64::from_ne_bytes([self.generation.unmapped_reads; 8]) & ones(part),
             };
             value |= bits << (8 * done);
             done += part;

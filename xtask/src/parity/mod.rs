@@ -89,6 +89,11 @@ pub fn run(arguments: &[String]) -> Result<(), ParityError> {
         return skip(&options, "QEMU is not installed (Debian: qemu-system-x86)");
     };
     println!("{version}; {} bytes may differ", allowed.bytes());
+    for (machine, why) in case::NOT_COMPARED {
+        if options.machine.as_deref() != Some(machine) {
+            println!("{machine}: not compared: {why}");
+        }
+    }
     let folder = tempfile::tempdir()
         .map_err(|source| ParityError::Io { what: "a temporary folder".to_owned(), source })?;
     let drives = case::make_drives(folder.path())

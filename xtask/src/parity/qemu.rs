@@ -60,6 +60,7 @@ pub fn memory_maps(machine: &str, firmware: &Path) -> Result<[String; 3], Parity
     qemu.wait_for_boots(1)?;
     qemu.execute("stop", None)?;
     let after = qemu.monitor("info mtree -f")?;
+    qemu.events.clear();
     qemu.execute("system_reset", None)?;
     qemu.wait_for_event("RESET")?;
     Ok([before, after, qemu.monitor("info mtree -f")?])
@@ -71,6 +72,8 @@ struct Qemu {
     qtest: Talk,
     debug: Receiver<Vec<u8>>,
     log: Vec<u8>,
+    /// Events that came while an answer was awaited.
+    events: Vec<String>,
     errors: PathBuf,
     _folder: tempfile::TempDir,
 }
@@ -157,6 +160,7 @@ impl Qemu {
             qtest: Talk::new("qtest", qtest)?,
             debug: byte_channel(debug),
             log: Vec::new(),
+            events: Vec::new(),
             errors,
             _folder: folder,
         };
@@ -165,7 +169,7 @@ impl Qemu {
         Ok(qemu)
     }
 
-    /// One QMP command; events that come in between are passed over.
+    /// One QMP command; events that come in between are put aside.
     fn execute(&mut self, name: &str, arguments: Option<Value>) -> Result<Value, ParityError> {
         let mut request = json!({ "execute": name });
         if let Some(arguments) = arguments {
@@ -182,6 +186,7 @@ impl Qemu {
             if let Some(error) = answer.get("error") {
                 return Err(ParityError::Qemu(format!("{name}: {error}")));
             }
+            self.events.extend(event_name(&answer));
         }
     }
 
@@ -275,16 +280,15 @@ impl Qemu {
         Ok(answer.as_str().unwrap_or_default().replace('\r', ""))
     }
 
-    /// Reads on until the event comes.
+    /// Reads on until the event has come.
     fn wait_for_event(&mut self, name: &str) -> Result<(), ParityError> {
-        loop {
+        while !self.events.iter().any(|event| event == name) {
             let line = self.qmp.line(ANSWER_LIMIT)?;
             let message: Value = serde_json::from_str(&line)
                 .map_err(|error| ParityError::Qemu(format!("QMP said `{line}`: {error}")))?;
-            if message.get("event").and_then(Value::as_str) == Some(name) {
-                return Ok(());
-            }
+            self.events.extend(event_name(&message));
         }
+        Ok(())
     }
 
     fn pci(&mut self) -> Result<PciSpaces, ParityError> {
@@ -364,6 +368,11 @@ impl Qemu {
             };
         }
     }
+}
+
+/// What kind of event a message tells of, if it does.
+fn event_name(message: &Value) -> Option<String> {
+    message.get("event").and_then(Value::as_str).map(str::to_owned)
 }
 
 fn drive_option(drive: &DriveImage) -> String {

@@ -25,6 +25,7 @@ pub(super) const HARDWARE: Generation = Generation {
     bios_restored: false,
     option_roms: Access::ReadOnly,
     debug_port_reads: 0xe9,
+    unmapped_reads: 0xff,
     hypervisor: Hypervisor::None,
     port_92_reset: ResetBit::Edge,
     port_cf9_reset: Some(ResetBit::Edge),

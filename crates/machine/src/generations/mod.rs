@@ -91,6 +91,9 @@ pub struct Generation {
     pub option_roms: Access,
     /// What a read of ports 402h and E9h returns. E9h tells SeaBIOS since 1.8 that somebody listens.
     pub debug_port_reads: u8,
+    /// Each byte of a processor's read from memory addresses where nothing answers: zero in emulators,
+    /// ones on a bus that nobody drives.
+    pub unmapped_reads: u8,
     /// Who answers CPUID leaf 40000000h. Machine types up to 2.8 hide TCG's name.
     pub hypervisor: Hypervisor,
     /// How port 92h bit 0 resets; its A20 gate works in all generations.

@@ -22,6 +22,7 @@ pub(super) const QEMU: Generation = Generation {
     bios_restored: true,
     option_roms: Access::ReadOnly,
     debug_port_reads: 0xe9,
+    unmapped_reads: 0,
     hypervisor: Hypervisor::Tcg,
     port_92_reset: ResetBit::Edge,
     port_cf9_reset: Some(ResetBit::Level),
