@@ -95,7 +95,7 @@ fn scan() -> Vec<u8> {
     const INSERT: u8 = 1;
     const EJECT: u8 = 3;
     let tell = |event: &u8| Encoded::of(&MethodCall::new(name("NTFY"), vec![&L0, event]));
-    let changed = vec![
+    let changed = [
         Encoded::of(&Store::new(&Index::new(&NOWHERE, &name("CPON"), &L0), &L3)),
         Encoded::of(&If::new(&Equal::new(&L3, &ONE), vec![&tell(&INSERT)])),
         Encoded::of(&Else::new(vec![&tell(&EJECT)])),
