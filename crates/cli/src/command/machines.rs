@@ -146,7 +146,7 @@ fn machine_type_facts() -> Vec<Facts> {
                 match machine.file_blocks {
                     FileBlocks::None => "none",
                     FileBlocks::Tables => "tables",
-                    FileBlocks::TablesAndOptionRoms => "and option ROMs",
+                    FileBlocks::TablesAndOptionRoms => "tables, option ROMs",
                 }
                 .to_owned(),
             ),

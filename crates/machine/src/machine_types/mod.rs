@@ -45,7 +45,9 @@ pub struct MachineType {
     /// An incoming migration copies the BIOS into shadow RAM that is empty
     /// ([`crate::hooks::shadow_bios`]).
     pub shadow_bios_after_incoming: bool,
-    /// Which files of fw_cfg have memory blocks of their own, which migrate.
+    /// Which files of fw_cfg have memory blocks of their own (`/rom@etc/acpi/tables` and so on), which
+    /// the emulator's migration carries. This machine says so and makes no such blocks: its fw_cfg
+    /// always holds what its own type builds.
     pub file_blocks: FileBlocks,
     /// What fw_cfg holds.
     pub fw_cfg: FwCfgContents,

@@ -135,7 +135,7 @@ pub(super) const V1_6: MachineType =
 
 pub(super) const V1_7: MachineType = MachineType {
     name: "pc-i440fx-1.7",
-    about: "ACPI tables come through fw_cfg, which have memory blocks, as option ROMs do",
+    about: "ACPI tables come through fw_cfg; they and option ROMs have memory blocks",
     cpu: "qemu64-1.7",
     file_blocks: FileBlocks::TablesAndOptionRoms,
     fw_cfg: FwCfgContents { files: in_order_of_appearance::WITH_ACPI, ..V1_6.fw_cfg },
