@@ -8,6 +8,7 @@ mod bench;
 mod demo;
 mod firmware;
 mod memory_map;
+mod mutation;
 mod parity;
 mod save_restore;
 mod shell;
@@ -69,6 +70,12 @@ const TASKS: &[Task] = &[
         arguments: "[--machine NAME]",
         about: "what answers each address, in QEMU and here, before and after POST and after a reset",
         run: |arguments| Ok(memory_map::run(arguments)?),
+    },
+    Task {
+        name: "mutation",
+        arguments: "[FILTER]",
+        about: "each fact of a generation changed, each step of a ROM left out: which scenario notices",
+        run: mutation::run,
     },
     Task { name: "vectors", arguments: "[FOLDER]", about: "recorded processor tests", run: run_vectors },
 ];

@@ -76,6 +76,12 @@ impl Case {
     pub fn key(&self) -> &str {
         &self.key
     }
+
+    /// Whether any part of it runs on the emulator generation called `name`.
+    #[must_use]
+    pub fn runs_on(&self, name: &str) -> bool {
+        self.machine.emulator == name || self.steps.iter().any(|step| step.step.emulator() == Some(name))
+    }
 }
 
 /// A step with the place it was written at.

@@ -176,8 +176,7 @@ pub fn run_case(case: &Case, options: &Options, go_on: &dyn Fn(u64) -> bool) -> 
     let start = Instant::now();
     let mut report = blank(case);
     if go_on(0) {
-        let places =
-            Places { firmware_folders: options.places.firmware_folders.clone(), base: case.base.clone() };
+        let places = Places { base: case.base.clone(), ..options.places.clone() };
         let machine = case.machine.config(&places).and_then(|config| Ok(Machine::new(&config)?));
         let symbols = symbols::of(&case.machine, &places);
         match machine.and_then(|machine| Ok((machine, symbols?))) {

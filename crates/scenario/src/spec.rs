@@ -1,9 +1,13 @@
 //! Which machine: names, sizes and files, as the command's options and a scenario's `[machine]` say
 //! them, with the same defaults.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use warmboot_machine::{Config, Generation, cpu_models, generations, machine_types};
+use warmboot_machine::{Config, Firmware, Generation, cpu_models, generations, machine_types};
 
 use crate::{
     drives::DriveSpec,
@@ -18,6 +22,26 @@ pub struct Places {
     pub firmware_folders: Vec<PathBuf>,
     /// What relative paths start from: the scenario file's folder, or nothing.
     pub base: PathBuf,
+    /// What takes the place of things a scenario names.
+    pub substitutes: Arc<Substitutes>,
+}
+
+/// Things put in the place of those that scenarios name, to see which case notices: a generation with
+/// one field changed, a firmware with one step left out.
+#[derive(Clone, Debug, Default)]
+pub struct Substitutes {
+    /// Each takes the place of the generation of the same name.
+    pub generations: Vec<Generation>,
+    /// Firmware by the name that scenarios call it by.
+    pub firmware: BTreeMap<String, Firmware>,
+}
+
+impl Substitutes {
+    /// What takes the place of the generation called `name`.
+    #[must_use]
+    pub fn generation(&self, name: &str) -> Option<Generation> {
+        self.generations.iter().find(|generation| generation.name == name).copied()
+    }
 }
 
 impl Places {
@@ -119,14 +143,18 @@ impl MachineSpec {
             .iter()
             .map(|name| firmware::option_rom(name, places))
             .collect::<Result<_, _>>()?;
+        let firmware = match places.substitutes.firmware.get(&self.firmware) {
+            Some(substitute) => substitute.clone(),
+            None => firmware::system(&self.firmware, places)?,
+        };
         Ok(Config {
             machine: self.machine.clone(),
             emulator: self.emulator.clone(),
-            generation: self.generation,
+            generation: self.generation.or_else(|| places.substitutes.generation(&self.emulator)),
             cpu: self.cpu.clone(),
             cpus: self.cpus,
             memory: self.memory,
-            firmware: firmware::system(&self.firmware, places)?,
+            firmware,
             option_roms,
             drives,
             boot: self.boot.clone(),

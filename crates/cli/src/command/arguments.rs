@@ -196,7 +196,7 @@ pub(crate) fn places(folder: Option<&PathBuf>) -> Result<Places, InputError> {
         return Err(InputError::new(format!("--firmware-dir `{}` is not a folder", folder.display())));
     }
     let firmware_folders = folder.cloned().into_iter().chain(firmware::download_folders()).collect();
-    Ok(Places { firmware_folders, base: PathBuf::new() })
+    Ok(Places { firmware_folders, ..Places::default() })
 }
 
 /// What addresses are called.

@@ -82,12 +82,16 @@ impl Step for Migrate {
         true
     }
 
+    fn emulator(&self) -> Option<&str> {
+        self.emulator.as_deref()
+    }
+
     fn take(&self, scene: &mut Scene<'_>) -> Result<(), Stop> {
         let image = self.firmware.as_ref().map(|name| firmware::system(name, scene.places)).transpose();
         let destination = Destination {
             machine: self.machine.clone(),
             emulator: self.emulator.clone(),
-            generation: None,
+            generation: self.emulator.as_ref().and_then(|name| scene.places.substitutes.generation(name)),
             firmware: image.map_err(|error| Stop::Error(error.to_string()))?,
             shadow_bios: self.shadow_bios,
         };

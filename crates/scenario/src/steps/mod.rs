@@ -120,6 +120,11 @@ pub(crate) trait Step: Debug + Send + Sync {
         None
     }
 
+    /// The emulator generation it goes on on.
+    fn emulator(&self) -> Option<&str> {
+        None
+    }
+
     /// The file it writes, from the scenario's folder.
     fn writes(&self) -> Option<&str> {
         None
