@@ -103,7 +103,9 @@ fn cases() -> Result<Vec<Case>, Failure> {
     let files = warmboot_scenario::scenario_files(&[folder]).map_err(|error| error.to_string())?;
     let mut cases = Vec::new();
     for file in files {
-        let scenario = warmboot_scenario::load(&file).map_err(|error| error.to_string())?;
+        let name = file.display().to_string();
+        let scenario = warmboot_scenario::load(&name, &fs::read_to_string(&file)?)
+            .map_err(|problem| problem.to_string())?;
         cases.extend(scenario.cases);
     }
     Ok(cases)
