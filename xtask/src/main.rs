@@ -73,7 +73,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "mutation",
-        arguments: "[FILTER]",
+        arguments: "[TEXT] [--sample N] [--seed S]",
         about: "each fact of a generation changed, each step of a ROM left out: which scenario notices",
         run: mutation::run,
     },

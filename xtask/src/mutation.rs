@@ -47,11 +47,28 @@ impl Mutant {
 
 /// The task.
 pub fn run(arguments: &[String]) -> Result<(), Failure> {
-    let filter = match arguments {
-        [] => "",
-        [one] => one.as_str(),
-        _ => return Err("expected at most one text that the name of a change must have".into()),
-    };
+    let (mut filter, mut sample, mut seed) = ("", None, None);
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let mut value = || rest.next().ok_or_else(|| format!("{argument} needs a value"));
+        match argument.as_str() {
+            "--sample" => sample = Some(value()?.parse()?),
+            "--seed" => seed = Some(value()?.parse()?),
+            text if !text.starts_with('-') => filter = text,
+            other => return Err(format!("unknown `{other}`; expected TEXT, --sample N or --seed S").into()),
+        }
+    }
+    check(filter, sample, seed)
+}
+
+/// As many places as `cargo xtask test` has time for.
+pub fn sample() -> Result<(), Failure> {
+    check("", Some(12), None)
+}
+
+/// Changes the places whose name has `filter`; of these, `sample` drawn by `seed`, or all.
+fn check(filter: &str, sample: Option<usize>, seed: Option<u64>) -> Result<(), Failure> {
+    crate::firmware::ensure(&shell::firmware_folder(), &crate::firmware::SEABIOS)?;
     let places = Places { firmware_folders: vec![shell::firmware_folder()], ..Places::default() };
     let cases = cases()?;
     let mut sound: Vec<(&Case, CaseReport)> =
@@ -64,15 +81,24 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
     let mut mutants = generation_mutants();
     mutants.extend(rom_mutants()?);
     mutants.retain(|mutant| mutant.place.contains(filter));
-    let noticed: Vec<(&Mutant, Option<&Case>)> =
-        mutants.par_iter().map(|mutant| (mutant, who_notices(mutant, &sound, &places))).collect();
+    if let Some(most) = sample {
+        draw(&mut mutants, most, seed.unwrap_or_else(shell::seed));
+    }
+    // Said as it is found: all of it takes many minutes.
+    let noticed: Vec<(&Mutant, Option<&Case>)> = mutants
+        .par_iter()
+        .map(|mutant| {
+            let case = who_notices(mutant, &sound, &places);
+            let name = case.map_or("nobody", |case| case.name.as_str());
+            println!("{}: {}: noticed by {name}", mutant.place, mutant.what);
+            (mutant, case)
+        })
+        .collect();
 
     // One value of a field may do as another does; a field none of whose values matters is dead.
     let mut fields: BTreeMap<&str, bool> = BTreeMap::new();
     for (mutant, case) in &noticed {
         *fields.entry(&mutant.place).or_default() |= case.is_some();
-        let case = case.map_or("nobody", |case| case.name.as_str());
-        println!("{}: {}: noticed by {case}", mutant.place, mutant.what);
     }
     let allowed = allowed()?;
     let mut failures = Vec::new();
@@ -85,7 +111,7 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
             (true, None) | (false, Some(_)) => {}
         }
     }
-    if filter.is_empty() {
+    if filter.is_empty() && sample.is_none() {
         let gone = allowed.keys().filter(|place| !fields.contains_key(place.as_str()));
         failures.extend(gone.map(|place| format!("{place}: stands in {ALLOWED} and is nothing")));
     }
@@ -98,6 +124,16 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
         fields.len() - seen - failures.len().min(fields.len() - seen)
     );
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n").into()) }
+}
+
+/// Keeps the mutants of `most` places, drawn by `seed`.
+fn draw(mutants: &mut Vec<Mutant>, most: usize, seed: u64) {
+    println!("mutation: {most} places, seed {seed}");
+    let mut places: Vec<String> = mutants.iter().map(|mutant| mutant.place.clone()).collect();
+    places.dedup();
+    places.sort_by_key(|place| *blake3::hash(format!("{seed} {place}").as_bytes()).as_bytes());
+    places.truncate(most);
+    mutants.retain(|mutant| places.contains(&mutant.place));
 }
 
 fn cases() -> Result<Vec<Case>, Failure> {

@@ -7,7 +7,6 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use warmboot_machine::{
@@ -101,8 +100,7 @@ pub fn sample() -> Result<(), Failure> {
 /// Plays every story, with `points` for the first one.
 fn check(points: usize, seed: Option<u64>) -> Result<(), Failure> {
     firmware::ensure(&shell::firmware_folder(), &firmware::SEABIOS)?;
-    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_nanos() as u64);
-    let seed = seed.unwrap_or_else(clock).max(1);
+    let seed = seed.unwrap_or_else(shell::seed).max(1);
     println!("save-restore: seed {seed}");
     let folder = tempfile::tempdir()?;
     let mut failed = 0;

@@ -5,6 +5,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use crate::Failure;
@@ -75,4 +76,11 @@ pub fn read(command: &mut Command) -> Result<String, Failure> {
 
 fn not_started(command: &Command, error: &io::Error) -> Failure {
     format!("cannot start `{}`: {error}", shown(command)).into()
+}
+
+/// A seed for a sampled check that was given none: the time. It is printed, so that the same sample can
+/// be asked for again.
+pub fn seed() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(1, |since| since.as_nanos() as u64)
 }
