@@ -46,6 +46,14 @@ pub(crate) const IDLE: TestRom = TestRom {
     symbols: None,
 };
 
+pub(crate) const IDLE_A20_OFF: TestRom = TestRom {
+    name: "idle-a20-off",
+    about: "boot sector that masks address line 20, says so on COM1 and spins: does a reset open the gate?",
+    kind: Kind::HardDisk,
+    build: || disk(SECTORS, idle_a20_off),
+    symbols: None,
+};
+
 pub(crate) const TOUCH_PAGES: TestRom = TestRom {
     name: "touch-pages",
     about: "boot sector that adds one to a dword of each page from 2 MiB to 4.5 MiB again and again, after saying \"touching\" on COM1",
@@ -308,6 +316,20 @@ fn touch_pages(b: &mut Block) -> Built {
     b.dw(&[15])?;
     let descriptors = b.address("descriptors");
     Ok(b.dd(&[descriptors])?)
+}
+
+/// Port 92h bit 1 is the gate. Interrupts stay off: a BIOS opens the gate when it serves one.
+fn idle_a20_off(b: &mut Block) -> Built {
+    begin(b)?;
+    b.cli()?;
+    b.in_(al, 0x92)?;
+    b.and(al, 0xfd)?;
+    b.out(0x92, al)?;
+    say(b, "text-idle")?;
+    let spin = b.here()?;
+    b.jmp(spin)?;
+    write_print(b)?;
+    text(b, "text-idle", b"idle\r\n")
 }
 
 fn idle(b: &mut Block) -> Built {

@@ -66,6 +66,7 @@ const ALL: &[TestRom] = &[
     disk::READ_LOOP,
     disk::TOUCH_PAGES,
     disk::IDLE,
+    disk::IDLE_A20_OFF,
     suspend::ROM,
     cd_hello::ROM,
     reset::v0_6_1::ROM,
