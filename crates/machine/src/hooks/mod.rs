@@ -1,5 +1,5 @@
 //! What a destination does after all sections of an incoming migration have loaded. One hook, one
-//! file, one line in [`ALL`].
+//! file, one line in its list, `ALL`.
 
 pub mod shadow_bios;
 
