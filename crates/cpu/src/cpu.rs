@@ -5,7 +5,8 @@
 //! delivery included. Delivering an interrupt is none.
 
 use crate::{
-    Bus, Core, Exception, Exec, Frame, Hypervisor, Lowered, Model, Observed, Path, State, StateError, Stop,
+    Bus, Core, Exception, Exec, Features, Frame, Hypervisor, Lowered, Model, Observed, Path, State,
+    StateError, Stop,
     access::attention,
     cache::{Block, Cache, Key},
     decode::{Decoded, LONGEST, decode},
@@ -96,6 +97,10 @@ impl<B: Bus> Cpu<B> {
     /// decoded from all others stays, and so do this processor's tables.
     pub fn return_to(&mut self, other: &Cpu<B>, differs: impl Fn(Frame) -> bool) {
         let core = &mut self.core;
+        if !std::ptr::eq(core.model, other.core.model) {
+            // Which instructions there are depends on the model.
+            self.cache.clear(&mut core.watch);
+        }
         core.state.clone_from(&other.core.state);
         (core.model, core.index, core.bootstrap) = (other.core.model, other.core.index, other.core.bootstrap);
         core.hypervisor = other.core.hypervisor;
@@ -456,7 +461,7 @@ impl<B: Bus> Cpu<B> {
         }
         let key = Key::new(frame, (linear & 0xfff) as u16, core.state.cs().big(), rip as u32);
         if self.cache.get(key).is_none() && !self.cache.recall(key) {
-            let Some(block) = build(bus, key) else {
+            let Some(block) = build(bus, key, core.model.features) else {
                 return false;
             };
             self.cache.insert(block, &mut core.watch, &mut core.tlb);
@@ -606,7 +611,7 @@ fn fetch<B: Bus>(core: &mut Core, bus: &mut B) -> Result<Lowered<B>, Exception> 
             }
         }
         have += more;
-        match decode(bytes.get(..have).unwrap_or(&bytes), big, rip) {
+        match decode(bytes.get(..have).unwrap_or(&bytes), big, rip, core.model.features) {
             Decoded::Op { lowered, .. } => return Ok(lowered),
             Decoded::Truncated => {}
         }
@@ -615,7 +620,7 @@ fn fetch<B: Bus>(core: &mut Core, bus: &mut B) -> Result<Lowered<B>, Exception> 
 }
 
 /// Decodes a block from its frame; `None` when not one instruction lies wholly within the page.
-fn build<B: Bus>(bus: &B, key: Key) -> Option<Block<B>> {
+fn build<B: Bus>(bus: &B, key: Key, features: Features) -> Option<Block<B>> {
     let page = bus.frame(Frame(key.frame()));
     let mut ops = Vec::new();
     let mut at = usize::from(key.offset());
@@ -623,7 +628,7 @@ fn build<B: Bus>(bus: &B, key: Key) -> Option<Block<B>> {
         let end = (at + LONGEST).min(page.len());
         let bytes = page.get(at..end)?;
         let rip = u64::from(key.rip) + (at - usize::from(key.offset())) as u64;
-        let Decoded::Op { lowered, ends } = decode(bytes, key.big(), rip) else {
+        let Decoded::Op { lowered, ends } = decode(bytes, key.big(), rip, features) else {
             break;
         };
         at += usize::from(lowered.op.length);

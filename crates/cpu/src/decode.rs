@@ -3,7 +3,7 @@
 use iced_x86::{Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, OpKind, Register};
 
 use crate::{
-    Bus, Core, Exception, Exec, Lowered, Op, Operand, exec,
+    Bus, Core, Exception, Exec, Features, Lowered, Op, Operand, exec,
     op::{Memory, Repeat},
     state::{gpr, segment},
 };
@@ -19,10 +19,11 @@ pub(crate) enum Decoded<B: Bus> {
     Truncated,
 }
 
-/// Decodes the instruction at offset `rip` of a code segment whose D bit is `big`.
-pub(crate) fn decode<B: Bus>(bytes: &[u8], big: bool, rip: u64) -> Decoded<B> {
+/// Decodes the instruction at offset `rip` of a code segment whose D bit is `big`, for a processor with
+/// these features.
+pub(crate) fn decode<B: Bus>(bytes: &[u8], big: bool, rip: u64, features: Features) -> Decoded<B> {
     let bitness = if big { 32 } else { 16 };
-    let mut decoder = Decoder::with_ip(bitness, bytes, rip, DecoderOptions::NONE);
+    let mut decoder = Decoder::with_ip(bitness, bytes, rip, features.decoder_options());
     let instruction = decoder.decode();
     match decoder.last_error() {
         DecoderError::NoMoreBytes => return Decoded::Truncated,
@@ -30,7 +31,7 @@ pub(crate) fn decode<B: Bus>(bytes: &[u8], big: bool, rip: u64) -> Decoded<B> {
         _ if too_long(bytes, bitness, &instruction) => return Decoded::Truncated,
         _ => return undefined(&instruction),
     }
-    let Some(run) = exec::lower(&instruction) else {
+    let Some(run) = exec::lower(&instruction, features) else {
         return undefined(&instruction);
     };
     let op = lower(&instruction, bytes, big);
@@ -206,7 +207,7 @@ mod tests {
     use crate::testing::FlatBus;
 
     fn check(bytes: &[u8], big: bool) -> Op {
-        match decode::<FlatBus>(bytes, big, 0x100) {
+        match decode::<FlatBus>(bytes, big, 0x100, crate::models::QEMU64.features) {
             Decoded::Op { lowered, .. } => lowered.op,
             Decoded::Truncated => EMPTY,
         }

@@ -3,7 +3,10 @@
 //! `qemu64` has the values of QEMU's TCG, because firmware copies them into its tables, and there is
 //! one for each set of machine types that differ. It advertises x87, MMX, SSE and long mode, which raise #UD until they are built.
 
-use crate::state::{cr4, efer};
+use crate::{
+    features::{Feature, Features},
+    state::{cr4, efer},
+};
 
 /// Which SMM state save map a processor writes (see `smm.rs`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +37,8 @@ pub struct Model {
     pub about: &'static str,
     /// CPUID.
     pub leaves: &'static [Leaf],
+    /// What they offer.
+    pub features: Features,
     /// Width of a physical address.
     pub physical_bits: u32,
     /// Bits of CR4 that can be set.
@@ -189,6 +194,7 @@ const fn amd(name: &'static str, about: &'static str, leaves: &'static [Leaf]) -
         name,
         about,
         leaves,
+        features: Features::offered(leaves),
         physical_bits: 40,
         cr4: P6_CR4,
         efer: efer::SCE | efer::NXE,
@@ -256,34 +262,49 @@ qemu64_models! {
         { signature: 0x0006_0fb1, caches: false } from FACTS_2_8;
 }
 
+/// A 32-bit model of Intel's with these leaves.
+const fn intel_32(
+    name: &'static str,
+    about: &'static str,
+    leaves: &'static [Leaf],
+    physical_bits: u32,
+    unknown_msrs_ignored: bool,
+) -> Model {
+    Model {
+        name,
+        about,
+        leaves,
+        features: Features::offered(leaves),
+        physical_bits,
+        cr4: P6_CR4,
+        efer: 0,
+        save_map: SaveMap::Intel32,
+        unknown_msrs_ignored,
+    }
+}
+
 /// A 486DX as QEMU has it: no local APIC, no time-stamp counter, no model-specific registers.
-pub static I486: Model = Model {
-    name: "486",
-    about: "Intel 486DX, which isapc has: FPU and PSE, no local APIC",
-    leaves: &[vendor(0, 1, GENUINE_INTEL), leaf(1, [0x0000_0480, CLFLUSH_64, 0x8000_0000, 0x0000_0009])],
-    physical_bits: 32,
-    cr4: P6_CR4,
-    efer: 0,
-    save_map: SaveMap::Intel32,
-    unknown_msrs_ignored: true,
-};
+pub static I486: Model = intel_32(
+    "486",
+    "Intel 486DX, which isapc has: FPU and PSE, no local APIC",
+    &[vendor(0, 1, GENUINE_INTEL), leaf(1, [0x0000_0480, CLFLUSH_64, 0x8000_0000, 0x0000_0009])],
+    32,
+    true,
+);
 
 /// A Pentium III.
-pub static PENTIUM3: Model = Model {
-    name: "pentium3",
-    about: "Intel Pentium III: family 6, model 7, stepping 3; no long mode",
-    leaves: &[
+pub static PENTIUM3: Model = intel_32(
+    "pentium3",
+    "Intel Pentium III: family 6, model 7, stepping 3; no long mode",
+    &[
         vendor(0, 3, GENUINE_INTEL),
         leaf(1, [0x0000_0673, CLFLUSH_64, 0, 0x0383_fbfd]),
         leaf(2, [0x0000_0001, 0, 0x0000_004d, 0x002c_307d]),
         leaf(3, [0; 4]),
     ],
-    physical_bits: 36,
-    cr4: P6_CR4,
-    efer: 0,
-    save_map: SaveMap::Intel32,
-    unknown_msrs_ignored: false,
-};
+    36,
+    false,
+);
 
 /// Every model.
 pub static MODELS: [&Model; 18] = [
@@ -333,7 +354,7 @@ impl Model {
     /// Whether there is a local APIC (leaf 1 EDX).
     #[must_use]
     pub fn has_apic(&self) -> bool {
-        self.find(1, 0).is_some_and(|[.., edx]| edx & APIC != 0)
+        self.features.has(Feature::Apic)
     }
 
     /// CPUID (Intel SDM vol. 2A) without a hypervisor's leaves. A function beyond the highest gives

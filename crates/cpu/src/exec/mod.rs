@@ -23,16 +23,19 @@ mod system;
 
 use iced_x86::Instruction;
 
-use crate::{Bus, Handler};
+use crate::{Bus, Features, Handler};
 
 /// What a group answers to an instruction.
 type Group<B> = fn(&Instruction) -> Option<Handler<B>>;
 
-/// The handler of `instruction`, or `None` when this processor does not have it (#UD).
+/// The handler of `instruction`, or `None` when a processor with these features does not have it (#UD).
 ///
 /// x87, MMX, SSE and long mode have no group yet: they end up here.
 #[must_use]
-pub fn lower<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
+pub fn lower<B: Bus>(instruction: &Instruction, features: Features) -> Option<Handler<B>> {
+    if !features.allow(instruction) {
+        return None;
+    }
     let groups: &[Group<B>] = &[
         arithmetic::handler,
         bits::handler,
