@@ -13,6 +13,7 @@ use iced_x86::code_asm::*;
 use crate::{
     Kind, TestRom,
     assemble::{Block, Built, build},
+    real_mode::{BIOS, big_real, say, say_word, serial, write_descriptors, write_print},
 };
 
 pub(crate) const ROM: TestRom = TestRom {
@@ -38,21 +39,6 @@ const SOFT_RESET: u32 = 0x472;
 
 /// Where the copy of F0000 is kept while PAM0 changes.
 const BUFFER: u16 = 0x2000;
-const BIOS: u16 = 0xf000;
-
-fn say(b: &mut Block, text: &str) -> Built {
-    let text = b.text(text)?;
-    b.mov(si, text)?;
-    let print = b.target("print");
-    Ok(b.call(print)?)
-}
-
-/// Prints the word at a linear address below 64 KiB.
-fn say_word(b: &mut Block, address: u32) -> Built {
-    b.mov(ax, word_ptr(address))?;
-    let print = b.target("print-hex");
-    Ok(b.call(print)?)
-}
 
 fn firmware(b: &mut Block) -> Built {
     b.name("start")?;
@@ -75,16 +61,6 @@ fn firmware(b: &mut Block) -> Built {
     b.jmp(idle)?;
     routines(b)?;
     handlers(b)
-}
-
-/// COM1: 115200 baud, 8N1.
-fn serial(b: &mut Block) -> Built {
-    for (port, value) in [(0x3fbu32, 0x80u32), (0x3f8, 1), (0x3f9, 0), (0x3fb, 3), (0x3f9, 0)] {
-        b.mov(dx, port)?;
-        b.mov(al, value)?;
-        b.out(dx, al)?;
-    }
-    Ok(())
 }
 
 fn count(b: &mut Block) -> Built {
@@ -186,17 +162,7 @@ fn interrupts(b: &mut Block) -> Built {
     b.cpuid()?;
     b.test(dx, 0x200u32)?;
     b.je(none)?;
-    let address = b.address("gdt-pointer");
-    b.lgdt(ptr(address).cs())?;
-    b.mov(eax, cr0)?;
-    b.inc(ax)?;
-    b.mov(cr0, eax)?;
-    b.mov(bx, 8u32)?;
-    b.mov(ds, bx)?;
-    b.dec(ax)?;
-    b.mov(cr0, eax)?;
-    b.xor(bx, bx)?;
-    b.mov(ds, bx)?;
+    big_real(b)?;
     b.mov(esi, 0xfee0_00f0u32)?;
     b.mov(dword_ptr(esi), 0x1ffu32)?;
     b.mov(si, 0x350u32)?;
@@ -259,57 +225,7 @@ fn keyboard(b: &mut Block) -> Built {
 }
 
 fn routines(b: &mut Block) -> Built {
-    // Prints the text at CS:SI on 402h and COM1. Changes AX, CX, DX, SI.
-    b.name("print")?;
-    let put = b.target("put");
-    let mut done = b.create_label();
-    let next = b.here()?;
-    b.mov(al, byte_ptr(si).cs())?;
-    b.inc(si)?;
-    b.test(al, al)?;
-    b.je(done)?;
-    b.call(put)?;
-    b.jmp(next)?;
-    b.set_label(&mut done)?;
-    b.ret()?;
-
-    // Prints AL. A UART that is never ready is given up on.
-    b.name("put")?;
-    b.mov(ah, al)?;
-    b.mov(dx, 0x402u32)?;
-    b.out(dx, al)?;
-    b.mov(cx, 0x400u32)?;
-    b.mov(dx, 0x3fdu32)?;
-    let mut ready = b.create_label();
-    let wait = b.here()?;
-    b.in_(al, dx)?;
-    b.test(al, 0x20u32)?;
-    b.jne(ready)?;
-    b.loop_(wait)?;
-    b.set_label(&mut ready)?;
-    b.mov(al, ah)?;
-    b.mov(dx, 0x3f8u32)?;
-    b.out(dx, al)?;
-    b.ret()?;
-
-    // Prints AX in hexadecimal. Changes AX, BX, CX, DX, BP.
-    b.name("print-hex")?;
-    b.mov(bx, ax)?;
-    b.mov(bp, 4u32)?;
-    let next = b.here()?;
-    b.rol(bx, 4u32)?;
-    b.mov(al, bl)?;
-    b.and(al, 0x0f)?;
-    b.cmp(al, 10)?;
-    let mut digit = b.create_label();
-    b.jb(digit)?;
-    b.add(al, 7)?;
-    b.set_label(&mut digit)?;
-    b.add(al, 0x30)?;
-    b.call(put)?;
-    b.dec(bp)?;
-    b.jne(next)?;
-    b.ret()?;
+    write_print(b)?;
 
     // AL to the controller's command port, to its data port.
     for (name, port) in [("kbc-command", 0x64u32), ("kbc-data", 0x60)] {
@@ -405,11 +321,5 @@ fn handlers(b: &mut Block) -> Built {
     b.name("shadow-starts")?;
     b.dw(&[0])?;
 
-    // Null, and data from 0 to 4 GiB.
-    b.name("gdt")?;
-    b.dq(&[0, 0x00cf_9300_0000_ffff])?;
-    b.name("gdt-pointer")?;
-    b.dw(&[15])?;
-    let gdt = b.address("gdt");
-    Ok(b.dd(&[(u32::from(BIOS) << 4) + gdt])?)
+    write_descriptors(b)
 }

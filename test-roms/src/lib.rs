@@ -8,10 +8,12 @@
 mod assemble;
 mod cd_hello;
 mod disk;
+mod facts;
 mod harness;
 mod hello;
 mod modes;
 mod paging;
+mod real_mode;
 pub mod reset;
 mod selfmod;
 mod strings;
@@ -55,6 +57,7 @@ pub struct TestRom {
 
 const ALL: &[TestRom] = &[
     hello::ROM,
+    facts::ROM,
     modes::ROM,
     paging::ROM,
     task_switch::ROM,

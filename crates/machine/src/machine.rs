@@ -280,7 +280,7 @@ impl Machine {
 
     /// Does what the generation's table says of `path`.
     fn pull(&mut self, path: ResetPath) {
-        let ResetRow { processor, chips, a20_on } = self.board.generation.reset(path);
+        let ResetRow { processor, chips } = self.board.generation.reset(path);
         self.board.reset_request = None;
         self.board.signals.clear();
         self.board.outside(|_| Writer::Reset(path));
@@ -306,10 +306,6 @@ impl Machine {
                 }
                 self.cpu.signal_init();
             }
-        }
-        if a20_on {
-            self.board.wires.a20 = true;
-            self.board.a20_changed = true;
         }
         if path == ResetPath::S3Resume {
             self.board.wires.power = PowerState::On;

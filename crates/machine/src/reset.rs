@@ -72,7 +72,8 @@ pub enum Processor {
 /// Which chips take [`warmboot_chipset::ResetKind::System`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub enum Chips {
-    /// Every chip, and with them the BIOS image where a generation restores it.
+    /// Every chip, and with them the BIOS image where a generation restores it. The keyboard
+    /// controller's reset opens the A20 gate.
     All,
     /// None.
     None,
@@ -85,15 +86,13 @@ pub struct ResetRow {
     pub processor: Processor,
     /// Which chips are reset.
     pub chips: Chips,
-    /// The A20 gate opens.
-    pub a20_on: bool,
 }
 
 impl ResetRow {
     /// The reset line of the whole board.
-    pub const FULL: ResetRow = ResetRow { processor: Processor::Reset, chips: Chips::All, a20_on: true };
+    pub const FULL: ResetRow = ResetRow { processor: Processor::Reset, chips: Chips::All };
     /// INIT# alone: chips and the A20 gate stay as they are.
-    pub const INIT: ResetRow = ResetRow { processor: Processor::Init, chips: Chips::None, a20_on: false };
+    pub const INIT: ResetRow = ResetRow { processor: Processor::Init, chips: Chips::None };
 }
 
 /// What a reset does, for each path there is.

@@ -181,7 +181,7 @@ impl Generation {
     }
 
     fn reset_facts(&self, name: &'static str, path: ResetPath) -> PathFacts {
-        let ResetRow { processor, chips, a20_on } = self.reset(path);
+        let ResetRow { processor, chips } = self.reset(path);
         let all = chips == Chips::All;
         let bit = |port: &str, value: &str, how: Option<ResetBit>| match how {
             None | Some(ResetBit::Ignored) => ABSENT.to_owned(),
@@ -215,7 +215,7 @@ impl Generation {
                 true => "00h unless FEh",
                 false => KEPT,
             },
-            a20: if a20_on { "on" } else { KEPT },
+            a20: if all { "on" } else { KEPT },
             pc_ram: KEPT,
             pc_bios: match (all && self.bios_restored, self.bios_writable()) {
                 (true, true) => "image",

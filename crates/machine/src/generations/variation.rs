@@ -125,7 +125,7 @@ impl Generation {
     /// The same for one row of the reset table.
     fn vary_reset(&self, name: &str, path: ResetPath, all: &mut Vec<Variation>) {
         let row = self.reset(path);
-        let ResetRow { processor, chips, a20_on } = row;
+        let ResetRow { processor, chips } = row;
         macro_rules! vary {
             ($($field:ident),*) => {
                 $(for other in $field.others() {
@@ -136,7 +136,7 @@ impl Generation {
                 })*
             };
         }
-        vary!(processor, chips, a20_on);
+        vary!(processor, chips);
     }
 }
 
