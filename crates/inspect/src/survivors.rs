@@ -28,6 +28,9 @@ pub enum SurvivorsError {
     /// The first boot did not come to the point.
     #[error("the first boot ended by {0} before the point was reached")]
     NotReached(Ended),
+    /// `go_on` said no.
+    #[error("interrupted")]
+    Interrupted,
     /// The reset did not bring the processor to its reset vector.
     #[error("reset path `{path}` does nothing on generation `{generation}`")]
     NoReset {
@@ -127,13 +130,15 @@ pub struct Survivors {
 
 /// Boots `machine`, which stands at its reset vector after power-on, to the first of `until`, resets it
 /// by `path` and boots it again. Counts in `until` and `limits` begin at the reset vector both times.
-/// Gives the machine as it is then, too.
+/// Gives the machine as it is then, too. `go_on` is called after every slice and may stop it by returning
+/// false; without [`Limits::slice`] it is never called.
 ///
 /// A second boot that does not come to the point is compared where it ended: that is often what is
 /// being looked for.
 ///
 /// # Errors
-/// [`SurvivorsError`]: the first boot ended elsewhere, or there is no such reset on this machine.
+/// [`SurvivorsError`]: the first boot ended elsewhere, there is no such reset on this machine, or `go_on`
+/// stopped it.
 pub fn survivors(
     mut machine: Machine,
     until: &[Condition],
@@ -141,9 +146,10 @@ pub fn survivors(
     limits: Limits,
     symbols: &Symbols,
     ignore: &[Ignore],
+    go_on: &mut dyn FnMut(&Machine) -> bool,
 ) -> Result<(Survivors, Machine), SurvivorsError> {
     let power_on = machine.fork();
-    let (cold_boot, ended) = boot(&mut machine, until, limits)?;
+    let (cold_boot, ended) = boot(&mut machine, until, limits, go_on)?;
     if !cold_boot.reached {
         return Err(SurvivorsError::NotReached(ended));
     }
@@ -152,7 +158,7 @@ pub fn survivors(
     to_reset_vector(&mut machine, path)?;
     let at_reset = machine.fork();
     machine.record_written(true);
-    let (warm_boot, _) = boot(&mut machine, until, limits)?;
+    let (warm_boot, _) = boot(&mut machine, until, limits, go_on)?;
 
     let mut registers = diff(&power_on, &at_reset, symbols, ignore);
     let blocks = std::mem::take(&mut registers.blocks);
@@ -175,7 +181,12 @@ pub fn survivors(
 }
 
 /// Runs to the point, with counts from here on.
-fn boot(machine: &mut Machine, until: &[Condition], limits: Limits) -> Result<(Boot, Ended), SurvivorsError> {
+fn boot(
+    machine: &mut Machine,
+    until: &[Condition],
+    limits: Limits,
+    go_on: &mut dyn FnMut(&Machine) -> bool,
+) -> Result<(Boot, Ended), SurvivorsError> {
     let (instructions, time) = (machine.instructions(), machine.virtual_time());
     let resets = machine.resets();
     let until: Vec<Condition> = until
@@ -189,9 +200,15 @@ fn boot(machine: &mut Machine, until: &[Condition], limits: Limits) -> Result<(B
     let limits = Limits {
         instructions: limits.instructions.map(|limit| limit.saturating_add(instructions)),
         time: limits.time.map(|limit| limit.saturating_add(time)),
-        slice: None,
+        slice: limits.slice,
     };
-    let ended = machine.run(&until, limits)?;
+    let ended = loop {
+        match machine.run(&until, limits)? {
+            Ended::Slice if go_on(machine) => {}
+            Ended::Slice => return Err(SurvivorsError::Interrupted),
+            ended => break ended,
+        }
+    };
     // A machine that halts for good, or loses its power, has come to no condition unless one says so.
     let asked = match ended {
         Ended::Condition(_) => true,

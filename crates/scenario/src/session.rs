@@ -52,6 +52,10 @@ fn split<'a>(text: &'a str, what: &str, example: &str) -> Result<(&'a str, Condi
     }
 }
 
+/// Instructions between two looks at the keyboard, the terminal and the logs: at the slowest that a guest
+/// can be made to run, under a second.
+pub const SLICE: u64 = 250_000;
+
 /// How far to run, and what to do on the way.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {

@@ -11,7 +11,7 @@ use warmboot::{
         drives::DriveSpec,
         firmware,
         problem::InputError,
-        session::{Act, Action, Plan},
+        session::{Act, Action, Plan, SLICE},
         snapshots,
         spec::DEBUG_EXIT,
         symbols,
@@ -240,9 +240,6 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "PATH@CONDITION", value_parser = Action::reset)]
     reset: Vec<Action>,
 }
-
-/// Instructions between two looks at the keyboard, the terminal and the logs.
-const SLICE: u64 = 2_000_000;
 
 impl RunArguments {
     /// The plan they describe.

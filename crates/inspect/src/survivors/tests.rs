@@ -40,7 +40,8 @@ fn run(until: &str, path: ResetPath, ignore: &[&str]) -> Result<Survivors, Survi
     let ignore: Vec<Ignore> = ignore.iter().map(|rule| rule.parse().expect("a rule")).collect();
     let until = [until.parse().expect("a condition")];
     let limits = Limits { instructions: Some(1000), ..Limits::default() };
-    survivors(machine(), &until, path, limits, &symbols(), &ignore).map(|(survivors, _)| survivors)
+    survivors(machine(), &until, path, limits, &symbols(), &ignore, &mut |_| true)
+        .map(|(survivors, _)| survivors)
 }
 
 #[rstest]
@@ -100,4 +101,19 @@ fn what_is_ignored_is_not_there() {
 fn a_point_that_is_not_reached() {
     let error = run("port:0x80=0x99", ResetPath::System, &[]).expect_err("refused").to_string();
     assert_eq!(error, "the first boot ended by halt before the point was reached");
+}
+
+/// Each boot is looked at after each slice, and a no ends it.
+#[test]
+fn it_can_be_stopped() {
+    let until = ["port:0x999".parse().expect("a condition")];
+    let limits = Limits { instructions: Some(1_000_000_000), slice: Some(1), ..Limits::default() };
+    let mut looks = 0;
+    let mut go_on = |_: &Machine| {
+        looks += 1;
+        looks < 3
+    };
+    let found =
+        survivors(machine(), &until, ResetPath::System, limits, &symbols(), &[], &mut go_on).map(|_| ());
+    assert_eq!((found, looks), (Err(SurvivorsError::Interrupted), 3));
 }

@@ -6,11 +6,11 @@
 use toml_span::Value;
 use warmboot_machine::Limits;
 
-use super::{Kind, Scene, Setting, Step, Stop, run_until::SLICE};
+use super::{Kind, Scene, Setting, Step, Stop};
 use crate::{
     fields::{Field, Shape},
     problem::{Problem, Source},
-    session::{self, End, Plan},
+    session::{self, End, Plan, SLICE},
     table::{self, Reader},
 };
 

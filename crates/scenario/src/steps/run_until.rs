@@ -13,7 +13,7 @@ use super::{Kind, Scene, Setting, Step, Stop};
 use crate::{
     fields::{Field, Shape},
     problem::{Problem, Source},
-    session::{self, End, Plan},
+    session::{self, End, Plan, SLICE},
     table::{self, Reader},
 };
 
@@ -39,9 +39,6 @@ pub(super) const KIND: Kind = Kind {
     ],
     parse,
 };
-
-/// Instructions between two looks at whether to go on.
-pub(super) const SLICE: u64 = 2_000_000;
 
 /// Ends that are no conditions of the machine's.
 const LIMIT: &str = "limit";

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use toml_span::Value;
 use warmboot_inspect::{
     diff::Ignore,
-    survivors::{Fate, Survivor, Survivors, survivors},
+    survivors::{Fate, Survivor, Survivors, SurvivorsError, survivors},
 };
 use warmboot_machine::{Condition, Limits, ResetPath};
 
@@ -16,6 +16,7 @@ use super::{Kind, POWER_ON, Scene, Setting, Step, Stop};
 use crate::{
     fields::{Field, Shape},
     problem::{Problem, Source},
+    session::SLICE,
     table::{self, Reader},
 };
 
@@ -109,9 +110,17 @@ impl Step for Outlive {
             scene.symbols.resolve(name).map_err(Stop::Error)?;
         }
         let fresh = scene.kept(POWER_ON)?.fork();
-        let limits = Limits { instructions: Some(self.limit), ..Limits::default() };
-        let (found, machine) = survivors(fresh, &self.until, self.reset, limits, scene.symbols, &self.ignore)
-            .map_err(|error| Stop::Failed(error.to_string()))?;
+        let limits = Limits { instructions: Some(self.limit), slice: Some(SLICE), ..Limits::default() };
+        let go_on = scene.go_on;
+        let found =
+            survivors(fresh, &self.until, self.reset, limits, scene.symbols, &self.ignore, &mut |machine| {
+                go_on(machine)
+            });
+        let (found, machine) = found.map_err(|error| match error {
+            SurvivorsError::Interrupted => Stop::Interrupted,
+            SurvivorsError::Condition(error) => error.into(),
+            error => Stop::Failed(error.to_string()),
+        })?;
         scene.replace(machine);
         scene.shown.push((self.describe(), found.to_string().trim_end().to_owned()));
         let any = |_: &Survivor| true;

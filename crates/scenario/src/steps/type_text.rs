@@ -7,6 +7,7 @@ use super::{Kind, Scene, Setting, Step, Stop};
 use crate::{
     fields::{Field, Shape},
     problem::{Problem, Source},
+    session::SLICE,
     table::{self, Reader},
 };
 
@@ -19,8 +20,6 @@ const HOLD_NS: u64 = 20_000_000;
 const LOOK_NS: u64 = 1_000_000;
 /// A guest that has not taken a key by then does not read the keyboard.
 const PATIENCE_NS: u64 = 5_000_000_000;
-/// Instructions between two looks at whether to go on.
-const SLICE: u64 = 2_000_000;
 
 #[derive(Debug)]
 struct Type {

@@ -7,16 +7,17 @@ use warmboot::{
     Condition, Limits, Machine, ResetPath,
     inspect::{
         diff::Ignore,
-        survivors::{self, Survivors},
+        survivors::{self, Survivors, SurvivorsError},
     },
     machine::DEFAULT_LIMIT_TIME,
-    scenario::problem::InputError,
+    scenario::{problem::InputError, session::SLICE},
 };
 
 use super::super::{
     Outcome,
     arguments::{MachineArguments, SymbolArguments},
-    output,
+    interrupt, output,
+    progress::Progress,
 };
 
 /// Instructions of each boot unless another limit is given.
@@ -74,14 +75,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     let limits = Limits {
         instructions: Some(arguments.limit.unwrap_or(LIMIT)),
         time: Some(arguments.limit_time.unwrap_or(DEFAULT_LIMIT_TIME)),
-        slice: None,
+        slice: Some(SLICE),
     };
     let machine = Machine::new(&spec.config(&places)?)?;
-    let found =
-        survivors::survivors(machine, &arguments.until, arguments.reset, limits, &symbols, &arguments.ignore);
+    interrupt::listen();
+    let progress = Progress::new(None, true);
+    let found = survivors::survivors(
+        machine,
+        &arguments.until,
+        arguments.reset,
+        limits,
+        &symbols,
+        &arguments.ignore,
+        &mut |machine| {
+            progress.instructions(machine.instructions());
+            !interrupt::asked()
+        },
+    );
+    progress.finish();
     let (survivors, _) = match found {
         Ok(found) => found,
-        Err(error @ survivors::SurvivorsError::NotReached(_)) => {
+        Err(error @ (SurvivorsError::NotReached(_) | SurvivorsError::Interrupted)) => {
             output::complain(&error.to_string());
             return Ok(Outcome::Unexpected);
         }
