@@ -61,6 +61,14 @@ fn folder() -> tempfile::TempDir {
 #[case::reset(&["boot", "--reset", "hammer@halt"], "unknown reset path `hammer`")]
 #[case::debugcon(&["boot", "--firmware", "rom:hello", "--debugcon", "no/where/log"], "cannot write `no/where/log`")]
 #[case::debugcon_message(&["boot", "--firmware", "rom:hello", "--debugcon", "no/log"], "`no/log`: No such file or directory (os error 2)\n")]
+#[case::debugcon_folder(&["boot", "--firmware", "rom:hello", "--debugcon", "nothing"], "cannot write `nothing`: it is a directory\n")]
+#[case::debugcon_no_name(&["boot", "--firmware", "rom:hello", "--debugcon", ""], "'--debugcon <FILE>'")]
+#[case::serial_no_name(&["boot", "--firmware", "rom:hello", "--serial", ""], "'--serial [<FILE>]'")]
+#[case::snapshot_no_name(&["boot", "--firmware", "rom:hello", "--snapshot-out", ""], "'--snapshot-out <FILE>'")]
+#[case::json_no_name(&["run", "no-rom.toml", "--json", ""], "'--json <FILE>'")]
+#[case::junit_no_name(&["run", "no-rom.toml", "--junit", ""], "'--junit <FILE>'")]
+#[case::html_no_name(&["run", "no-rom.toml", "--html", ""], "'--html <FILE>'")]
+#[case::same_file_by_two_names(&["boot", "--firmware", "rom:hello", "--debugcon", "log", "--serial", "./log"], "name the same file")]
 #[case::same_file(&["boot", "--firmware", "rom:hello", "--debugcon", "log", "--serial", "log"], "name the same file")]
 #[case::debug_exit(&["boot", "--firmware", "rom:hello", "--debug-exit=+4"], "expected a port")]
 #[case::option_rom_directory(&["boot", "--firmware", "rom:hello", "--option-rom", "./nothing"], "is a directory; expected an image file")]
@@ -73,7 +81,7 @@ fn folder() -> tempfile::TempDir {
 #[case::run_nothing(&["run", "nowhere"], "cannot read `nowhere`")]
 #[case::run_empty_folder(&["run", "nothing"], "no scenario (*.toml) in `nothing`")]
 #[case::run_bad(&["run", "bad.toml"], "bad.toml:2:1")]
-#[case::run_not_text(&["run", "not-text.toml"], "is not UTF-8 text (at offset 0)")]
+#[case::run_not_text(&["run", "not-text.toml"], "not-text.toml:1:1")]
 #[case::run_jobs(&["run", "bad.toml", "--jobs", "0"], "--jobs")]
 #[case::run_filter(&["run", "no-rom.toml", "--filter", "zzz"], "matches none of 1 cases")]
 fn bad_input(#[case] arguments: &[&str], #[case] expect: &str) {
@@ -177,6 +185,97 @@ fn machines_says_how_they_differ() {
         "DMA through fw_cfg",
     ] {
         assert!(text.contains(line), "{line} is not in:\n{text}");
+    }
+}
+
+/// A read-only file system, on which tempfile would name its own file.
+#[cfg(target_os = "linux")]
+#[rstest]
+#[case::debugcon(&["boot", "--firmware", "rom:hello", "--debugcon", "/sys/x"], "/sys/x")]
+#[case::html(&["run", "no-rom.toml", "--html", "/proc/x"], "/proc/x")]
+fn a_folder_that_takes_no_file_is_said(#[case] arguments: &[&str], #[case] name: &str) {
+    let output = warmboot(arguments, folder().path());
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    let start = format!("error: cannot write `{name}`: ");
+    assert!(message.starts_with(&start) && !message.contains(".warmboot-"), "{message}");
+}
+
+/// Standard output has other names; what goes there is not mixed with the report.
+#[cfg(target_os = "linux")]
+#[rstest]
+#[case::pipe("/dev/stdout", false)]
+#[case::descriptor("/proc/self/fd/1", false)]
+#[case::file("/dev/stdout", true)]
+#[case::file_by_its_name("out", true)]
+fn standard_output_by_another_name(#[case] name: &str, #[case] to_file: bool) {
+    let folder = folder();
+    let run = |option| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_warmboot"));
+        command.args(["boot", "--firmware", "rom:hello", option, name]).current_dir(folder.path());
+        if to_file {
+            command.stdout(fs::File::create(folder.path().join("out")).expect("a file"));
+        }
+        let output = command.output().expect("the command runs");
+        let data = if to_file { fs::read(folder.path().join("out")).expect("read") } else { output.stdout };
+        (output.status.code(), String::from_utf8_lossy(&data).into_owned(), output.stderr)
+    };
+    let (status, log, message) = run("--debugcon");
+    assert_eq!(status, Some(0));
+    assert!(log.contains("No bootable device") && !log.contains("digest"), "{log}");
+    assert!(String::from_utf8_lossy(&message).contains("state digest"));
+    let (status, data, message) = run("--snapshot-out");
+    assert_eq!((status, data.as_str()), (Some(2), ""));
+    assert!(String::from_utf8_lossy(&message).contains("standard output is for the report"));
+}
+
+/// Ctrl+C ends a run that would go on for hours, at once, with one message and whole reports.
+#[cfg(target_os = "linux")]
+#[rstest]
+#[case::boot(&["boot", "--firmware", "loop.bin"], "interrupted\n")]
+#[case::survivors(
+    &["snapshot", "survivors", "--firmware", "loop.bin", "--reset", "system", "--until", "port:0x80", "--limit", "9000G"],
+    "interrupted\n"
+)]
+#[case::run_survivors(
+    &["run", "loop.toml", "--junit", "report.xml"],
+    "interrupted: 1 of 1 cases did not run to their end\n"
+)]
+fn interrupted(#[case] arguments: &[&str], #[case] expect: &str) {
+    let folder = folder();
+    let mut image = vec![0x90; 64 << 10];
+    // jmp $ at the reset vector.
+    image[0xfff0..0xfff2].copy_from_slice(&[0xeb, 0xfe]);
+    fs::write(folder.path().join("loop.bin"), image).expect("a file");
+    let scenario = "[machine]\nfirmware = \"loop.bin\"\n[[step]]\n\
+                    survivors = { reset = \"system\", until = \"port:0x80\", limit = \"9000G\" }\n\
+                    [[step]]\nexpect = { disks = 1 }\n";
+    fs::write(folder.path().join("loop.toml"), scenario).expect("a file");
+    let child = Command::new(env!("CARGO_BIN_EXE_warmboot"))
+        .args(arguments)
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    let process = child.id().to_string();
+    // Bit 1 of the signals that are caught: before that, Ctrl+C ends the process as ever.
+    let listens = || {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("signals");
+        u64::from_str_radix(caught.trim(), 16).expect("a number") & 2 != 0
+    };
+    while !listens() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let sent = Command::new("kill").args(["-INT", &process]).status().expect("kill is there");
+    assert!(sent.success());
+    let output = child.wait_with_output().expect("the command ends");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), expect);
+    if let Ok(report) = fs::read_to_string(folder.path().join("report.xml")) {
+        assert!(report.trim_end().ends_with("</testsuites>"), "{report}");
     }
 }
 

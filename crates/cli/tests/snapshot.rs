@@ -76,6 +76,14 @@ fn a_loaded_run_ends_as_the_whole_one() {
     }
 }
 
+/// What a loaded run says of itself counts from the load, not from power-on.
+#[test]
+fn a_loaded_run_counts_what_it_executed() {
+    let output = warmboot(&["boot", "--load", "a.snap", "--until", "instructions:6000"], folder().path());
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("instructions  6000, 1000 of them in this run, in "), "{text}");
+}
+
 #[test]
 fn show_needs_no_disk() {
     let folder = folder();

@@ -173,8 +173,11 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Checks everything that can be wrong before anything is built.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    /// Checks what can be wrong without a look at firmware and media: names, numbers, boot order.
+    ///
+    /// # Errors
+    /// One sentence about the first that no machine can have.
+    pub fn check_choices(&self) -> Result<(), ConfigError> {
         let fail = |message: String| Err(ConfigError::new(message));
         if machine_types::find(&self.machine).is_none() {
             let names: Vec<&str> = machine_types::ALL.iter().map(|machine| machine.name).collect();
@@ -193,6 +196,22 @@ impl Config {
                 self.memory
             ));
         }
+        let mut seen = std::collections::BTreeSet::new();
+        for letter in self.boot.chars() {
+            if !"acdn".contains(letter) || !seen.insert(letter) {
+                return fail(format!(
+                    "boot order `{}`; expected different letters of a (floppy), c (disk), d (CD), n (network)",
+                    self.boot
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks everything that can be wrong before anything is built.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let fail = |message: String| Err(ConfigError::new(message));
+        self.check_choices()?;
         check_firmware(&self.firmware)?;
         for rom in &self.option_roms {
             if rom.bytes.is_empty() || rom.bytes.len() > 128 << 10 {
@@ -200,15 +219,6 @@ impl Config {
                     "option ROM `{}` has {} bytes; expected 1 to 131072",
                     rom.name,
                     rom.bytes.len()
-                ));
-            }
-        }
-        let mut seen = std::collections::BTreeSet::new();
-        for letter in self.boot.chars() {
-            if !"acdn".contains(letter) || !seen.insert(letter) {
-                return fail(format!(
-                    "boot order `{}`; expected different letters of a (floppy), c (disk), d (CD), n (network)",
-                    self.boot
                 ));
             }
         }

@@ -6,7 +6,8 @@
 //! - [`snapshots`] reads snapshot files and gives machines their disk images back.
 //! - [`session`] drives one machine: conditions to end at, keys and resets to give on the way.
 //! - [`load`] reads scenario files into cases; [`run`] runs them in parallel and in a stable order.
-//! - [`report`] writes what came out: text, JSON, JUnit, annotations, a page; [`accepted`] keeps it.
+//! - [`report`] writes what came out: text, JSON, JUnit, annotations, a page; [`accepted`] keeps it;
+//!   [`files`] puts it in its place whole or not at all.
 //! - [`schema()`] describes the files to editors, from the lists that they are read by.
 //!
 //! What files can say is in `scenarios/README.md`. A new step is one file in `steps` and one line in
@@ -18,7 +19,7 @@ pub mod accepted;
 pub mod answers;
 pub mod drives;
 mod fields;
-mod files;
+pub mod files;
 pub mod firmware;
 mod load;
 mod matrix;
@@ -35,7 +36,7 @@ pub mod symbols;
 mod table;
 mod variables;
 
-pub use load::{Case, Header, Scenario, load, scenario_files};
+pub use load::{Case, Header, Scenario, load, load_file, scenario_files};
 pub use run::{CaseReport, Options, Status, StepReport, Watcher, run, run_case};
 pub use schema::schema;
 pub use steps::step_names;

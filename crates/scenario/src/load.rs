@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -11,16 +12,18 @@ use toml_span::{
     Span, Value,
     value::{Key, Table},
 };
-use warmboot_machine::{cpu_models, generations, machine_types};
+use warmboot_machine::{Config, Slot, cpu_models, generations, machine_types};
 
 use crate::{
     accepted::{self, Recorded},
     drives::DriveSpec,
     fields::{Field, Shape},
+    firmware,
     matrix::{self, Axis, Combination, Conditions},
     problem::{InputError, Problem, Source, did_you_mean},
-    spec::{DEBUG_EXIT, MachineSpec, choose},
+    spec::{DEBUG_EXIT, MachineSpec, Places, choose},
     steps::{self, Setting, Step},
+    symbols,
     table::{self, Reader},
     variables::Variables,
 };
@@ -68,6 +71,20 @@ pub struct Case {
     pub base: PathBuf,
     pub(crate) steps: Vec<Arc<PlacedStep>>,
     key: String,
+    named: Named,
+}
+
+/// Where in the file something is named: line and column.
+pub(crate) type At = (usize, usize);
+
+/// Where a case's file names what its machine is built from.
+#[derive(Clone, Debug, Default)]
+struct Named {
+    machine: At,
+    firmware: Option<At>,
+    option_roms: Vec<At>,
+    drives: Vec<At>,
+    symbols: Vec<At>,
 }
 
 impl Case {
@@ -75,6 +92,27 @@ impl Case {
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
+    }
+
+    /// Where what keeps its machine from being built is named: a file that cannot be had, or `[machine]`.
+    pub(crate) fn culprit(&self, places: &Places) -> At {
+        let Case { machine, named, .. } = self;
+        let at = |named: &[At], wrong: Option<usize>| wrong.and_then(|index| named.get(index).copied());
+        let drive = machine.drives.iter().position(|drive| drive.open(places).is_err());
+        let option_rom =
+            machine.option_roms.iter().position(|rom| firmware::option_rom(rom, places).is_err());
+        let system = || firmware::system(&machine.firmware, places).err().and(named.firmware);
+        let symbols = || {
+            machine
+                .symbols
+                .iter()
+                .position(|file| symbols::load(std::slice::from_ref(file), "", places).is_err())
+        };
+        at(&named.drives, drive)
+            .or_else(|| at(&named.option_roms, option_rom))
+            .or_else(system)
+            .or_else(|| at(&named.symbols, symbols()))
+            .unwrap_or(named.machine)
     }
 
     /// Whether any part of it runs on the emulator generation called `name`.
@@ -162,10 +200,36 @@ pub fn load(file: &str, text: &str) -> Result<Scenario, Problem> {
     read(&Source::new(file, text), text)
 }
 
+/// A scenario file of more bytes than this is refused: it is a slip, or wants several files.
+const LARGEST: u64 = 4 << 20;
+
+/// Reads one scenario file.
+///
+/// # Errors
+/// Why it cannot be read, or the first thing wrong in it, with its place.
+pub fn load_file(path: &Path) -> Result<Scenario, InputError> {
+    let name = path.display().to_string();
+    let fail = |error: &dyn std::fmt::Display| InputError(format!("cannot read `{name}`: {error}"));
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(|error| fail(&error))?;
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| fail(&error))?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(fail(&"it is too large: more than 4 MiB"));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let source = Source::new(&name, &String::from_utf8_lossy(error.as_bytes()));
+        InputError::said(source.problem(Span::new(at, at), "this is not UTF-8 text", ""))
+    })?;
+    load(&name, &text).map_err(InputError::said)
+}
+
 /// A file's parts before they are filled in for each case.
 struct Parts<'a, 'de> {
     header: Arc<Header>,
     machine: Option<&'a Table<'de>>,
+    /// Where that is, or would be.
+    machine_at: usize,
     axes: Vec<Axis<'a, 'de>>,
     exclude: Conditions,
     outcomes: Option<&'a Table<'de>>,
@@ -237,6 +301,7 @@ fn parts<'a, 'de>(source: &'a Source, document: &'a Value<'de>) -> Result<Parts<
             None => Vec::new(),
         },
     };
+    let machine_at = reader.get("machine").map_or(0, |value| value.span.start);
     let machine = reader.get("machine").map(|value| table::table(source, value)).transpose()?;
     let matrix = reader.get("matrix").map(|value| table::table(source, value)).transpose()?;
     let outcomes = reader.get("outcomes").map(|value| table::table(source, value)).transpose()?;
@@ -264,7 +329,7 @@ fn parts<'a, 'de>(source: &'a Source, document: &'a Value<'de>) -> Result<Parts<
         })
         .collect::<Result<_, Problem>>()?;
     let steps = step.map_or(Span::new(0, 0), |value| value.span);
-    Ok(Parts { header: Arc::new(header), machine, axes, exclude, outcomes, steps, entries })
+    Ok(Parts { header: Arc::new(header), machine, machine_at, axes, exclude, outcomes, steps, entries })
 }
 
 impl Entry<'_, '_> {
@@ -284,12 +349,15 @@ fn case(
     let variables = Variables(
         rows().flat_map(|row| row.variables.iter().map(|(name, value)| (name.as_str(), *value))).collect(),
     );
-    let setting = Setting { axes: &parts.axes, combination, variables: &variables, outcomes: parts.outcomes };
+    let kept = vec![steps::POWER_ON.to_owned()];
+    let mut setting =
+        Setting { axes: &parts.axes, combination, variables: &variables, outcomes: parts.outcomes, kept };
     let mut steps = Vec::new();
     let mut outcome = None;
     for (index, entry) in parts.entries.iter().enumerate().filter(|(_, entry)| entry.is_taken(combination)) {
         let filled = variables.fill(source, entry.value)?;
         let step = placed_step(source, index + 1, &filled, &setting)?;
+        setting.kept.extend(step.step.keeps().map(str::to_owned));
         outcome = step.step.outcome().map(str::to_owned).or(outcome);
         steps.push(Arc::new(step));
     }
@@ -308,12 +376,15 @@ fn case(
         .collect::<Result<_, Problem>>()?;
     let instead: Vec<(String, &Value<'_>)> =
         instead.iter().map(|(key, value)| (key.clone(), value)).collect();
+    let (spec, mut named) = machine_spec(source, machine.as_ref(), &instead)?;
+    named.machine = source.place(parts.machine_at);
     Ok(Case {
         name: format!("{name}{suffix}"),
         header: parts.header.clone(),
         combination: combination.iter().map(|(axis, row)| (axis.name.clone(), row.name.clone())).collect(),
         outcome,
-        machine: machine_spec(source, machine.as_ref(), &instead)?,
+        machine: spec,
+        named,
         base: Path::new(source.name()).parent().map(Path::to_path_buf).unwrap_or_default(),
         steps,
         key: shown.join(", "),
@@ -325,9 +396,11 @@ fn machine_spec<'a, 'de>(
     source: &'a Source,
     machine: Option<&'a Table<'de>>,
     instead: &'a [(String, &'a Value<'de>)],
-) -> Result<MachineSpec, Problem> {
+) -> Result<(MachineSpec, Named), Problem> {
     let reader = Reader::new(source, machine, "[machine]", MACHINE).with(instead);
     let mut spec = MachineSpec::default();
+    let mut named = Named::default();
+    let at = |value: &Value<'_>| source.place(value.span.start);
     let text = |key| reader.optional(key, table::string).map(|text| text.map(str::to_owned));
     spec.machine = reader.optional("type", machine_type)?.unwrap_or(spec.machine);
     spec.emulator = reader.optional("emulator", emulator)?.unwrap_or(spec.emulator);
@@ -339,19 +412,21 @@ fn machine_spec<'a, 'de>(
     if let Some(memory) = reader.optional("memory", memory)? {
         spec.memory = memory;
     }
+    named.firmware = reader.get("firmware").map(at);
     spec.firmware = text("firmware")?.unwrap_or(spec.firmware);
-    if let Some(roms) = reader.get("option-roms") {
-        let roms = table::one_or_more(source, roms, |value| table::string(source, value))?;
-        spec.option_roms = roms.into_iter().map(str::to_owned).collect();
-    }
-    spec.boot = text("boot")?.unwrap_or(spec.boot);
+    let files = |key, at_each: &mut Vec<At>| match reader.get(key) {
+        None => Ok(Vec::new()),
+        Some(value) => table::one_or_more(source, value, |value| {
+            at_each.push(at(value));
+            table::string(source, value).map(str::to_owned)
+        }),
+    };
+    spec.option_roms = files("option-roms", &mut named.option_roms)?;
+    spec.symbols = files("symbols", &mut named.symbols)?;
+    spec.boot = reader.optional("boot", boot)?.unwrap_or(spec.boot);
     spec.serial = reader.optional("serial", table::boolean)?.unwrap_or(spec.serial);
     if let Some(port) = reader.optional("debug-exit", debug_exit)? {
         spec.debug_exit = port;
-    }
-    if let Some(files) = reader.get("symbols") {
-        let files = table::one_or_more(source, files, |value| table::string(source, value))?;
-        spec.symbols = files.into_iter().map(str::to_owned).collect();
     }
     if let Some(drives) = reader.get("drives") {
         spec.drives = table::array(source, drives)?
@@ -364,11 +439,12 @@ fn machine_spec<'a, 'de>(
                     return Err(source.problem(value.span, message, ""));
                 }
                 drives.push(drive);
+                named.drives.push(at(value));
                 Ok(drives)
             })?;
     }
     reader.finish()?;
-    Ok(spec)
+    Ok((spec, named))
 }
 
 /// Reads a machine type's name.
@@ -387,15 +463,31 @@ fn chosen(source: &Source, value: &Value<'_>, what: &str, known: Vec<&str>) -> R
 }
 
 fn memory(source: &Source, value: &Value<'_>) -> Result<u64, Problem> {
-    if value.as_integer().is_some() {
-        return table::integer(source, value, 1 << 40).map(|mebibytes| mebibytes << 20);
-    }
-    table::parsed(source, value, warmboot_machine::memory)
+    let memory = match value.as_integer() {
+        Some(_) => table::integer(source, value, 1 << 40)? << 20,
+        None => table::parsed(source, value, warmboot_machine::memory)?,
+    };
+    possible(source, value, &Config { memory, ..Config::default() })?;
+    Ok(memory)
+}
+
+fn boot(source: &Source, value: &Value<'_>) -> Result<String, Problem> {
+    let boot = table::string(source, value)?.to_owned();
+    possible(source, value, &Config { boot: boot.clone(), ..Config::default() })?;
+    Ok(boot)
+}
+
+/// Refuses a value that no machine can have.
+fn possible(source: &Source, value: &Value<'_>, with: &Config) -> Result<(), Problem> {
+    with.check_choices().map_err(|error| source.problem(value.span, error.to_string(), ""))
 }
 
 fn debug_exit(source: &Source, value: &Value<'_>) -> Result<Option<u16>, Problem> {
     if let Some(there) = value.as_bool() {
         return Ok(there.then_some(DEBUG_EXIT));
+    }
+    if value.as_integer().is_none() {
+        return Err(table::wanted(source, value, "true, false or a port as a whole number"));
     }
     Ok(u16::try_from(table::integer(source, value, 0xffff)?).ok())
 }
@@ -403,7 +495,9 @@ fn debug_exit(source: &Source, value: &Value<'_>) -> Result<Option<u16>, Problem
 fn drive(source: &Source, value: &Value<'_>) -> Result<DriveSpec, Problem> {
     let reader = Reader::new(source, Some(table::table(source, value)?), "a drive", DRIVE);
     let required = |key| reader.required(key, value).and_then(|value| table::string(source, value));
-    let mut drive = DriveSpec::new(required("at")?, required("image")?);
+    let at = reader.required("at", value)?;
+    let slot = |name: &str| name.parse::<Slot>().map(|_| name.to_owned());
+    let mut drive = DriveSpec::new(&table::parsed(source, at, slot)?, required("image")?);
     drive.read_only = reader.optional("readonly", table::boolean)?.unwrap_or(false);
     drive.cdrom = reader.optional("cdrom", table::boolean)?.unwrap_or(false);
     let latency = |source: &Source, value: &Value<'_>| table::parsed(source, value, warmboot_machine::time);
@@ -448,7 +542,7 @@ fn placed_step(
     let page = reader.optional("page", |source, value| table::parsed(source, value, steps::page))?;
     let step = (kind.parse)(source, value, &reader, setting)?;
     reader.finish()?;
-    let line = source.problem(key.span, "", "").line();
+    let line = source.line(key.span.start);
     let turns_the_page = page.unwrap_or(step.turns_the_page());
     Ok(PlacedStep { number, line, text: step.describe(), step, turns_the_page })
 }

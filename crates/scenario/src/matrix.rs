@@ -3,6 +3,8 @@
 //! An axis is a key of `[machine]` with an array of values, a name of the file's own with an array of
 //! values, or a name with rows (`[[matrix.NAME]]`), each of which sets several things at once.
 
+use std::collections::BTreeSet;
+
 use toml_span::{Span, Value, value::Table};
 
 use crate::{
@@ -12,6 +14,10 @@ use crate::{
 
 /// More combinations than this in one file are refused: it is a slip, or wants several files.
 const MOST: usize = 100_000;
+
+/// Each case keeps what its file says, so that with many combinations a file must be short: combinations
+/// times bytes.
+const MOST_BYTES: usize = 128 << 20;
 
 /// The key that leaves combinations out.
 pub(crate) const EXCLUDE: &str = "exclude";
@@ -41,6 +47,7 @@ pub(crate) type Conditions = Vec<Vec<(String, Vec<String>)>>;
 /// Reads the axes in the order of the file.
 pub(crate) fn axes<'a, 'de>(source: &Source, matrix: &'a Table<'de>) -> Result<Vec<Axis<'a, 'de>>, Problem> {
     let mut axes: Vec<(Span, Axis<'_, '_>)> = Vec::new();
+    let mut names = BTreeSet::new();
     for (key, value) in table::in_order(matrix) {
         if key.name == EXCLUDE {
             continue;
@@ -55,7 +62,7 @@ pub(crate) fn axes<'a, 'de>(source: &Source, matrix: &'a Table<'de>) -> Result<V
         };
         for (span, name, value) in found {
             check_name(source, span, &name)?;
-            if axes.iter().any(|(_, axis)| axis.name == name) {
+            if !names.insert(name.clone()) {
                 return Err(source.problem(span, format!("the matrix varies `{name}` twice"), ""));
             }
             axes.push((span, axis(source, name, value)?));
@@ -65,6 +72,11 @@ pub(crate) fn axes<'a, 'de>(source: &Source, matrix: &'a Table<'de>) -> Result<V
     if count.is_none_or(|count| count > MOST) {
         let span = matrix.keys().next().map(|key| key.span).unwrap_or_default();
         return Err(source.problem(span, format!("the matrix has more than {MOST} combinations"), ""));
+    }
+    if let Some(count) = count.filter(|count| count.saturating_mul(source.size()) > MOST_BYTES) {
+        let span = matrix.keys().next().map(|key| key.span).unwrap_or_default();
+        let message = format!("{count} combinations of a file of {} bytes are too many", source.size());
+        return Err(source.problem(span, message, "").note("leave values out, or write several files"));
     }
     Ok(axes.into_iter().map(|(_, axis)| axis).collect())
 }
@@ -82,6 +94,7 @@ fn check_name(source: &Source, span: Span, name: &str) -> Result<(), Problem> {
 
 fn axis<'a, 'de>(source: &Source, name: String, value: &'a Value<'de>) -> Result<Axis<'a, 'de>, Problem> {
     let mut rows: Vec<Row<'_, '_>> = Vec::new();
+    let mut names = BTreeSet::new();
     for value in table::array(source, value)? {
         let row = match (value.as_table(), name.strip_prefix("machine.")) {
             (Some(keys), None) => named_row(source, &name, value, keys)?,
@@ -91,7 +104,7 @@ fn axis<'a, 'de>(source: &Source, name: String, value: &'a Value<'de>) -> Result
                 variables: vec![(name.clone(), value)],
             },
         };
-        if rows.iter().any(|other| other.name == row.name) {
+        if !names.insert(row.name.clone()) {
             return Err(source.problem(value.span, format!("`{}` is there twice", row.name), ""));
         }
         rows.push(row);

@@ -9,13 +9,41 @@ use toml_span::Span;
 pub struct Source {
     name: Arc<str>,
     text: Arc<str>,
+    /// Where each line begins.
+    lines: Arc<[usize]>,
 }
+
+/// Characters of a line shown before and from the place on, and of a message.
+const SHOWN_BEFORE: usize = 60;
+const SHOWN_AFTER: usize = 100;
+const LONGEST_MESSAGE: usize = 2000;
 
 impl Source {
     /// The file shown as `name`, with its text.
     #[must_use]
     pub fn new(name: &str, text: &str) -> Source {
-        Source { name: name.into(), text: text.into() }
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Source { name: name.into(), text: text.into(), lines }
+    }
+
+    /// The line that the byte at `at` is in, from 1.
+    #[must_use]
+    pub fn line(&self, at: usize) -> usize {
+        self.lines.partition_point(|begin| *begin <= at).max(1)
+    }
+
+    /// The line and, in characters, the column of the byte at `at`, both from 1.
+    #[must_use]
+    pub fn place(&self, at: usize) -> (usize, usize) {
+        let at = floor_boundary(&self.text, at);
+        let line = self.line(at);
+        let begin = self.lines.get(line - 1).copied().unwrap_or_default();
+        (line, self.text[begin..at].chars().count() + 1)
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn size(&self) -> usize {
+        self.text.len()
     }
 
     /// The name shown in messages.
@@ -29,20 +57,39 @@ impl Source {
     pub fn problem(&self, span: Span, message: impl Into<String>, label: impl Into<String>) -> Problem {
         let start = floor_boundary(&self.text, span.start);
         let end = floor_boundary(&self.text, span.end.max(start));
-        let line_start = self.text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let (line, column) = self.place(start);
+        let line_start = self.lines.get(line - 1).copied().unwrap_or_default();
         let line_end = self.text[start..].find('\n').map_or(self.text.len(), |at| start + at);
-        let line_text = self.text[line_start..line_end].trim_end_matches('\r').replace('\t', " ");
+        let skipped = (column - 1).saturating_sub(SHOWN_BEFORE);
+        let line_text = self.text[line_start..line_end].trim_end_matches('\r').chars().skip(skipped);
+        let width = self.text[start..end.min(line_end).max(start)].chars().take(SHOWN_AFTER).count();
         Problem(Box::new(Details {
             file: self.name.clone(),
-            line: self.text[..line_start].matches('\n').count() + 1,
-            column: self.text[line_start..start].chars().count() + 1,
-            width: self.text[start..end.min(line_end).max(start)].chars().count().max(1),
-            line_text,
-            message: message.into(),
+            line,
+            column,
+            indent: column - 1 - skipped,
+            width: width.max(1),
+            line_text: shortened(line_text, SHOWN_BEFORE + SHOWN_AFTER).replace('\n', " "),
+            message: shortened(message.into().chars(), LONGEST_MESSAGE),
             label: label.into(),
             notes: Vec::new(),
         }))
     }
+}
+
+/// The first `most` characters, fit for a terminal: controls other than the line feed are not.
+fn shortened(text: impl Iterator<Item = char>, most: usize) -> String {
+    let mut text = text.map(|c| match c {
+        '\n' => c,
+        '\t' => ' ',
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    });
+    let mut shown: String = text.by_ref().take(most).collect();
+    if text.next().is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// The last character boundary at or before `at`.
@@ -65,6 +112,8 @@ struct Details {
     column: usize,
     message: String,
     line_text: String,
+    /// Of the carets under it.
+    indent: usize,
     width: usize,
     label: String,
     notes: Vec<String>,
@@ -101,10 +150,10 @@ impl std::error::Error for Problem {}
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Details { file, line, column, message, line_text, width, label, notes } = &*self.0;
+        let Details { file, line, column, message, line_text, indent, width, label, notes } = &*self.0;
         let number = line.to_string();
         let gutter = " ".repeat(number.len());
-        let carets = format!("{}{}", " ".repeat(column - 1), "^".repeat(*width));
+        let carets = format!("{}{}", " ".repeat(*indent), "^".repeat(*width));
         writeln!(f, "error: {message}")?;
         writeln!(f, "{gutter}┌─ {file}:{line}:{column}")?;
         writeln!(f, "{}", format!("{number}│ {line_text}").trim_end())?;
@@ -169,10 +218,22 @@ mod tests {
     #[case::wide_characters("é = \"ü\"\n", 5..9, "error: bad\n ┌─ x.toml:1:5\n1│ é = \"ü\"\n │     ^^^ here")]
     #[case::past_the_end("one", 90..91, "error: bad\n ┌─ x.toml:1:4\n1│ one\n │    ^ here")]
     #[case::over_lines("a = [\n1]\n", 4..8, "error: bad\n ┌─ x.toml:1:5\n1│ a = [\n │     ^ here")]
+    #[case::controls("a\u{1b}b\tc", 2..3, "error: bad\n ┌─ x.toml:1:3\n1│ a\u{fffd}b c\n │   ^ here")]
     #[case::empty("", 0..0, "error: bad\n ┌─ x.toml:1:1\n1│\n │ ^ here")]
     fn shows_the_place(#[case] text: &str, #[case] span: std::ops::Range<usize>, #[case] expect: &str) {
         let problem = Source::new("x.toml", text).problem(span.into(), "bad", "here");
         assert_eq!(problem.to_string(), expect);
+    }
+
+    #[test]
+    fn of_a_long_line_a_part_is_shown() {
+        let text = format!("{}here{}", "a".repeat(1 << 20), "b".repeat(1 << 20));
+        let at = 1 << 20;
+        let problem = Source::new("x.toml", &text).problem((at..at + (1 << 19)).into(), text.as_str(), "");
+        assert_eq!((problem.line(), problem.column()), (1, (1 << 20) + 1));
+        let text = problem.to_string();
+        assert!(text.len() < 3000 && text.contains("aaahereb"), "{text}");
+        assert!(text.lines().all(|line| !line.starts_with(" │") || line.find('^') == Some(65)), "{text}");
     }
 
     #[rstest]

@@ -185,8 +185,10 @@ pub fn run_case(case: &Case, options: &Options, go_on: &dyn Fn(u64) -> bool) -> 
                 conclude(case, &mut machine, options, &mut report);
             }
             Err(error) => {
+                let (line, column) = case.culprit(&places);
                 report.status = Status::Error;
-                report.message = Some(format!("{}: {error}", case.header.file));
+                report.line = Some(line);
+                report.message = Some(format!("{}:{line}:{column}: {error}", case.header.file));
             }
         }
     } else {
@@ -355,7 +357,7 @@ fn conclude(case: &Case, machine: &mut Machine, options: &Options, report: &mut 
 fn keep(machine: &mut Machine, folder: &Path, name: &str) -> Result<PathBuf, InputError> {
     let bytes = machine.save().map_err(InputError::said)?;
     let path = folder.join(format!("{}.snapshot", files::name(name)));
-    files::replace(&path, &bytes)?;
+    files::write(&path, &bytes)?;
     Ok(path)
 }
 

@@ -61,18 +61,26 @@ impl<'a, 'de> Reader<'a, 'de> {
 
     /// The value of a key that must be there; `whole` is where its table is.
     pub(crate) fn required(&self, key: &'static str, whole: &Value<'_>) -> Result<&'a Value<'de>, Problem> {
-        let absent = || self.source.problem(whole.span, format!("{} has no `{key}`", self.what), "");
-        self.get(key).ok_or_else(absent)
+        // A slip in the key's own name is the likelier reason.
+        self.get(key).ok_or_else(|| match self.unknown() {
+            Some(unknown) => unknown,
+            None => self.source.problem(whole.span, format!("{} has no `{key}`", self.what), ""),
+        })
     }
 
     /// Refuses keys that are no fields.
     pub(crate) fn finish(self) -> Result<(), Problem> {
-        let asked = self.asked.into_inner();
+        let asked = self.asked.borrow();
         debug_assert!(
             self.fields.iter().all(|field| asked.contains(&field.name)),
             "{}: a field is never read; asked: {asked:?}",
             self.what
         );
+        self.unknown().map_or(Ok(()), Err)
+    }
+
+    /// The first key that is no field.
+    fn unknown(&self) -> Option<Problem> {
         let own =
             self.table.into_iter().flat_map(|table| table.keys()).map(|key| (key.name.as_ref(), key.span));
         let instead = self.instead.iter().map(|(name, value)| (name.as_str(), value.span));
@@ -81,19 +89,17 @@ impl<'a, 'de> Reader<'a, 'de> {
             .chain(own)
             .filter(|(name, _)| !known().any(|known| known == *name))
             .min_by_key(|(_, span)| span.start);
-        match unknown {
-            None => Ok(()),
-            Some((name, span)) => {
-                let message = format!("unknown key `{name}` in {}", self.what);
-                let label = did_you_mean(name, known());
-                let keys = known().collect::<Vec<_>>().join(", ");
-                Err(self.source.problem(span, message, label).note(format!("keys: {keys}")))
-            }
-        }
+        unknown.map(|(name, span)| {
+            let message = format!("unknown key `{name}` in {}", self.what);
+            let label = did_you_mean(name, known());
+            let keys = known().collect::<Vec<_>>().join(", ");
+            self.source.problem(span, message, label).note(format!("keys: {keys}"))
+        })
     }
 }
 
-fn wanted(source: &Source, value: &Value<'_>, expected: &str) -> Problem {
+/// A problem with a value that is not what it must be.
+pub(crate) fn wanted(source: &Source, value: &Value<'_>, expected: &str) -> Problem {
     let found = value.as_ref().type_str();
     source.problem(
         value.span,

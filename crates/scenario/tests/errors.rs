@@ -78,6 +78,17 @@ const STEP: &str = "[[step]]\nrun-until = \"halt\"\n";
 #[case::file_twice(
     "[matrix]\nreset = [\"C\", \"R\"]\n[[step]]\nrun-until = \"halt\"\n[[step]]\nsnapshot = \"a\"\nfile = \"a.snapshot\"\n"
 )]
+#[case::slip_in_required_key("[[step]]\ndiff = { frm = \"power-on\" }\n")]
+#[case::no_snapshot("[[step]]\nsnapshot = \"before\"\n[[step]]\nrestore = \"befor\"\n")]
+#[case::no_snapshot_to_compare("[[step]]\ndiff = { from = \"power-on\", to = \"after\" }\n")]
+#[case::snapshot_at_power_on("[[step]]\nsnapshot = \"power-on\"\n")]
+#[case::snapshot_file_without_name("[[step]]\nsnapshot = \"a\"\nfile = \"\"\n")]
+#[case::memory_out_of_range("[machine]\nmemory = \"1000000G\"\n[[step]]\nrun-until = \"halt\"\n")]
+#[case::boot_order("[machine]\nboot = \"cc\"\n[[step]]\nrun-until = \"halt\"\n")]
+#[case::drive_slot(
+    "[machine]\ndrives = [{ at = \"ide9-0\", image = \"zero:1M\" }]\n[[step]]\nrun-until = \"halt\"\n"
+)]
+#[case::debug_exit("[machine]\ndebug-exit = \"0xf4\"\n[[step]]\nrun-until = \"halt\"\n")]
 #[case::not_toml("title = \"x\n")]
 #[case::twice("title = \"x\"\ntitle = \"y\"\n")]
 fn said(#[case] text: &str) {
@@ -110,4 +121,52 @@ fn cases(#[case] matrix: &str, #[case] expect: &[&str]) {
     let scenario = warmboot_scenario::load("scenarios/x.toml", &format!("{matrix}{STEP}")).expect("read");
     let names: Vec<&str> = scenario.cases.iter().map(|case| case.name.as_str()).collect();
     assert_eq!(names, expect);
+}
+
+/// Too much is refused before it is kept.
+#[rstest]
+#[case::combinations("a = [ALL]\nb = [ALL]\nc = [ALL]\n", 60, "the matrix has more than 100000 combinations")]
+#[case::bytes("a = [ALL]\nb = [ALL]\nc = [ALL]\n", 40, "64000 combinations of a file of ")]
+fn too_much(#[case] matrix: &str, #[case] values: usize, #[case] expect: &str) {
+    let all: Vec<String> = (0..values).map(|value| value.to_string()).collect();
+    let matrix = matrix.replace("ALL", &all.join(","));
+    let text = format!("about = \"{}\"\n[matrix]\n{matrix}{STEP}", "x".repeat(2000));
+    let problem = warmboot_scenario::load("x.toml", &text).map(|_| ()).expect_err("refused");
+    assert!(problem.message().starts_with(expect), "{problem}");
+}
+
+/// What is wrong with files, and with what they name, is said with the place.
+#[rstest]
+#[case::missing("none.toml", "cannot read `FOLDER/none.toml`: ")]
+#[case::folder("folder", "cannot read `FOLDER/folder`: ")]
+#[case::too_large("large.toml", "cannot read `FOLDER/large.toml`: it is too large: more than 4 MiB")]
+#[case::not_text("bytes.toml", "FOLDER/bytes.toml:2:10\n")]
+fn files(#[case] name: &str, #[case] expect: &str) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::create_dir(folder.path().join("folder")).expect("a folder");
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).expect("a file");
+    write("large.toml", &vec![b'#'; (4 << 20) + 1]);
+    write("bytes.toml", b"# \xc3\xa9\ntitle = \"\xff\"\n");
+    let error = warmboot_scenario::load_file(&folder.path().join(name)).map(|_| ()).expect_err("refused");
+    let expect = expect.replace("FOLDER", &folder.path().display().to_string());
+    assert!(error.to_string().contains(&expect), "{error}");
+}
+
+#[rstest]
+#[case::firmware("firmware = \"none.bin\"", "x.toml:2:13: cannot read firmware")]
+#[case::option_rom("option-roms = [\"rom:none\"]", "x.toml:2:17: unknown test ROM")]
+#[case::drive("drives = [{ at = \"ide0-0\", image = \"none.img\" }]", "x.toml:2:11: cannot read image")]
+#[case::symbols("symbols = \"none.elf\"", "x.toml:2:12: cannot read symbols")]
+#[case::processors("cpus = 2", "x.toml:1:1: 2 processors")]
+fn what_a_machine_lacks(#[case] machine: &str, #[case] expect: &str) {
+    let ours = if machine.starts_with("firmware") { "" } else { "\nfirmware = \"rom:hello\"" };
+    let text = format!("[machine]\n{machine}{ours}\n{STEP}");
+    let scenario = warmboot_scenario::load("x.toml", &text).expect("read");
+    let report = warmboot_scenario::run_case(&scenario.cases[0], &Default::default(), &|_| true);
+    let message = report.message.expect("said");
+    assert!(message.starts_with(expect), "{message}");
+    assert_eq!(
+        (report.status, report.line),
+        (warmboot_scenario::Status::Error, Some(if expect.contains(":1:") { 1 } else { 2 }))
+    );
 }

@@ -48,7 +48,21 @@ fn check(steps: &str, options: &Options, status: Status, says: &str) {
     Status::Error,
     "did you mean `i440fx`?"
 )]
-#[case::no_snapshot("[[step]]\nrestore = \"a\"\n", Status::Error, "no snapshot `a`; there are power-on")]
+#[case::no_register(
+    "[[step]]\nexpect = { register = { exa = 1 } }\n",
+    Status::Error,
+    "there is no register `exa`"
+)]
+#[case::no_chip(
+    "[[step]]\nexpect = { chip = { \"i44fx.pam\" = 1 } }\n",
+    Status::Error,
+    "there is no chip `i44fx`; did you mean `i440fx`?"
+)]
+#[case::no_chip_register(
+    "[[step]]\nexpect = { chip = { \"pic.mster\" = 1 } }\n",
+    Status::Error,
+    "there is no register of pic `mster`; did you mean"
+)]
 #[case::read_only(
     "[[step]]\npoke = { \"0xffffff00\" = \"12 34\" }\n",
     Status::Error,

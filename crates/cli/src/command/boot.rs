@@ -1,18 +1,19 @@
 //! `warmboot boot`: one machine, run to its end.
 
 use std::{
-    fs,
+    fmt, fs,
     io::{self, Seek, SeekFrom, Write},
     time::{Duration, Instant},
 };
 
-use clap::Args;
+use clap::{Args, builder::NonEmptyStringValueParser};
 use serde::Serialize;
 use warmboot::{
     Machine, MachineSpec, Places,
     inspect::history::{self, NamedHistory},
     machine::PowerState,
     scenario::{
+        files,
         problem::InputError,
         session::{self, End, Finish},
     },
@@ -33,13 +34,30 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     run: RunArguments,
     /// Add COM1; what the guest sends goes to this file, or with `-` to standard output
-    #[arg(long, value_name = "FILE", num_args = 0..=1, help_heading = "Machine")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 0..=1,
+        value_parser = NonEmptyStringValueParser::new(),
+        help_heading = "Machine"
+    )]
     serial: Option<Option<String>>,
     /// What the guest writes to the debug port 0x402 goes to this file, or with `-` to standard output
-    #[arg(long, value_name = "FILE", help_heading = "Machine")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_parser = NonEmptyStringValueParser::new(),
+        help_heading = "Machine"
+    )]
     debugcon: Option<String>,
-    /// Write the machine to this file when the run has ended
-    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    /// Write the machine to this file when the run has ended; standard output, by any name, is for the
+    /// report
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_parser = NonEmptyStringValueParser::new(),
+        help_heading = "Run"
+    )]
     snapshot_out: Option<String>,
     /// Record each write to this: ADDRESS, SYMBOL, both with +LENGTH if you like, or CHIP.REGISTER as
     /// `snapshot show --json` and diffs name it (may be repeated)
@@ -83,7 +101,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     let serial = arguments.serial.iter().flatten().next().map(|name| Sink::open(name)).transpose()?;
     let snapshot = arguments.snapshot_out.as_deref().map(Sink::open).transpose()?;
     if snapshot.as_ref().is_some_and(Sink::is_standard) {
-        return Err(InputError::new("--snapshot-out needs the name of a file"));
+        return Err(InputError::new(
+            "--snapshot-out needs the name of a file: standard output is for the report",
+        ));
     }
     differ(&[("--debugcon", &debugcon), ("--serial", &serial), ("--snapshot-out", &snapshot)])?;
     let mut machine = arguments.machine.machine(arguments.serial.is_some(), &places)?;
@@ -106,12 +126,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     };
     let speaks = live.debug.is_some() || live.serial.is_some();
     let progress = Progress::new(None, !speaks);
+    let (began, before) = (Instant::now(), machine.instructions());
     let finish = session::drive(&mut machine, &arguments.run.plan(), &mut |machine| {
-        progress.instructions(machine.instructions());
+        progress.instructions(machine.instructions().saturating_sub(before));
         live.print(machine) && !interrupt::asked()
     });
     progress.finish();
     let finish = finish?;
+    let executed = Executed {
+        total: machine.instructions(),
+        here: machine.instructions().saturating_sub(before),
+        wall: began.elapsed(),
+    };
     if let Some(error) = live.failed {
         return Err(error);
     }
@@ -125,7 +151,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     if let Some(sink) = snapshot {
         sink.finish(&machine.save().map_err(|error| InputError::new(error.to_string()))?)?;
     }
-    let wall = start.elapsed();
     let config = machine.config().clone();
     let report = Report {
         machine: &config.machine,
@@ -137,7 +162,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         power: power(machine.power()),
         instructions: machine.instructions(),
         virtual_time_ns: machine.virtual_time(),
-        wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+        wall_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
         digest: machine.digest(),
         state_digest: machine.state_digest(),
         history: (!arguments.watch.is_empty())
@@ -146,7 +171,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     if arguments.json {
         output::print_json(&report)?;
     } else {
-        let text = report.text(wall);
+        let text = report.text(&executed);
         // Where the guest's own words are the data, the summary is a message.
         if speaks { output::complain(text.trim_end()) } else { output::print(text.as_bytes()).map(|_| ())? }
     }
@@ -235,9 +260,7 @@ fn write_back(spec: &MachineSpec, places: &Places, machine: &Machine) -> Result<
         if writes.is_empty() {
             continue;
         }
-        // Behind a symbolic link, the file it leads to is replaced, not the link.
-        let path = fs::canonicalize(&path).map_err(fail)?;
-        output::replace(&path, |file| {
+        files::replace(&path, |file| {
             let size = io::copy(&mut fs::File::open(&path)?, file)?;
             for (offset, bytes) in writes {
                 // The last sector of an image of odd size reaches past its end.
@@ -267,14 +290,13 @@ fn seconds(nanoseconds: u64) -> String {
 
 impl Report<'_> {
     /// For a person.
-    fn text(&self, wall: Duration) -> String {
-        let mips = self.instructions as f64 / 1e6 / wall.as_secs_f64().max(1e-9);
+    fn text(&self, executed: &Executed) -> String {
         let history = self.history.as_ref().map_or(String::new(), ToString::to_string);
         let exit = self.debug_exit.map_or(String::new(), |status| format!(" with status {status}"));
         format!(
             "machine       {} on {}, {} MiB, firmware {}\n\
              ended by      {}{exit}\n\
-             instructions  {} in {:.3} s ({mips:.0} MIPS)\n\
+             instructions  {executed}\n\
              virtual time  {}\n\
              digest        {}\n\
              state digest  {}\n\
@@ -284,11 +306,46 @@ impl Report<'_> {
             self.memory >> 20,
             self.firmware,
             self.ended_by,
-            self.instructions,
-            wall.as_secs_f64(),
             seconds(self.virtual_time_ns),
             self.digest,
             self.state_digest
         )
+    }
+}
+
+/// Instructions, and how fast those of this run were.
+struct Executed {
+    /// Since power-on.
+    total: u64,
+    /// In this run: fewer, when it went on from a snapshot.
+    here: u64,
+    /// Host time of the run.
+    wall: Duration,
+}
+
+impl fmt::Display for Executed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.wall.as_secs_f64();
+        let mips = self.here as f64 / 1e6 / seconds.max(1e-9);
+        write!(f, "{}", self.total)?;
+        if self.here != self.total {
+            write!(f, ", {} of them in this run,", self.here)?;
+        }
+        write!(f, " in {seconds:.3} s ({mips:.0} MIPS)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::whole(50_000_000, 50_000_000, "50000000 in 0.500 s (100 MIPS)")]
+    #[case::loaded(50_000_000, 5_000_000, "50000000, 5000000 of them in this run, in 0.500 s (10 MIPS)")]
+    fn speed(#[case] total: u64, #[case] here: u64, #[case] expect: &str) {
+        let executed = Executed { total, here, wall: Duration::from_millis(500) };
+        assert_eq!(executed.to_string(), expect);
     }
 }

@@ -33,8 +33,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         interrupt::listen();
         let progress = Progress::new(None, true);
         let plan = arguments.run.plan();
+        let before = machine.instructions();
         let finish = session::drive(&mut machine, &plan, &mut |machine| {
-            progress.instructions(machine.instructions());
+            progress.instructions(machine.instructions().saturating_sub(before));
             !interrupt::asked()
         });
         progress.finish();

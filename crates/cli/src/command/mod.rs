@@ -65,13 +65,14 @@ pub(crate) fn run() -> ExitCode {
         Ok(Outcome::Expected) => ExitCode::SUCCESS,
         Ok(Outcome::Unexpected) => ExitCode::from(1),
         Ok(Outcome::BadInput) => ExitCode::from(2),
-        Err(InputError(message)) => {
-            output::complain(&if message.starts_with("error:") {
-                message
-            } else {
-                format!("error: {message}")
-            });
+        Err(error) => {
+            output::complain(&said(error));
             ExitCode::from(2)
         }
     }
+}
+
+/// The message of an error; one that shows a place in a file says itself that it is one.
+fn said(InputError(message): InputError) -> String {
+    if message.starts_with("error:") { message } else { format!("error: {message}") }
 }

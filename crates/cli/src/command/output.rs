@@ -2,14 +2,13 @@
 
 use std::{
     fmt::Display,
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
 };
 
 use serde::Serialize;
-use tempfile::NamedTempFile;
-use warmboot::scenario::problem::InputError;
+use warmboot::scenario::{files, problem::InputError};
 
 /// Writes data to standard output. False when nobody reads it any more.
 ///
@@ -40,9 +39,13 @@ pub(crate) enum Sink {
     /// Standard output.
     Standard,
     /// A regular file, written beside its place and renamed when it is complete.
-    Replace { path: PathBuf },
+    Replace { name: String, path: PathBuf },
     /// A device or a pipe, written directly.
-    Direct { path: PathBuf, file: File },
+    Direct { name: String, file: File },
+}
+
+fn cannot_write(name: &str, error: &io::Error) -> InputError {
+    InputError::new(format!("cannot write `{name}`: {error}"))
 }
 
 impl Sink {
@@ -51,30 +54,18 @@ impl Sink {
     /// # Errors
     /// One sentence with the name.
     pub(crate) fn open(name: &str) -> Result<Sink, InputError> {
-        if name == "-" {
+        let fail = |error: io::Error| cannot_write(name, &error);
+        let there = fs::metadata(name).ok();
+        if name == "-" || there.as_ref().is_some_and(is_standard_output) {
             return Ok(Sink::Standard);
         }
-        let path = PathBuf::from(name);
-        let fail = |error: io::Error| InputError::new(format!("cannot write `{name}`: {error}"));
-        match fs::metadata(&path) {
-            Ok(there) if there.is_dir() => {
-                Err(InputError::new(format!("cannot write `{name}`: it is a directory")))
+        let name = name.to_owned();
+        match there {
+            Some(there) if !there.is_file() && !there.is_dir() => {
+                let file = fs::OpenOptions::new().write(true).open(&name).map_err(fail)?;
+                Ok(Sink::Direct { name, file })
             }
-            Ok(there) if !there.is_file() => {
-                let file = fs::OpenOptions::new().write(true).open(&path).map_err(fail)?;
-                Ok(Sink::Direct { path, file })
-            }
-            there => {
-                // A file that may not be written must not be replaced either.
-                if there.is_ok() {
-                    fs::OpenOptions::new().write(true).open(&path).map_err(fail)?;
-                }
-                // Behind a symbolic link, the file it leads to is replaced, not the link.
-                let path = fs::canonicalize(&path).unwrap_or(path);
-                // Gone again at once: a run that is killed leaves nothing behind.
-                drop(beside(&path).map_err(fail)?);
-                Ok(Sink::Replace { path })
-            }
+            _ => Ok(Sink::Replace { path: files::check(Path::new(&name)).map_err(fail)?, name }),
         }
     }
 
@@ -87,7 +78,7 @@ impl Sink {
     pub(crate) fn is_same(&self, other: &Sink) -> bool {
         match (self, other) {
             (Sink::Standard, Sink::Standard) => true,
-            (Sink::Replace { path }, Sink::Replace { path: other }) => path == other,
+            (Sink::Replace { path, .. }, Sink::Replace { path: other, .. }) => path == other,
             _ => false,
         }
     }
@@ -97,17 +88,34 @@ impl Sink {
     /// # Errors
     /// One sentence with the name; then what was there before is still there.
     pub(crate) fn finish(self, bytes: &[u8]) -> Result<(), InputError> {
-        let fail = |path: &Path, error: &io::Error| {
-            InputError::new(format!("cannot write `{}`: {error}", path.display()))
+        let (name, written) = match self {
+            Sink::Standard => return print(bytes).map(|_| ()),
+            Sink::Direct { name, mut file } => (name, file.write_all(bytes)),
+            Sink::Replace { name, path } => (name, files::replace(&path, |file| file.write_all(bytes))),
         };
-        match self {
-            Sink::Standard => print(bytes).map(|_| ()),
-            Sink::Direct { path, mut file } => file.write_all(bytes).map_err(|error| fail(&path, &error)),
-            Sink::Replace { path } => {
-                replace(&path, |file| file.write_all(bytes)).map_err(|error| fail(&path, &error))
-            }
-        }
+        written.map_err(|error| cannot_write(&name, &error))
     }
+}
+
+/// Whether `there` is where standard output goes, called by another name: `/dev/stdout`, or the file it was
+/// redirected to, which must not be replaced while the rest is being written to it.
+#[cfg(unix)]
+fn is_standard_output(there: &Metadata) -> bool {
+    use std::os::{
+        fd::AsFd,
+        unix::fs::{FileTypeExt, MetadataExt},
+    };
+    let output = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+    let same = output
+        .and_then(|output| output.metadata())
+        .is_ok_and(|output| (output.dev(), output.ino()) == (there.dev(), there.ino()));
+    // Nothing mixes in /dev/null.
+    same && (!there.file_type().is_char_device() || io::stdout().is_terminal())
+}
+
+#[cfg(not(unix))]
+fn is_standard_output(_: &Metadata) -> bool {
+    false
 }
 
 /// Prints a report: as text for a person, or as one JSON object.
@@ -126,52 +134,4 @@ pub(crate) fn print_json(report: &impl Serialize) -> Result<(), InputError> {
     let mut text = serde_json::to_string(report).map_err(|error| InputError::new(error.to_string()))?;
     text.push('\n');
     print(text.as_bytes()).map(|_| ())
-}
-
-/// Puts a file that `write` fills in the place of `path`: whole, or not at all.
-pub(crate) fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    let mut file = beside(path)?;
-    write(file.as_file_mut())?;
-    if let Ok(there) = fs::metadata(path) {
-        file.as_file().set_permissions(there.permissions())?;
-    }
-    file.as_file().sync_all()?;
-    file.persist(path).map(|_| ()).map_err(|error| error.error)
-}
-
-/// A temporary file in `path`'s folder with the permissions any new file would have.
-fn beside(path: &Path) -> io::Result<NamedTempFile> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Said of the folder, not of a temporary name in it.
-    fs::metadata(folder)?;
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".warmboot-");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder).map_err(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied => io::Error::other("its folder cannot be written"),
-        _ => error,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_replaced_whole_or_not_at_all() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("image");
-        fs::write(&path, b"old").expect("a file");
-        let failed = replace(&path, |file| {
-            file.write_all(b"half")?;
-            Err(io::Error::other("no more"))
-        });
-        assert!(failed.is_err());
-        assert_eq!(fs::read(&path).expect("read"), b"old");
-        replace(&path, |file| file.write_all(b"new")).expect("replaced");
-        assert_eq!(fs::read(&path).expect("read"), b"new");
-        drop(Sink::open(&path.display().to_string()).expect("opened"));
-        assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 1, "something is left behind");
-    }
 }

@@ -11,9 +11,9 @@ use std::{
     },
 };
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::NonEmptyStringValueParser};
 use warmboot::scenario::{
-    self, Case, CaseReport, Options, Status, Watcher, accepted::Accepted, problem::InputError, report,
+    self, Case, CaseReport, Options, Status, Watcher, accepted::Accepted, files, problem::InputError, report,
 };
 
 use super::{
@@ -34,13 +34,13 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
     /// Write the results as JSON to this file, or with `-` to standard output
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = NonEmptyStringValueParser::new())]
     json: Option<String>,
     /// Write the results as JUnit XML to this file, or with `-` to standard output
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = NonEmptyStringValueParser::new())]
     junit: Option<String>,
     /// Write the results as one self-contained HTML page to this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = NonEmptyStringValueParser::new())]
     html: Option<String>,
     /// Accept what cases came to: write NAME.accepted.json beside each file that says `accept`
     #[arg(long)]
@@ -188,7 +188,7 @@ fn accept(cases: &[Case], reports: &[CaseReport], filtered: bool, screen: &Scree
     }
     for (file, accepted) in files {
         let path = Accepted::path(Path::new(file));
-        output::replace(&path, |file| file.write_all(accepted.text().as_bytes()))
+        files::replace(&path, |file| file.write_all(accepted.text().as_bytes()))
             .map_err(|error| InputError::new(format!("cannot write `{}`: {error}", path.display())))?;
         screen.say(&format!("accepted {}", path.display()));
     }
@@ -200,18 +200,9 @@ fn cases(paths: &[PathBuf]) -> Result<Vec<Case>, InputError> {
     let mut cases = Vec::new();
     let mut problems: Vec<String> = Vec::new();
     for path in scenario::scenario_files(paths)? {
-        let name = path.display().to_string();
-        let text =
-            fs::read(&path).map_err(|error| InputError::new(format!("cannot read `{name}`: {error}")))?;
-        match String::from_utf8(text) {
-            Ok(text) => match scenario::load(&name, &text) {
-                Ok(scenario) => cases.extend(scenario.cases),
-                Err(problem) => problems.push(problem.to_string()),
-            },
-            Err(error) => {
-                let at = error.utf8_error().valid_up_to();
-                problems.push(format!("error: `{name}` is not UTF-8 text (at offset {at})"));
-            }
+        match scenario::load_file(&path) {
+            Ok(scenario) => cases.extend(scenario.cases),
+            Err(error) => problems.push(super::said(error)),
         }
     }
     if problems.is_empty() { Ok(cases) } else { Err(InputError::new(problems.join("\n\n"))) }

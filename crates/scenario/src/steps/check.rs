@@ -9,7 +9,7 @@ use super::Scene;
 use crate::{
     answers,
     place::{Found, Place},
-    problem::{Problem, Source},
+    problem::{Problem, Source, or_did_you_mean},
     table,
 };
 
@@ -156,10 +156,13 @@ impl Check {
                 (found.name != *who && found.to_string() != *who).then(|| found.to_string())
             }
             Check::Register(name, value) => {
-                let found = scene.machine.register(name);
-                differs(found, value, "no such register", |found| format!("{found:#x}"))
+                let found = scene.machine.register(name).ok_or_else(|| {
+                    ConfigError::new(format!("there is no register `{name}`; expected eax, cs, cr0, eflags…"))
+                })?;
+                (found != *value).then(|| format!("{found:#x}"))
             }
             Check::Chip { chip, register, value } => {
+                check_names(scene.machine, chip, register)?;
                 let found = scene.machine.chip_register(chip, register);
                 differs(found, value, "no such register", ToString::to_string)
             }
@@ -197,6 +200,25 @@ impl Check {
             Check::Digest(digest) => Some(scene.machine.digest()).filter(|found| found != digest),
             Check::StateDigest(digest) => Some(scene.machine.state_digest()).filter(|found| found != digest),
         })
+    }
+}
+
+/// Refuses a chip that the machine does not have, and a register that begins as none of its does. Deeper in,
+/// what there is depends on the chip's state.
+fn check_names(machine: &Machine, chip: &str, register: &str) -> Result<(), ConfigError> {
+    let absent = |what: &str, name: &str, known: Vec<String>| {
+        let meant = or_did_you_mean(name, known.iter().map(String::as_str));
+        ConfigError::new(format!("there is no {what} `{name}`{meant}; there are {}", known.join(", ")))
+    };
+    let Some(state) = machine.chip_state(chip) else {
+        return Err(absent("chip", chip, machine.chips().map(str::to_owned).collect()));
+    };
+    let first = register.split('.').next().unwrap_or_default();
+    match state.as_object() {
+        Some(registers) if !registers.contains_key(first) => {
+            Err(absent(&format!("register of {chip}"), first, registers.keys().cloned().collect()))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -50,7 +50,7 @@ fn parse(
     source: &Source,
     value: &Value<'_>,
     _: &Reader<'_, '_>,
-    _: &Setting<'_>,
+    setting: &Setting<'_>,
 ) -> Result<Box<dyn Step>, Problem> {
     let reader = Reader::new(source, Some(table::table(source, value)?), "a diff", DIFF);
     let names = |key| match reader.get(key) {
@@ -66,8 +66,8 @@ fn parse(
         })?);
     }
     let step = Compare {
-        from: table::string(source, reader.required("from", value)?)?.to_owned(),
-        to: reader.optional("to", table::string)?.map(str::to_owned),
+        from: setting.kept(source, reader.required("from", value)?)?,
+        to: reader.optional("to", |source, value| setting.kept(source, value))?,
         show: names("show")?,
         ignore,
         changed: names("expect-changed")?,

@@ -28,10 +28,10 @@ pub(crate) use expect::EXPECTATIONS;
 use crate::{
     fields::{Field, Shape},
     matrix::{Axis, Combination},
-    problem::{Problem, Source},
+    problem::{Problem, Source, did_you_mean},
     session::Finish,
     spec::Places,
-    table::Reader,
+    table::{self, Reader},
     variables::Variables,
 };
 
@@ -100,6 +100,22 @@ pub(crate) struct Setting<'s> {
     pub(crate) variables: &'s Variables<'s, 's>,
     /// `[outcomes]`, not filled in.
     pub(crate) outcomes: Option<&'s Table<'s>>,
+    /// The snapshots that steps before it keep.
+    pub(crate) kept: Vec<String>,
+}
+
+impl Setting<'_> {
+    /// Reads the name of a snapshot that was kept.
+    fn kept(&self, source: &Source, value: &Value<'_>) -> Result<String, Problem> {
+        let name = table::string(source, value)?;
+        if self.kept.iter().any(|kept| kept == name) {
+            return Ok(name.to_owned());
+        }
+        let known = || self.kept.iter().map(String::as_str);
+        let message = format!("no step before this keeps a snapshot `{name}`");
+        let note = format!("snapshots: {}", known().collect::<Vec<_>>().join(", "));
+        Err(source.problem(value.span, message, did_you_mean(name, known())).note(note))
+    }
 }
 
 /// A step ready to be taken.
@@ -122,6 +138,11 @@ pub(crate) trait Step: Debug + Send + Sync {
 
     /// The emulator generation it goes on on.
     fn emulator(&self) -> Option<&str> {
+        None
+    }
+
+    /// The snapshot it keeps.
+    fn keeps(&self) -> Option<&str> {
         None
     }
 

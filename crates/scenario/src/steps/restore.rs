@@ -6,7 +6,7 @@ use super::{Kind, Scene, Setting, Step, Stop};
 use crate::{
     fields::{Field, Shape},
     problem::{Problem, Source},
-    table::{self, Reader},
+    table::Reader,
 };
 
 pub(super) const KIND: Kind = Kind {
@@ -24,9 +24,9 @@ fn parse(
     source: &Source,
     value: &Value<'_>,
     _: &Reader<'_, '_>,
-    _: &Setting<'_>,
+    setting: &Setting<'_>,
 ) -> Result<Box<dyn Step>, Problem> {
-    Ok(Box::new(Restore { name: table::string(source, value)?.to_owned() }))
+    Ok(Box::new(Restore { name: setting.kept(source, value)? }))
 }
 
 impl Step for Restore {

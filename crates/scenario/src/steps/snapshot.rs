@@ -2,7 +2,7 @@
 
 use toml_span::Value;
 
-use super::{Kind, Scene, Setting, Step, Stop};
+use super::{Kind, POWER_ON, Scene, Setting, Step, Stop};
 use crate::{
     fields::{Field, Shape},
     files,
@@ -28,13 +28,26 @@ fn parse(
     reader: &Reader<'_, '_>,
     _: &Setting<'_>,
 ) -> Result<Box<dyn Step>, Problem> {
-    let file = reader.optional("file", table::string)?.map(str::to_owned);
-    Ok(Box::new(Snapshot { name: table::string(source, value)?.to_owned(), file }))
+    let named = |source: &Source, value: &Value<'_>| {
+        table::parsed(source, value, |name| {
+            if name.is_empty() { Err("expected a name") } else { Ok(name.to_owned()) }
+        })
+    };
+    let name = named(source, value)?;
+    if name == POWER_ON {
+        let message = format!("`{name}` is the name of the machine as it was switched on");
+        return Err(source.problem(value.span, message, "expected another name"));
+    }
+    Ok(Box::new(Snapshot { name, file: reader.optional("file", named)? }))
 }
 
 impl Step for Snapshot {
     fn describe(&self) -> String {
         format!("snapshot {}", self.name)
+    }
+
+    fn keeps(&self) -> Option<&str> {
+        Some(&self.name)
     }
 
     fn writes(&self) -> Option<&str> {
@@ -49,7 +62,7 @@ impl Step for Snapshot {
         if let Some(file) = &self.file {
             let bytes = scene.machine.save().map_err(|error| Stop::Error(error.to_string()))?;
             let path = scene.places.resolve(file);
-            files::replace(&path, &bytes).map_err(|error| Stop::Error(error.to_string()))?;
+            files::write(&path, &bytes).map_err(|error| Stop::Error(error.to_string()))?;
         }
         let kept = scene.machine.fork();
         scene.kept.insert(self.name.clone(), kept);
