@@ -5,7 +5,7 @@ use crate::{
     flags::bit,
     memory::Range,
     models::{Hypervisor, Model},
-    state::{Segment, cr0, gpr, segment},
+    state::{Segment, cr0, efer, gpr, segment},
     tlb::{Access, Tlb, Watch, chunks, context},
     width::Width,
 };
@@ -265,7 +265,7 @@ impl Core {
                 let segment = self.state.segments.get(usize::from(index));
                 W::from_u64(segment.map_or(0, |segment| u64::from(segment.selector)))
             }
-            Operand::Control(_) | Operand::Debug(_) | Operand::None => W::from_u64(0),
+            _ => W::from_u64(0),
         })
     }
 
@@ -397,6 +397,16 @@ impl Core {
         Ok(Place(Where::Memory(range)))
     }
 
+    /// Whether the linear address of `segment:offset` is a multiple of `alignment`, a power of two;
+    /// #GP(0) when not.
+    pub(crate) fn aligned(&self, segment: u8, offset: u64, alignment: u64) -> Exec {
+        let view = &self.views[usize::from(segment & 7)];
+        match view.base.wrapping_add(offset) & (alignment - 1) {
+            0 => Ok(()),
+            _ => Err(Exception::general_protection(0)),
+        }
+    }
+
     /// Checks that `length` bytes at `segment:offset` can be written (or read), page by page.
     pub fn probe<B: Bus>(&mut self, bus: &mut B, segment: u8, offset: u64, length: u64, write: bool) -> Exec {
         if length == 0 {
@@ -494,6 +504,12 @@ impl Core {
     /// interrupts.
     pub fn repeat_instruction(&mut self) {
         self.attention |= attention::REPEAT;
+    }
+
+    /// CS is a 64-bit code segment.
+    pub(crate) fn in_64_bit_mode(&self) -> bool {
+        const LONG: u16 = 1 << 13;
+        self.state.msrs.efer & efer::LMA != 0 && self.state.cs().rights & LONG != 0
     }
 
     /// PAUSE: the machine lets virtual time pass.

@@ -82,6 +82,11 @@ pub trait Bus {
     /// IA32_APIC_BASE was written with `value` (already checked for reserved bits).
     fn apic_base_written(&mut self, cycle: Cycle, value: u64);
 
+    /// FERR# is asserted: an x87 exception is pending and CR0.NE is clear, and the processor waits
+    /// for an interrupt (IRQ 13 on a PC). It is told again as often as the waiting instruction is
+    /// tried.
+    fn numeric_error(&mut self, _cycle: Cycle) {}
+
     /// A write to a frame is about to be made that the machine asked to be told of.
     fn stored(&mut self, _cycle: Cycle, _store: Store) {}
 

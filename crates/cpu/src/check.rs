@@ -1,6 +1,9 @@
 //! Whether a saved state is one a processor can be in: a snapshot may hold anything.
 
-use crate::state::{State, cr0, cr4, dr6};
+use crate::{
+    fpu::MXCSR_MASK,
+    state::{State, cr0, cr4, dr6},
+};
 
 /// What no processor can hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -61,6 +64,9 @@ impl State {
             at_most("a debug register", value, HALF)?;
         }
         at_most("cpl", self.cpl.into(), 3)?;
+        at_most("fpu.opcode", self.fpu.opcode.into(), 0x7ff)?;
+        at_most("fpu.control", self.fpu.control.into(), 0x1f7f)?;
+        at_most("sse.mxcsr", self.sse.mxcsr.into(), MXCSR_MASK.into())?;
         at_most("pending.debug", self.pending.debug.into(), dr6::FIXED | 0xffff)?;
         self.check_modes()
     }

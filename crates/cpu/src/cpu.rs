@@ -199,6 +199,11 @@ impl<B: Bus> Cpu<B> {
         self.core.state.interrupt_line = level;
     }
 
+    /// Level of IGNNE#: pending x87 exceptions are ignored while CR0.NE is clear.
+    pub fn set_ignore_numeric_error(&mut self, level: bool) {
+        self.core.state.fpu.ignore_numeric_error = level;
+    }
+
     /// NMI: an edge.
     pub fn signal_nmi(&mut self) {
         self.core.state.pending.nmi = true;

@@ -113,7 +113,24 @@ fn lower(instruction: &Instruction, bytes: &[u8], big: bool) -> Op {
     op.dst = operand(instruction, 0, &mut op);
     op.src = operand(instruction, 1, &mut op);
     op.third = operand(instruction, 2, &mut op);
+    if let Some(opcode) = numeric_opcode(bytes) {
+        op.immediate = opcode;
+    }
     op
+}
+
+/// The eleven bits of opcode that x87 remembers of its last instruction: the first byte's low three
+/// and the second.
+fn numeric_opcode(bytes: &[u8]) -> Option<u64> {
+    let at = bytes.iter().position(|byte| !is_prefix(*byte))?;
+    match bytes.get(at..at + 2)? {
+        [first @ 0xd8..=0xdf, second] => Some(u64::from(first & 7) << 8 | u64::from(*second)),
+        _ => None,
+    }
+}
+
+fn is_prefix(byte: u8) -> bool {
+    matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3)
 }
 
 fn register(register: Register) -> Operand {
@@ -128,6 +145,12 @@ fn register(register: Register) -> Operand {
         Operand::Control(number)
     } else if register.is_dr() {
         Operand::Debug(number)
+    } else if register.is_st() {
+        Operand::Stack(number)
+    } else if register.is_mm() {
+        Operand::Mmx(number)
+    } else if register.is_xmm() {
+        Operand::Xmm(number)
     } else {
         Operand::None
     }

@@ -348,6 +348,17 @@ impl Flags {
         self.carries = (u64::from(carry) << 63) | (u64::from(carry ^ overflow) << 62);
     }
 
+    /// After a comparison of floating-point numbers: ZF, PF and CF, all three when unordered (`None`);
+    /// OF, SF and AF are cleared.
+    pub fn set_comparison(&mut self, relation: Option<std::cmp::Ordering>) {
+        self.set_arithmetic(match relation {
+            Some(std::cmp::Ordering::Greater) => 0,
+            Some(std::cmp::Ordering::Less) => bit::CF,
+            Some(std::cmp::Ordering::Equal) => bit::ZF,
+            None => bit::ZF | bit::PF | bit::CF,
+        });
+    }
+
     /// After INC, which leaves CF alone.
     #[inline(always)]
     pub fn set_inc<W: Width>(&mut self, result: W) {

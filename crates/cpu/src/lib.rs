@@ -15,6 +15,8 @@ mod exceptions;
 pub mod exec;
 pub mod features;
 pub mod flags;
+mod float;
+pub mod fpu;
 mod memory;
 pub mod models;
 pub mod op;
@@ -66,6 +68,10 @@ impl Exception {
     pub const DEBUG: Exception = Exception { vector: 1, error: None, address: 0 };
     /// #NM.
     pub const DEVICE_NOT_AVAILABLE: Exception = Exception { vector: 7, error: None, address: 0 };
+    /// #MF; what happened is in the status word.
+    pub const FLOATING_POINT: Exception = Exception { vector: 16, error: None, address: 0 };
+    /// #XM; what happened is in MXCSR.
+    pub const SIMD_FLOATING_POINT: Exception = Exception { vector: 19, error: None, address: 0 };
     /// #TS(error).
     #[must_use]
     pub const fn invalid_tss(error: u32) -> Exception {

@@ -21,6 +21,12 @@ pub enum Operand {
     Control(u8),
     /// DRn.
     Debug(u8),
+    /// ST(i).
+    Stack(u8),
+    /// MMi.
+    Mmx(u8),
+    /// XMMi.
+    Xmm(u8),
 }
 
 /// A memory reference: segment, base + index * 2^scale + displacement, cut to the address size.
@@ -70,7 +76,7 @@ pub struct Op {
     pub memory: Memory,
     /// Immediate, sign-extended to 64 bits as the instruction defines; near branch target offset
     /// (already absolute within the segment); far pointer as selector << 32 | offset; first
-    /// immediate of ENTER.
+    /// immediate of ENTER; x87's opcode, as FSTENV stores it.
     pub immediate: u64,
     /// Second immediate (ENTER).
     pub immediate2: u8,

@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{flags::Flags, models::Model};
+use crate::{
+    flags::Flags,
+    fpu::{Fpu, Sse},
+    models::Model,
+};
 
 /// Number of a general register as encoded (0-15; 8-15 wait for long mode).
 pub mod gpr {
@@ -286,6 +290,10 @@ pub struct State {
     pub pending: Pending,
     /// NMIs wait for IRET.
     pub nmi_blocked: bool,
+    /// x87 and MMX.
+    pub fpu: Fpu,
+    /// SSE.
+    pub sse: Sse,
 }
 
 /// Bits of CR0.
@@ -340,6 +348,7 @@ pub mod efer {
     #![allow(missing_docs)]
     pub const SCE: u64 = 1 << 0;
     pub const LME: u64 = 1 << 8;
+    pub const LMA: u64 = 1 << 10;
     pub const NXE: u64 = 1 << 11;
 }
 
@@ -348,7 +357,7 @@ impl State {
     /// once; others wait for a start-up message.
     #[must_use]
     pub fn reset(model: &Model, bootstrap: bool) -> State {
-        let mut state = State { smbase: 0x30000, ..State::default() };
+        let mut state = State { smbase: 0x30000, fpu: Fpu::reset(), sse: Sse::reset(), ..State::default() };
         state.msrs = Msrs {
             apic_base: 0xfee0_0800 | (u64::from(bootstrap) << 8),
             pat: 0x0007_0406_0007_0406,
@@ -364,13 +373,15 @@ impl State {
         state
     }
 
-    /// INIT#: as reset, but MSRs, caches, the TSC, SMBASE and what is pending stay (vol. 3A,
+    /// INIT#: as reset, but MSRs, x87, SSE, caches, the TSC, SMBASE and what is pending stay (vol. 3A,
     /// table 9-1).
     pub fn init(&mut self, model: &Model, bootstrap: bool) {
         let kept = State {
             msrs: self.msrs.clone(),
             smbase: self.smbase,
             tsc_offset: self.tsc_offset,
+            fpu: self.fpu.clone(),
+            sse: self.sse.clone(),
             interrupt_line: self.interrupt_line,
             cr0: (self.cr0 & (cr0::CD | cr0::NW)) | cr0::ET,
             pending: Pending { sipi: self.pending.sipi, nmi: self.pending.nmi, ..Pending::default() },

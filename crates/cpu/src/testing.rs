@@ -16,6 +16,8 @@ pub struct FlatBus {
     pub time: u64,
     /// Whether accesses were made in system management mode.
     pub smm_seen: bool,
+    /// How often the processor told of an x87 exception.
+    pub numeric_errors: u64,
     /// Last value written to IA32_APIC_BASE.
     pub apic_base: Option<u64>,
 }
@@ -124,6 +126,10 @@ impl Bus for FlatBus {
     }
 
     fn pause(&mut self, _cycle: Cycle) {}
+
+    fn numeric_error(&mut self, _cycle: Cycle) {
+        self.numeric_errors += 1;
+    }
 
     fn acknowledge_interrupt(&mut self, _cycle: Cycle) -> Option<u8> {
         self.vector.take()

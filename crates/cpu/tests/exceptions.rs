@@ -92,7 +92,7 @@ fn segment_limits(#[case] selector: u16, #[case] offset: u32, #[case] write: boo
 #[case::int1(vec![0xf1], 1, None, 1)]
 #[case::int3(vec![0xcc], 3, None, 1)]
 #[case::ud2(vec![0x0f, 0x0b], 6, None, 0)]
-#[case::x87(vec![0xdb, 0xe3], 6, None, 0)]
+#[case::x87_of_the_287(vec![0xdb, 0xe5], 6, None, 0)]
 #[case::sse(vec![0x0f, 0x57, 0xc0], 6, None, 0)]
 #[case::lock_nop(vec![0xf0, 0x90], 6, None, 0)]
 #[case::lock_register(vec![0xf0, 0x01, 0xc0], 6, None, 0)]

@@ -134,8 +134,8 @@ fn sysenter_and_sysexit() {
 }
 
 #[test]
-fn x87_mmx_sse_raise_undefined_opcode() {
-    for code in [[0xd9, 0xc0, 0x90], [0x0f, 0x77, 0x90], [0x0f, 0x28, 0xc1]] {
+fn mmx_sse_raise_undefined_opcode() {
+    for code in [[0x0f, 0x77, 0x90], [0x0f, 0x28, 0xc1]] {
         let mut machine = Machine::protected(0, &code);
         machine.run();
         assert_eq!(machine.vector(), Some(6), "{code:x?}");

@@ -1,12 +1,12 @@
-//! CLC, STC, CMC, CLD, STD, LAHF, SAHF, SALC, NOP, PAUSE, WAIT (Intel SDM vol. 2).
+//! CLC, STC, CMC, CLD, STD, LAHF, SAHF, SALC, NOP, PAUSE (Intel SDM vol. 2).
 
 use iced_x86::{Instruction, Mnemonic};
 
 use super::operands::write_part;
 use crate::{
-    Bus, Core, Exception, Exec, Handler, Op,
+    Bus, Core, Exec, Handler, Op,
     flags::bit::{AF, CF, FIXED, OF, PF, SF, ZF},
-    state::{cr0, gpr},
+    state::gpr,
 };
 
 /// The handler of an instruction of this group.
@@ -22,7 +22,6 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
         Mnemonic::Salc => Some(salc::<B>),
         Mnemonic::Nop => Some(nop::<B>),
         Mnemonic::Pause => Some(pause::<B>),
-        Mnemonic::Wait => Some(wait::<B>),
         _ => None,
     }
 }
@@ -85,13 +84,5 @@ fn nop<B: Bus>(_core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
 /// PAUSE lets virtual time pass, as the machine's cost table says.
 fn pause<B: Bus>(core: &mut Core, bus: &mut B, _op: &Op) -> Exec {
     core.pause(bus);
-    Ok(())
-}
-
-/// WAIT: there is no x87 exception to wait for, but #NM when CR0.MP and TS ask for it.
-fn wait<B: Bus>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
-    if core.state.cr0 & (cr0::MP | cr0::TS) == cr0::MP | cr0::TS {
-        return Err(Exception::DEVICE_NOT_AVAILABLE);
-    }
     Ok(())
 }

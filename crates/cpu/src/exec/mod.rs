@@ -20,6 +20,7 @@ mod shift;
 mod stack;
 mod strings;
 mod system;
+mod x87;
 
 use iced_x86::Instruction;
 
@@ -30,7 +31,7 @@ type Group<B> = fn(&Instruction) -> Option<Handler<B>>;
 
 /// The handler of `instruction`, or `None` when a processor with these features does not have it (#UD).
 ///
-/// x87, MMX, SSE and long mode have no group yet: they end up here.
+/// MMX, SSE and long mode have no group yet: they end up here.
 #[must_use]
 pub fn lower<B: Bus>(instruction: &Instruction, features: Features) -> Option<Handler<B>> {
     if !features.allow(instruction) {
@@ -55,6 +56,7 @@ pub fn lower<B: Bus>(instruction: &Instruction, features: Features) -> Option<Ha
         stack::handler,
         strings::handler,
         system::handler,
+        x87::handler,
     ];
     groups.iter().find_map(|group| group(instruction))
 }

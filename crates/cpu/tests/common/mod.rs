@@ -3,6 +3,8 @@
 
 #![allow(dead_code)]
 
+pub mod registers;
+
 use iced_x86::code_asm::CodeAssembler;
 use warmboot_cpu::{
     Cpu, Path, State, Stop,
