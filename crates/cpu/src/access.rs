@@ -5,7 +5,7 @@ use crate::{
     flags::bit,
     memory::Range,
     models::{Hypervisor, Model},
-    state::{Segment, cr0, efer, gpr, segment},
+    state::{Segment, cr0, cr4, gpr, segment},
     tlb::{Access, Tlb, Watch, chunks, context},
     width::Width,
 };
@@ -28,6 +28,43 @@ pub(crate) mod attention {
     pub(crate) const SHADOW: u8 = 64;
     /// A store was made that the machine is told of.
     pub(crate) const OBSERVED: u8 = 128;
+}
+
+/// How code is decoded: the default operand and address size.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Bits {
+    Sixteen,
+    ThirtyTwo,
+    /// 64-bit mode.
+    SixtyFour,
+}
+
+impl Bits {
+    /// As iced-x86 wants it.
+    pub(crate) fn bitness(self) -> u32 {
+        16 << self as u8
+    }
+}
+
+/// Whose rights an access to memory has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Privilege {
+    /// CPL 3.
+    User,
+    /// CPL 0 to 2.
+    Supervisor,
+    /// Descriptor tables and task state segments, whatever CPL is ("implicit supervisor-mode accesses",
+    /// vol. 3A, 4.6).
+    System,
+}
+
+impl Privilege {
+    /// That of an instruction at privilege level `cpl`.
+    #[inline(always)]
+    pub(crate) fn at(cpl: u8) -> Privilege {
+        if cpl == 3 { Privilege::User } else { Privilege::Supervisor }
+    }
 }
 
 /// What of a segment register is checked at each access, computed when it is loaded.
@@ -57,6 +94,15 @@ pub struct Core {
     pub(crate) written: Vec<(u32, u16, u16)>,
     views: [View; 8],
     stack_mask: u64,
+    /// Which code is decoded and how far its addresses go.
+    pub(crate) bits: Bits,
+    /// The part of a linear address an instruction can form: 32 or 64 bits.
+    pub(crate) linear_mask: u64,
+    /// The same of descriptor tables and task state segments: 64 bits in all of long mode.
+    pub(crate) system_mask: u64,
+    /// An offset can be jumped to when, added to this, it is at most `code_limit`.
+    code_bias: u64,
+    code_limit: u64,
     /// What a fast TLB hit must have in its tag besides the page.
     pub(crate) context: u64,
     pub(crate) a20_mask: u64,
@@ -113,6 +159,11 @@ impl Core {
             written: Vec::new(),
             views: [View::default(); 8],
             stack_mask: 0xffff,
+            bits: Bits::Sixteen,
+            linear_mask: 0xffff_ffff,
+            system_mask: 0xffff_ffff,
+            code_bias: 0,
+            code_limit: 0xffff,
             context: context::NEVER,
             a20_mask: u64::MAX,
             cached: true,
@@ -129,6 +180,7 @@ impl Core {
 
     /// Recomputes everything derived from segment registers and modes.
     pub(crate) fn refresh(&mut self) {
+        self.refresh_code();
         for index in 0..6 {
             self.refresh_view(index);
         }
@@ -145,11 +197,56 @@ impl Core {
         self.context = if !self.cached || data_breakpoints || alignment {
             context::NEVER
         } else {
-            self.tag_context(user)
+            self.tag_context(Privilege::at(state.cpl))
         };
     }
 
+    /// Recomputes what depends on CS and on long mode.
+    fn refresh_code(&mut self) {
+        let state = &self.state;
+        let cs = state.cs();
+        self.bits = match (state.code_64(), cs.big()) {
+            (true, _) => Bits::SixtyFour,
+            (false, true) => Bits::ThirtyTwo,
+            (false, false) => Bits::Sixteen,
+        };
+        self.system_mask = if state.long_mode() { u64::MAX } else { 0xffff_ffff };
+        if self.bits == Bits::SixtyFour {
+            self.linear_mask = u64::MAX;
+            // Canonical addresses lie half above and half below zero.
+            self.code_bias = if state.cr4 & cr4::LA57 != 0 { 1 << 56 } else { 1 << 47 };
+            self.code_limit = 2 * self.code_bias - 1;
+        } else {
+            self.linear_mask = 0xffff_ffff;
+            self.code_bias = 0;
+            self.code_limit = cs.limit.into();
+        }
+    }
+
+    /// In 64-bit mode.
+    #[inline(always)]
+    pub(crate) fn in_64_bit_mode(&self) -> bool {
+        self.bits == Bits::SixtyFour
+    }
+
+    /// With whose rights the current instruction reaches its memory operands.
+    #[inline(always)]
+    pub(crate) fn privilege(&self) -> Privilege {
+        Privilege::at(self.state.cpl)
+    }
+
     fn refresh_view(&mut self, index: usize) {
+        if self.bits == Bits::SixtyFour {
+            // No limit and no type is checked; whether the address is canonical is seen where it is
+            // translated, because no other is ever in the TLB.
+            let based = matches!(index as u8, segment::FS | segment::GS);
+            let base = if based { self.state.segments[index].base } else { 0 };
+            self.views[index] = View { base, read_end: u64::MAX, write_end: u64::MAX };
+            if index == usize::from(segment::SS) {
+                self.stack_mask = u64::MAX;
+            }
+            return;
+        }
         let eight_thousand = self.state.eight_thousand();
         let segment = self.state.segments[index];
         let end = u64::from(segment.limit) + 1;
@@ -170,8 +267,22 @@ impl Core {
     pub(crate) fn set_segment(&mut self, index: u8, value: Segment) {
         if let Some(slot) = self.state.segments.get_mut(usize::from(index)) {
             *slot = value;
+            if index == segment::CS {
+                let before = self.bits;
+                self.refresh_code();
+                if (before == Bits::SixtyFour) != (self.bits == Bits::SixtyFour) {
+                    self.refresh();
+                    return;
+                }
+            }
             self.refresh_view(usize::from(index));
         }
+    }
+
+    /// Sets the base of FS or GS alone.
+    pub(crate) fn set_base(&mut self, index: u8, base: u64) {
+        let segment = self.state.segments.get(usize::from(index)).copied().unwrap_or_default();
+        self.set_segment(index, Segment { base, ..segment });
     }
 
     /// Sets CPL and what depends on it.
@@ -206,14 +317,39 @@ impl Core {
     #[cold]
     fn check_segment(&self, index: u8, offset: u64, length: u64, write: bool) -> Result<u64, Exception> {
         let fault = Core::segment_fault(index);
+        if self.in_64_bit_mode() {
+            let linear = self.views[usize::from(index & 7)].base.wrapping_add(offset);
+            return self.canonical_range(linear, length).then_some(linear).ok_or(fault);
+        }
         let Some(segment) = self.state.segments.get(usize::from(index)) else {
             return Err(fault);
         };
         self.check_in(segment, offset, length, write).ok_or(fault)
     }
 
+    /// Whether the first and the last of `length` bytes are at canonical addresses.
+    fn canonical_range(&self, linear: u64, length: u64) -> bool {
+        let last = linear.wrapping_add(length.max(1) - 1);
+        self.state.canonical(linear) && self.state.canonical(last)
+    }
+
+    /// The linear address of `segment:offset` in 64-bit mode, not checked; `None` in other modes.
+    pub(crate) fn linear_64(&self, index: u8, offset: u64) -> Option<u64> {
+        self.in_64_bit_mode().then(|| self.views[usize::from(index & 7)].base.wrapping_add(offset))
+    }
+
+    /// A translation says #GP(0) of an address that is not canonical, and nothing else does; through
+    /// SS it is #SS(0).
+    #[cold]
+    fn not_canonical(index: u8, exception: Exception) -> Exception {
+        if exception.vector == 13 { Core::segment_fault(index) } else { exception }
+    }
+
     /// As [`Core::check_segment`], for a segment that is not loaded yet.
     pub(crate) fn check_in(&self, segment: &Segment, offset: u64, length: u64, write: bool) -> Option<u64> {
+        if self.in_64_bit_mode() {
+            return self.canonical_range(offset, length).then_some(offset);
+        }
         let typed =
             self.state.eight_thousand() || if write { segment.writable() } else { segment.readable() };
         if !segment.present() || !typed {
@@ -234,7 +370,7 @@ impl Core {
     fn linear_for_read(&self, index: u8, offset: u64, length: u64) -> Result<u64, Exception> {
         let view = &self.views[usize::from(index & 7)];
         if offset.saturating_add(length) <= view.read_end {
-            Ok(view.base.wrapping_add(offset) & 0xffff_ffff)
+            Ok(view.base.wrapping_add(offset) & self.linear_mask)
         } else {
             self.check_segment(index, offset, length, false)
         }
@@ -244,7 +380,7 @@ impl Core {
     fn linear_for_write(&self, index: u8, offset: u64, length: u64) -> Result<u64, Exception> {
         let view = &self.views[usize::from(index & 7)];
         if offset.saturating_add(length) <= view.write_end {
-            Ok(view.base.wrapping_add(offset) & 0xffff_ffff)
+            Ok(view.base.wrapping_add(offset) & self.linear_mask)
         } else {
             self.check_segment(index, offset, length, true)
         }
@@ -365,14 +501,14 @@ impl Core {
         offset: u64,
     ) -> Result<W, Exception> {
         let linear = self.linear_for_read(segment, offset, W::BYTES as u64)?;
-        self.read_linear(bus, linear)
+        self.read_linear(bus, linear).map_err(|exception| Core::not_canonical(segment, exception))
     }
 
     /// Writes memory at `segment:offset`.
     #[inline(always)]
     pub fn store_at<W: Width, B: Bus>(&mut self, bus: &mut B, segment: u8, offset: u64, value: W) -> Exec {
         let linear = self.linear_for_write(segment, offset, W::BYTES as u64)?;
-        self.write_linear(bus, linear, value)
+        self.write_linear(bus, linear, value).map_err(|exception| Core::not_canonical(segment, exception))
     }
 
     /// Translates memory at `segment:offset` for reading and then writing.
@@ -393,7 +529,9 @@ impl Core {
         {
             return Ok(Place(Where::Direct { frame: Frame(slot.frame), offset: within as u16 }));
         }
-        let range = self.resolve_range(bus, linear, W::BYTES as u8, self.state.cpl == 3)?;
+        let range = self
+            .resolve_range(bus, linear, W::BYTES as u8, self.privilege())
+            .map_err(|exception| Core::not_canonical(segment, exception))?;
         Ok(Place(Where::Memory(range)))
     }
 
@@ -414,7 +552,7 @@ impl Core {
         }
         let linear = self.check_segment(segment, offset, length, write)?;
         let access = if write { Access::Write } else { Access::Read };
-        self.probe_linear(bus, linear, length, access, self.state.cpl == 3)
+        self.probe_linear(bus, linear, length, access, self.privilege())
     }
 
     /// Pushes a value; SP changes only when the store succeeded.
@@ -466,11 +604,41 @@ impl Core {
     /// cuts it to 16 bits first, done by the caller).
     #[inline(always)]
     pub fn near_jump(&mut self, offset: u64) -> Exec {
-        if offset > u64::from(self.state.cs().limit) {
+        if !self.can_jump_to(offset) {
             return Err(Exception::general_protection(0));
         }
         self.state.rip = offset;
         Ok(())
+    }
+
+    /// Whether `offset` is within CS's limit, or canonical in 64-bit mode.
+    #[inline(always)]
+    pub(crate) fn can_jump_to(&self, offset: u64) -> bool {
+        offset.wrapping_add(self.code_bias) <= self.code_limit
+    }
+
+    /// How many bytes of code there are from the canonical or allowed `offset` on.
+    #[inline(always)]
+    pub(crate) fn code_room(&self, offset: u64) -> u64 {
+        self.code_limit.saturating_sub(offset.wrapping_add(self.code_bias)).saturating_add(1)
+    }
+
+    /// The linear address of the next instruction.
+    #[inline(always)]
+    pub(crate) fn linear_rip(&self) -> u64 {
+        self.views[usize::from(segment::CS)].base.wrapping_add(self.state.rip) & self.linear_mask
+    }
+
+    /// The part of a linear address that counts for an access with these rights.
+    #[inline(always)]
+    pub(crate) fn linear_part(&self, privilege: Privilege) -> u64 {
+        if privilege == Privilege::System { self.system_mask } else { self.linear_mask }
+    }
+
+    /// Where the instruction after one of `length` bytes at `offset` is.
+    #[inline(always)]
+    pub(crate) fn next_rip(&self, offset: u64, length: u8) -> u64 {
+        offset.wrapping_add(u64::from(length)) & self.linear_mask
     }
 
     /// General register, whole.
@@ -504,12 +672,6 @@ impl Core {
     /// interrupts.
     pub fn repeat_instruction(&mut self) {
         self.attention |= attention::REPEAT;
-    }
-
-    /// CS is a 64-bit code segment.
-    pub(crate) fn in_64_bit_mode(&self) -> bool {
-        const LONG: u16 = 1 << 13;
-        self.state.msrs.efer & efer::LMA != 0 && self.state.cs().rights & LONG != 0
     }
 
     /// PAUSE: the machine lets virtual time pass.

@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     Bus, Lowered,
+    access::Bits,
     tlb::{Tlb, Watch, chunks},
 };
 
@@ -21,16 +22,16 @@ const MOST_OPS: usize = 1 << 18;
 /// What decoding depends on, packed so that it is quick to compare; in order of frames.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Key {
-    /// Frame << 32 | offset << 1 | CS.D.
+    /// Frame << 32 | offset << 2 | how it is decoded.
     place: u64,
     /// Offset in the code segment: branch targets are absolute.
-    pub(crate) rip: u32,
+    pub(crate) rip: u64,
 }
 
 impl Key {
     #[inline(always)]
-    pub(crate) fn new(frame: u32, offset: u16, big: bool, rip: u32) -> Key {
-        Key { place: u64::from(frame) << 32 | u64::from(offset) << 1 | u64::from(big), rip }
+    pub(crate) fn new(frame: u32, offset: u16, bits: Bits, rip: u64) -> Key {
+        Key { place: u64::from(frame) << 32 | u64::from(offset) << 2 | bits as u64, rip }
     }
 
     /// Where the bytes are.
@@ -40,18 +41,22 @@ impl Key {
 
     /// Where in the frame.
     pub(crate) fn offset(self) -> u16 {
-        (self.place >> 1) as u16
+        (self.place >> 2) as u16
     }
 
-    /// CS.D.
-    pub(crate) fn big(self) -> bool {
-        self.place & 1 != 0
+    /// How they are decoded.
+    pub(crate) fn bits(self) -> Bits {
+        match self.place & 3 {
+            0 => Bits::Sixteen,
+            1 => Bits::ThirtyTwo,
+            _ => Bits::SixtyFour,
+        }
     }
 
     /// The slot in a table of `slots`, a power of two.
     #[inline(always)]
     fn slot(self, slots: usize) -> usize {
-        let mixed = (self.place ^ u64::from(self.rip).rotate_left(40)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.place ^ self.rip.rotate_left(40)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (mixed >> 48) as usize & slots.wrapping_sub(1)
     }
 }

@@ -5,8 +5,7 @@
 //! delivery included. Delivering an interrupt is none.
 
 use crate::{
-    Bus, Core, Exception, Exec, Features, Frame, Hypervisor, Lowered, Model, Observed, Path, State,
-    StateError, Stop,
+    Bus, Core, Exception, Exec, Frame, Hypervisor, Lowered, Model, Observed, Path, State, StateError, Stop,
     access::attention,
     cache::{Block, Cache, Key},
     decode::{Decoded, LONGEST, decode},
@@ -182,7 +181,7 @@ impl<B: Bus> Cpu<B> {
     /// # Errors
     /// What no processor can hold; nothing is changed then.
     pub fn restore(&mut self, state: State, passed: bool) -> Result<(), StateError> {
-        state.check()?;
+        state.check(self.core.model)?;
         self.core.state = state;
         self.state_changed();
         self.passed = passed;
@@ -445,17 +444,16 @@ impl<B: Bus> Cpu<B> {
     fn block(&mut self, bus: &mut B) -> bool {
         let core = &mut self.core;
         let rip = core.state.rip;
-        let limit = u64::from(core.state.cs().limit);
-        if rip > limit {
+        if !core.can_jump_to(rip) {
             return false;
         }
-        let linear = core.state.linear_rip();
-        let user = core.state.cpl == 3;
-        let tag = (linear & !0xfff) | core.tag_context(user);
+        let linear = core.linear_rip();
+        let privilege = core.privilege();
+        let tag = (linear & !0xfff) | core.tag_context(privilege);
         let frame = match core.tlb.slot(Access::Fetch, linear) {
             Some(slot) if slot.tag == tag => slot.frame,
             // A fault is raised by the single step.
-            _ => match core.resolve(bus, linear, Access::Fetch, user) {
+            _ => match core.resolve(bus, linear, Access::Fetch, privilege) {
                 Ok(target) if target.frame != NO_FRAME => target.frame,
                 _ => return false,
             },
@@ -464,9 +462,9 @@ impl<B: Bus> Cpu<B> {
             // The walk's accessed bits fell on code: drop it first.
             return false;
         }
-        let key = Key::new(frame, (linear & 0xfff) as u16, core.state.cs().big(), rip as u32);
+        let key = Key::new(frame, (linear & 0xfff) as u16, core.bits, rip);
         if self.cache.get(key).is_none() && !self.cache.recall(key) {
-            let Some(block) = build(bus, key, core.model.features) else {
+            let Some(block) = build(bus, key, core.model) else {
                 return false;
             };
             self.cache.insert(block, &mut core.watch, &mut core.tlb);
@@ -474,7 +472,7 @@ impl<B: Bus> Cpu<B> {
         let Some(block) = self.cache.get(key) else {
             return false;
         };
-        if rip + u64::from(block.bytes) - 1 > limit {
+        if u64::from(block.bytes) > core.code_room(rip) {
             return false;
         }
         let room = core.budget_end.saturating_sub(core.retired);
@@ -492,7 +490,7 @@ impl<B: Bus> Cpu<B> {
                 bus.observe(core.cycle(), &core.state);
             }
             let start = core.state.rip;
-            core.state.rip = (start + u64::from(lowered.op.length)) & 0xffff_ffff;
+            core.state.rip = core.next_rip(start, lowered.op.length);
             let done = (lowered.run)(core, bus, &lowered.op);
             if done.is_err() || core.attention != 0 {
                 settle(core, bus, start, done);
@@ -527,7 +525,7 @@ impl<B: Bus> Cpu<B> {
         if B::OBSERVES {
             bus.observe(core.cycle(), &core.state);
         }
-        core.state.rip = (start + u64::from(lowered.op.length)) & 0xffff_ffff;
+        core.state.rip = core.next_rip(start, lowered.op.length);
         let done = (lowered.run)(core, bus, &lowered.op);
         let completed = done.is_ok();
         let attention = settle(core, bus, start, done);
@@ -592,19 +590,18 @@ fn instruction_breakpoints(state: &State) -> u32 {
 fn fetch<B: Bus>(core: &mut Core, bus: &mut B) -> Result<Lowered<B>, Exception> {
     let fault = Exception::general_protection(0);
     let rip = core.state.rip;
-    let limit = u64::from(core.state.cs().limit);
-    if rip > limit {
+    if !core.can_jump_to(rip) {
         return Err(fault);
     }
-    let available = (limit - rip + 1).min(LONGEST as u64) as usize;
-    let linear = core.state.linear_rip();
-    let user = core.state.cpl == 3;
-    let big = core.state.cs().big();
+    let available = core.code_room(rip).min(LONGEST as u64) as usize;
+    let linear = core.linear_rip();
+    let privilege = core.privilege();
+    let bits = core.bits;
     let mut bytes = [0; LONGEST];
     let mut have = 0;
     while have < available {
-        let at = (linear + have as u64) & 0xffff_ffff;
-        let target = core.resolve(bus, at, Access::Fetch, user)?;
+        let at = linear.wrapping_add(have as u64) & core.linear_part(privilege);
+        let target = core.resolve(bus, at, Access::Fetch, privilege)?;
         let room = 4096 - (at & 0xfff) as usize;
         // A device is read byte by byte, no further than the instruction goes.
         let more = if target.frame == NO_FRAME { 1 } else { room.min(available - have) };
@@ -616,7 +613,7 @@ fn fetch<B: Bus>(core: &mut Core, bus: &mut B) -> Result<Lowered<B>, Exception> 
             }
         }
         have += more;
-        match decode(bytes.get(..have).unwrap_or(&bytes), big, rip, core.model.features) {
+        match decode(bytes.get(..have).unwrap_or(&bytes), bits, rip, core.model) {
             Decoded::Op { lowered, .. } => return Ok(lowered),
             Decoded::Truncated => {}
         }
@@ -625,15 +622,15 @@ fn fetch<B: Bus>(core: &mut Core, bus: &mut B) -> Result<Lowered<B>, Exception> 
 }
 
 /// Decodes a block from its frame; `None` when not one instruction lies wholly within the page.
-fn build<B: Bus>(bus: &B, key: Key, features: Features) -> Option<Block<B>> {
+fn build<B: Bus>(bus: &B, key: Key, model: &Model) -> Option<Block<B>> {
     let page = bus.frame(Frame(key.frame()));
     let mut ops = Vec::new();
     let mut at = usize::from(key.offset());
     while ops.len() < LONGEST_BLOCK && at < page.len() {
         let end = (at + LONGEST).min(page.len());
         let bytes = page.get(at..end)?;
-        let rip = u64::from(key.rip) + (at - usize::from(key.offset())) as u64;
-        let Decoded::Op { lowered, ends } = decode(bytes, key.big(), rip, features) else {
+        let rip = key.rip.wrapping_add((at - usize::from(key.offset())) as u64);
+        let Decoded::Op { lowered, ends } = decode(bytes, key.bits(), rip, model) else {
             break;
         };
         at += usize::from(lowered.op.length);

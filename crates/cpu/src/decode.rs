@@ -1,9 +1,13 @@
 //! From bytes to an op with its handler (decoding by iced-x86).
 
-use iced_x86::{Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, OpKind, Register};
+use iced_x86::{
+    Code, CodeSize, Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, OpKind, Register,
+};
 
 use crate::{
-    Bus, Core, Exception, Exec, Features, Lowered, Op, Operand, exec,
+    Bus, Core, Exception, Exec, Lowered, Model, Op, Operand,
+    access::Bits,
+    exec,
     op::{Memory, Repeat},
     state::{gpr, segment},
 };
@@ -19,11 +23,10 @@ pub(crate) enum Decoded<B: Bus> {
     Truncated,
 }
 
-/// Decodes the instruction at offset `rip` of a code segment whose D bit is `big`, for a processor with
-/// these features.
-pub(crate) fn decode<B: Bus>(bytes: &[u8], big: bool, rip: u64, features: Features) -> Decoded<B> {
-    let bitness = if big { 32 } else { 16 };
-    let mut decoder = Decoder::with_ip(bitness, bytes, rip, features.decoder_options());
+/// Decodes the instruction at offset `rip` of a code segment, for a processor of this model.
+pub(crate) fn decode<B: Bus>(bytes: &[u8], bits: Bits, rip: u64, model: &Model) -> Decoded<B> {
+    let bitness = bits.bitness();
+    let mut decoder = Decoder::with_ip(bitness, bytes, rip, options(model, bits));
     let instruction = decoder.decode();
     match decoder.last_error() {
         DecoderError::NoMoreBytes => return Decoded::Truncated,
@@ -31,12 +34,19 @@ pub(crate) fn decode<B: Bus>(bytes: &[u8], big: bool, rip: u64, features: Featur
         _ if too_long(bytes, bitness, &instruction) => return Decoded::Truncated,
         _ => return undefined(&instruction),
     }
-    let Some(run) = exec::lower(&instruction, features) else {
+    let Some(run) = exec::lower(&instruction, model.features) else {
         return undefined(&instruction);
     };
-    let op = lower(&instruction, bytes, big);
+    let op = lower(&instruction, bytes, bits);
     let ends = instruction.flow_control() != FlowControl::Next;
     Decoded::Op { lowered: Lowered { op, run }, ends }
+}
+
+/// How the model's processors see bytes that others see differently.
+fn options(model: &Model, bits: Bits) -> u32 {
+    let own = model.features.decoder_options();
+    // AMD's cut near branches in 64-bit mode to 16 bits after 66h, and have no far pointers of ten bytes.
+    if bits == Bits::SixtyFour && model.amd() { own | DecoderOptions::AMD } else { own }
 }
 
 /// iced-x86 calls an instruction that goes on after fifteen bytes invalid; it is #GP(0), not #UD.
@@ -72,31 +82,75 @@ const EMPTY: Op = Op {
     memory: Memory { segment: segment::DS, base: gpr::ZERO, index: gpr::ZERO, scale: 0, displacement: 0 },
     immediate: 0,
     immediate2: 0,
-    code: iced_x86::Code::INVALID,
+    code: Code::INVALID,
 };
 
-/// Whether 66h and 67h are among the prefixes.
-fn size_prefixes(bytes: &[u8]) -> (bool, bool) {
-    let mut operand = false;
-    let mut address = false;
-    for byte in bytes {
-        match byte {
-            0x66 => operand = true,
-            0x67 => address = true,
-            0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0xf0 | 0xf2 | 0xf3 => {}
-            _ => break,
-        }
-    }
-    (operand, address)
+/// What the prefixes say of operand and address size.
+#[derive(Default)]
+struct Sizes {
+    /// 66h.
+    operand: bool,
+    /// 67h.
+    address: bool,
+    /// REX.W.
+    wide: bool,
 }
 
-fn lower(instruction: &Instruction, bytes: &[u8], big: bool) -> Op {
-    let (operand_prefix, address_prefix) = size_prefixes(bytes);
-    let size = |prefix: bool| if prefix != big { 4 } else { 2 };
+impl Sizes {
+    fn of(bytes: &[u8], bits: Bits) -> Sizes {
+        let mut sizes = Sizes::default();
+        for byte in bytes {
+            match byte {
+                0x66 => sizes.operand = true,
+                0x67 => sizes.address = true,
+                0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0xf0 | 0xf2 | 0xf3 => {}
+                // Only right before the opcode it counts.
+                0x40..=0x4f if bits == Bits::SixtyFour => {
+                    sizes.wide = byte & 8 != 0;
+                    continue;
+                }
+                _ => break,
+            }
+            sizes.wide = false;
+        }
+        sizes
+    }
+
+    /// Operand size in bytes: 64-bit forms that need no REX.W are told by how far they move RSP.
+    fn operand_size(&self, bits: Bits, instruction: &Instruction) -> u8 {
+        let pushes = instruction.is_stack_instruction()
+            && instruction.stack_pointer_increment().unsigned_abs() == 8
+            && instruction.op_count() < 2;
+        match bits {
+            Bits::Sixteen => 2 + 2 * u8::from(self.operand),
+            Bits::ThirtyTwo => 4 - 2 * u8::from(self.operand),
+            Bits::SixtyFour if far_32(instruction.code()) => 4,
+            Bits::SixtyFour if self.wide || pushes => 8,
+            Bits::SixtyFour => 4 - 2 * u8::from(self.operand),
+        }
+    }
+
+    fn address_size(&self, bits: Bits) -> u8 {
+        match bits {
+            Bits::Sixteen => 2 + 2 * u8::from(self.address),
+            Bits::ThirtyTwo => 4 - 2 * u8::from(self.address),
+            Bits::SixtyFour => 8 - 4 * u8::from(self.address),
+        }
+    }
+}
+
+/// Far pointers with 32 bits of offset, even after REX.W.
+fn far_32(code: Code) -> bool {
+    use Code::{Call_m1632, Jmp_m1632, Lfs_r32_m1632, Lgs_r32_m1632, Lss_r32_m1632};
+    matches!(code, Jmp_m1632 | Call_m1632 | Lss_r32_m1632 | Lfs_r32_m1632 | Lgs_r32_m1632)
+}
+
+fn lower(instruction: &Instruction, bytes: &[u8], bits: Bits) -> Op {
+    let sizes = Sizes::of(bytes, bits);
     let mut op = Op {
         length: instruction.len() as u8,
-        operand_size: size(operand_prefix),
-        address_size: size(address_prefix),
+        operand_size: sizes.operand_size(bits, instruction),
+        address_size: sizes.address_size(bits),
         lock: instruction.has_lock_prefix(),
         code: instruction.code(),
         ..EMPTY
@@ -136,7 +190,12 @@ fn is_prefix(byte: u8) -> bool {
 fn register(register: Register) -> Operand {
     let number = register.number() as u8;
     if register.is_gpr8() {
-        if (4..8).contains(&number) { Operand::HighByte(number - 4) } else { Operand::Register(number & 15) }
+        // AL to BL, AH to BH, then SPL to R15L.
+        match number {
+            0..4 => Operand::Register(number),
+            4..8 => Operand::HighByte(number - 4),
+            _ => Operand::Register((number - 4) & 15),
+        }
     } else if register.is_gpr() {
         Operand::Register(number & 15)
     } else if register.is_segment_register() {
@@ -165,8 +224,17 @@ fn address_register(register: Register) -> u8 {
     }
 }
 
+/// In 64-bit mode overrides to ES, CS, SS and DS are ignored; what is left of them is which fault an
+/// address that is not canonical raises.
 fn segment_number(instruction: &Instruction) -> u8 {
     let register = instruction.memory_segment();
+    if instruction.code_size() == CodeSize::Code64 && !matches!(register, Register::FS | Register::GS) {
+        let through_stack = matches!(
+            instruction.memory_base(),
+            Register::RSP | Register::RBP | Register::ESP | Register::EBP
+        );
+        return if through_stack { segment::SS } else { segment::DS };
+    }
     if register.is_segment_register() { register.number() as u8 } else { segment::DS }
 }
 
@@ -230,7 +298,12 @@ mod tests {
     use crate::testing::FlatBus;
 
     fn check(bytes: &[u8], big: bool) -> Op {
-        match decode::<FlatBus>(bytes, big, 0x100, crate::models::QEMU64.features) {
+        let bits = if big { Bits::ThirtyTwo } else { Bits::Sixteen };
+        check_in(bytes, bits)
+    }
+
+    fn check_in(bytes: &[u8], bits: Bits) -> Op {
+        match decode::<FlatBus>(bytes, bits, 0x100, &crate::models::QEMU64) {
             Decoded::Op { lowered, .. } => lowered.op,
             Decoded::Truncated => EMPTY,
         }

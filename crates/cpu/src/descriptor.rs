@@ -5,7 +5,8 @@ use crate::{
     state::{Segment, rights, segment},
 };
 
-/// System descriptor types (table 3-2).
+/// System descriptor types (table 3-2). In long mode the 32-bit TSS, call gate, interrupt and trap gates
+/// are the 64-bit ones, and the 16-bit ones and task gates do not exist.
 pub(crate) mod kind {
     pub(crate) const TSS_16: u8 = 1;
     pub(crate) const LDT: u8 = 2;
@@ -41,6 +42,8 @@ pub(crate) fn null(selector: u16) -> bool {
 pub(crate) struct Descriptor {
     pub(crate) low: u32,
     pub(crate) high: u32,
+    /// Long mode's system descriptors have sixteen bytes: bits 32-63 of base or offset.
+    pub(crate) wide: u32,
     /// Linear address of the descriptor.
     pub(crate) address: u64,
 }
@@ -51,7 +54,7 @@ impl Descriptor {
         let base = (self.low >> 16) | ((self.high & 0xff) << 16) | (self.high & 0xff00_0000);
         Segment {
             selector,
-            base: u64::from(base),
+            base: u64::from(self.wide) << 32 | u64::from(base),
             limit: self.limit(),
             rights: ((self.high >> 8) & 0xf0ff) as u16,
         }
@@ -86,9 +89,10 @@ impl Descriptor {
     }
 
     /// The entry point in a gate; 16-bit gates have only the lower half.
-    pub(crate) fn gate_offset(&self) -> u32 {
+    pub(crate) fn gate_offset(&self) -> u64 {
         let low = self.low & 0xffff;
-        if self.kind() & 8 != 0 { low | (self.high & 0xffff_0000) } else { low }
+        let low = if self.kind() & 8 != 0 { low | (self.high & 0xffff_0000) } else { low };
+        u64::from(self.wide) << 32 | u64::from(low)
     }
 
     /// Count of parameters a call gate copies.
@@ -115,9 +119,51 @@ impl Core {
         if u32::from(selector | 7) > limit {
             return Ok(None);
         }
-        let address = base.wrapping_add(u64::from(selector & !7)) & 0xffff_ffff;
+        let address = base.wrapping_add(u64::from(selector & !7)) & self.system_mask;
         let raw = self.read_system(bus, address, 8)?;
-        Ok(Some(Descriptor { low: raw as u32, high: (raw >> 32) as u32, address }))
+        Ok(Some(Descriptor { low: raw as u32, high: (raw >> 32) as u32, wide: 0, address }))
+    }
+
+    /// Reads the second half of a system descriptor in long mode; `None` when it lies outside its table
+    /// or is not one (vol. 3A, 3.5.2: the type field of its last four bytes must be zero). In other
+    /// modes the descriptor is whole as it is.
+    pub(crate) fn whole<B: Bus>(
+        &mut self,
+        bus: &mut B,
+        selector: u16,
+        descriptor: Descriptor,
+    ) -> Result<Option<Descriptor>, Exception> {
+        if !self.state.long_mode() {
+            return Ok(Some(descriptor));
+        }
+        let limit = if selector & 4 != 0 { self.state.ldtr.limit } else { u32::from(self.state.gdtr.limit) };
+        if u32::from(selector | 7) + 8 > limit {
+            return Ok(None);
+        }
+        let raw = self.read_system(bus, descriptor.address.wrapping_add(8), 8)?;
+        if raw >> 40 & 0x1f != 0 {
+            return Ok(None);
+        }
+        Ok(Some(Descriptor { wide: raw as u32, ..descriptor }))
+    }
+
+    /// Whether code of this segment can run: not 64-bit and 32-bit at once.
+    pub(crate) fn runnable(&self, code: &Segment) -> bool {
+        !(self.state.long_mode() && code.long() && code.big())
+    }
+
+    /// Whether `offset` can be jumped to in `code`.
+    pub(crate) fn offset_in(&self, code: &Segment, offset: u64) -> bool {
+        if self.state.long_mode() && code.long() {
+            self.state.canonical(offset)
+        } else {
+            offset <= u64::from(code.limit)
+        }
+    }
+
+    /// SS with a null selector, as 64-bit mode allows below level 3; it still has the level.
+    pub(crate) fn null_stack(selector: u16, cpl: u8) -> Segment {
+        Segment { selector, rights: u16::from(cpl) << rights::DPL_SHIFT, ..Segment::default() }
     }
 
     /// Sets the accessed bit of a code or data descriptor in memory, and in `descriptor`.
@@ -146,7 +192,12 @@ impl Core {
             return Ok(());
         }
         let cpl = self.state.cpl;
-        let value = if index == segment::SS {
+        let value = if index == segment::SS && self.in_64_bit_mode() && null(selector) && cpl < 3 {
+            if rpl(selector) != cpl {
+                return Err(Exception::general_protection(0));
+            }
+            Core::null_stack(selector, cpl)
+        } else if index == segment::SS {
             self.stack_segment(bus, selector, cpl, Exception::general_protection, 0)?
         } else {
             self.data_segment(bus, selector, Exception::general_protection)?
@@ -227,6 +278,10 @@ impl Core {
     pub(crate) fn drop_inner_segments(&mut self) {
         for index in [segment::ES, segment::DS, segment::FS, segment::GS] {
             let segment = self.state.segments[usize::from(index)];
+            if self.state.long_mode() && null(segment.selector) {
+                // The base of FS or GS is not the selector's.
+                continue;
+            }
             let usable = segment.present() && (segment.conforming() || segment.dpl() >= self.state.cpl);
             if !usable && !null(segment.selector) || !segment.present() {
                 self.set_segment(index, Segment::default());

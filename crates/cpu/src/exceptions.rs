@@ -2,7 +2,7 @@
 
 use crate::{
     Bus, Core, Exception, Exec,
-    access::attention,
+    access::{Privilege, attention},
     descriptor::{Descriptor, error, kind, null},
     flags::bit,
     state::{Activity, Segment, Shadow, cr4, dr6, segment},
@@ -42,7 +42,7 @@ impl Event {
     }
 
     /// The EXT bit of an error code met while delivering this.
-    fn ext(self) -> u32 {
+    pub(crate) fn ext(self) -> u32 {
         u32::from(self.source != Source::Software)
     }
 }
@@ -88,7 +88,7 @@ fn combine(first: Event, second: Exception) -> Option<Event> {
 
 /// Faults push RF set, so that the instruction can be restarted past its breakpoint (vol. 3B,
 /// 17.3.1.1); traps, aborts and debug faults do not.
-fn pushes_resume(event: Event) -> bool {
+pub(crate) fn pushes_resume(event: Event) -> bool {
     event.source == Source::Processor && !matches!(event.vector, 1 | 3 | 4 | DOUBLE_FAULT | 18)
 }
 
@@ -126,7 +126,13 @@ impl Core {
             // Any #DB lets the handler use the debug registers.
             self.state.dr[7] &= !(1 << 13);
         }
-        if self.state.protected() { self.enter_protected(bus, event) } else { self.enter_real(bus, event) }
+        if self.state.long_mode() {
+            self.enter_long(bus, event)
+        } else if self.state.protected() {
+            self.enter_protected(bus, event)
+        } else {
+            self.enter_real(bus, event)
+        }
     }
 
     /// Through the interrupt vector table at IDTR's base (section 20.1.4).
@@ -188,7 +194,7 @@ impl Core {
         if byte & (1 << (vector & 7)) != 0 {
             return Ok(false);
         }
-        let pointer = self.read_slow(bus, u64::from(vector) * 4, 4, true)?;
+        let pointer = self.read_slow(bus, u64::from(vector) * 4, 4, Privilege::User)?;
         self.enter_8086(bus, pointer as u32)?;
         Ok(true)
     }
@@ -201,9 +207,9 @@ impl Core {
         if entry + 7 > u64::from(self.state.idtr.limit) {
             return Err(Exception::general_protection(code));
         }
-        let address = self.state.idtr.base.wrapping_add(entry) & 0xffff_ffff;
+        let address = self.state.idtr.base.wrapping_add(entry) & self.system_mask;
         let raw = self.read_system(bus, address, 8)?;
-        let gate = Descriptor { low: raw as u32, high: (raw >> 32) as u32, address };
+        let gate = Descriptor { low: raw as u32, high: (raw >> 32) as u32, wide: 0, address };
         let kind = gate.system().filter(|kind| {
             matches!(
                 *kind,
@@ -243,8 +249,9 @@ impl Core {
             let size = if big { 4 } else { 2 };
             let sp = self.register(crate::state::gpr::RSP);
             let stack = *self.state.ss();
-            let user = self.state.cpl == 3;
-            let sp = self.push_frame(bus, &stack, sp, &[value], size, user, Exception::stack(ext))?;
+            let privilege = self.privilege();
+            let values = [u64::from(value)];
+            let sp = self.push_frame(bus, &stack, sp, &values, size, privilege, Exception::stack(ext))?;
             self.set_sp(sp);
         }
         Ok(())
@@ -273,7 +280,7 @@ impl Core {
         if v8086 && (!inner || code.dpl() != 0) {
             return Err(fault);
         }
-        let offset = u64::from(gate.gate_offset());
+        let offset = gate.gate_offset();
         let new_cpl = if inner { code.dpl() } else { cpl };
 
         let old_rsp = self.register(crate::state::gpr::RSP);
@@ -291,10 +298,10 @@ impl Core {
         if pushes_resume(event) {
             flags |= bit::RF;
         }
-        let selector_of = |index: u8| u32::from(self.state.segments[usize::from(index)].selector);
+        let selector_of = |index: u8| u64::from(self.state.segments[usize::from(index)].selector);
         let mut frame = [0; 10];
         let mut count = 0;
-        let mut put = |value: u32| {
+        let mut put = |value: u64| {
             if let Some(slot) = frame.get_mut(count) {
                 *slot = value;
             }
@@ -307,17 +314,18 @@ impl Core {
         }
         if inner {
             put(selector_of(segment::SS));
-            put(old_rsp as u32);
+            put(old_rsp);
         }
-        put(flags);
+        put(flags.into());
         put(selector_of(segment::CS));
-        put(self.state.rip as u32);
+        put(self.state.rip);
         if let Some(value) = event.error {
-            put(value);
+            put(value.into());
         }
         let frame = frame.get(..count).unwrap_or(&[]);
         self.mark_accessed(bus, &mut target)?;
-        let sp = self.push_frame(bus, &stack, sp, frame, size, new_cpl == 3, stack_fault)?;
+        let privilege = Privilege::at(new_cpl);
+        let sp = self.push_frame(bus, &stack, sp, frame, size, privilege, stack_fault)?;
 
         // Nothing can fault from here on.
         let mut cleared = bit::TF | bit::NT | bit::RF | bit::VM;
@@ -373,23 +381,27 @@ impl Core {
         bus: &mut B,
         stack: &Segment,
         sp: u64,
-        values: &[u32],
+        values: &[u64],
         size: u8,
-        user: bool,
+        privilege: Privilege,
         fault: Exception,
     ) -> Result<u64, Exception> {
-        let mask = if stack.big() { 0xffff_ffff } else { 0xffff };
+        let mask = match stack.big() {
+            _ if self.in_64_bit_mode() => u64::MAX,
+            true => 0xffff_ffff,
+            false => 0xffff,
+        };
         let mut offset = sp;
         for _ in values {
             offset = offset.wrapping_sub(u64::from(size)) & mask;
             let linear = self.check_in(stack, offset, u64::from(size), true).ok_or(fault)?;
-            self.resolve_range(bus, linear, size, user)?;
+            self.resolve_range(bus, linear, size, privilege)?;
         }
         let mut offset = sp;
         for value in values {
             offset = offset.wrapping_sub(u64::from(size)) & mask;
             let linear = self.check_in(stack, offset, u64::from(size), true).ok_or(fault)?;
-            self.write_slow(bus, linear, size, u64::from(*value), user)?;
+            self.write_slow(bus, linear, size, *value, privilege)?;
         }
         Ok(offset)
     }

@@ -1,34 +1,12 @@
-//! From linear addresses to bytes: paging (Intel SDM vol. 3A, chapter 4), frames, the bus.
+//! From linear addresses to bytes: translations, frames, the bus.
 
 use crate::{
     Bus, Core, Cycle, Exception, Exec, Frame, Store,
-    access::attention,
-    state::{cr0, cr4, efer},
+    access::{Privilege, attention},
+    state::{cr0, cr4},
     tlb::{Access, Entry, NO_FRAME, chunks, context},
     width::Width,
 };
-
-/// Bits of page-table entries (tables 4-4 to 4-11).
-mod entry {
-    pub(super) const PRESENT: u64 = 1 << 0;
-    pub(super) const WRITABLE: u64 = 1 << 1;
-    pub(super) const USER: u64 = 1 << 2;
-    pub(super) const ACCESSED: u64 = 1 << 5;
-    pub(super) const DIRTY: u64 = 1 << 6;
-    pub(super) const LARGE: u64 = 1 << 7;
-    pub(super) const NO_EXECUTE: u64 = 1 << 63;
-}
-
-/// Bits of a page fault's error code (section 4.7).
-mod fault {
-    pub(super) const PRESENT: u32 = 1 << 0;
-    pub(super) const WRITE: u32 = 1 << 1;
-    pub(super) const USER: u32 = 1 << 2;
-    pub(super) const RESERVED: u32 = 1 << 3;
-    pub(super) const FETCH: u32 = 1 << 4;
-}
-
-const LINEAR: u64 = 0xffff_ffff;
 
 /// Where an access of at most the rest of a page goes.
 #[derive(Clone, Copy, Debug)]
@@ -53,14 +31,6 @@ pub(crate) struct Range {
     first: Target,
     /// The part on the next page, and where it begins.
     second: Option<(Target, u8)>,
-}
-
-/// One step of a walk that is to be marked accessed or dirty.
-#[derive(Clone, Copy, Default)]
-struct Step {
-    address: u64,
-    value: u64,
-    size: u8,
 }
 
 impl Core {
@@ -96,8 +66,19 @@ impl Core {
         self.attention |= attention::DEVICE;
     }
 
-    pub(crate) fn tag_context(&self, user: bool) -> u64 {
-        context::VALID | if user { context::USER } else { 0 } | if self.state.smm { context::SMM } else { 0 }
+    /// What a translation for an access with these rights has in its tag.
+    pub(crate) fn tag_context(&self, privilege: Privilege) -> u64 {
+        let smm = if self.state.smm { context::SMM } else { 0 };
+        let whose = match privilege {
+            Privilege::User => context::USER,
+            Privilege::Supervisor
+                if self.state.cr4 & cr4::SMAP != 0 && self.state.flags.alignment_check() =>
+            {
+                context::USER_OPEN
+            }
+            Privilege::Supervisor | Privilege::System => 0,
+        };
+        context::VALID | whose | smm
     }
 
     /// Forgets all translations and ends the current block.
@@ -113,9 +94,9 @@ impl Core {
         bus: &mut B,
         linear: u64,
         access: Access,
-        user: bool,
+        privilege: Privilege,
     ) -> Result<Target, Exception> {
-        let tag = (linear & !0xfff) | self.tag_context(user);
+        let tag = (linear & !0xfff) | self.tag_context(privilege);
         if self.cached
             && let Some(slot) = self.tlb.slot(access, linear)
             && slot.tag & !context::DEVICE == tag
@@ -126,9 +107,12 @@ impl Core {
                 read_frame: slot.read_frame,
             });
         }
+        if self.state.long_mode() && !self.state.canonical(linear) {
+            return Err(Exception::general_protection(0));
+        }
         self.uncacheable_walk = false;
-        let physical =
-            if self.state.paging() { self.walk(bus, linear, access, user)? } else { linear } & self.a20_mask;
+        let physical = if self.state.paging() { self.walk(bus, linear, access, privilege)? } else { linear }
+            & self.a20_mask;
         let page = bus.page(physical & !0xfff, self.state.smm);
         let read_frame = page.read.map_or(NO_FRAME, |frame| frame.0);
         let frame = match access {
@@ -147,109 +131,7 @@ impl Core {
         Ok(Target { physical, frame, read_frame })
     }
 
-    /// Walks the page tables and sets accessed and dirty bits, once nothing can fault any more.
-    fn walk<B: Bus>(
-        &mut self,
-        bus: &mut B,
-        linear: u64,
-        access: Access,
-        user: bool,
-    ) -> Result<u64, Exception> {
-        let no_execute = self.state.msrs.efer & efer::NXE != 0 && self.state.cr4 & cr4::PAE != 0;
-        let reasons = if access == Access::Write { fault::WRITE } else { 0 }
-            | if user { fault::USER } else { 0 }
-            | if access == Access::Fetch && no_execute { fault::FETCH } else { 0 };
-        let page_fault = |more: u32| Exception { vector: 14, error: Some(reasons | more), address: linear };
-
-        let pae = self.state.cr4 & cr4::PAE != 0;
-        let beyond = u64::MAX << self.model.physical_bits;
-        let mut rights = entry::WRITABLE | entry::USER;
-        let mut forbids = 0;
-        let mut steps = [Step::default(); 2];
-        let size = if pae { 8 } else { 4 };
-
-        // The directory entry.
-        let directory = if pae {
-            let pointer = self.state.pdpte[(linear >> 30) as usize & 3];
-            if pointer & entry::PRESENT == 0 {
-                return Err(page_fault(0));
-            }
-            (pointer & 0x000f_ffff_ffff_f000) + ((linear >> 21) & 0x1ff) * 8
-        } else {
-            (self.state.cr3 & 0xffff_f000) + ((linear >> 22) & 0x3ff) * 4
-        };
-        let upper = self.read_table(bus, directory, size);
-        if upper & entry::PRESENT == 0 {
-            return Err(page_fault(0));
-        }
-        let reserved = |value: u64, large: u64| {
-            let high = if pae {
-                (beyond & !entry::NO_EXECUTE) | if no_execute { 0 } else { entry::NO_EXECUTE }
-            } else {
-                0
-            };
-            value & (high | large) != 0
-        };
-        steps[0] = Step { address: directory, value: upper, size };
-        rights &= upper;
-        forbids |= upper;
-        let large = upper & entry::LARGE != 0 && (pae || self.state.cr4 & cr4::PSE != 0);
-        let physical = if large && pae {
-            if reserved(upper, 0x001f_e000) {
-                return Err(page_fault(fault::PRESENT | fault::RESERVED));
-            }
-            (upper & 0x000f_ffff_ffe0_0000) | (linear & 0x001f_ffff)
-        } else if large {
-            let high = (upper >> 13) & 0xff;
-            if upper & (1 << 21) != 0 || (high << 32) & beyond != 0 {
-                return Err(page_fault(fault::PRESENT | fault::RESERVED));
-            }
-            (upper & 0xffc0_0000) | (high << 32) | (linear & 0x003f_ffff)
-        } else {
-            if reserved(upper, 0) {
-                return Err(page_fault(fault::PRESENT | fault::RESERVED));
-            }
-            let table = if pae {
-                (upper & 0x000f_ffff_ffff_f000) + ((linear >> 12) & 0x1ff) * 8
-            } else {
-                (upper & 0xffff_f000) + ((linear >> 12) & 0x3ff) * 4
-            };
-            let lower = self.read_table(bus, table, size);
-            if lower & entry::PRESENT == 0 {
-                return Err(page_fault(0));
-            }
-            if reserved(lower, 0) {
-                return Err(page_fault(fault::PRESENT | fault::RESERVED));
-            }
-            steps[1] = Step { address: table, value: lower, size };
-            rights &= lower;
-            forbids |= lower;
-            let frame = if pae { 0x000f_ffff_ffff_f000 } else { 0xffff_f000 };
-            (lower & frame) | (linear & 0xfff)
-        };
-
-        let denied = (user && rights & entry::USER == 0)
-            || (access == Access::Write
-                && rights & entry::WRITABLE == 0
-                && (user || self.state.cr0 & cr0::WP != 0))
-            || (access == Access::Fetch && no_execute && forbids & entry::NO_EXECUTE != 0);
-        if denied {
-            return Err(page_fault(fault::PRESENT));
-        }
-        let leaf = usize::from(!large);
-        for (index, step) in steps.iter().enumerate().take(leaf + 1) {
-            let mut value = step.value | entry::ACCESSED;
-            if index == leaf && access == Access::Write {
-                value |= entry::DIRTY;
-            }
-            if value != step.value {
-                self.write_table(bus, step.address, step.size, value);
-            }
-        }
-        Ok(physical)
-    }
-
-    fn read_table<B: Bus>(&mut self, bus: &mut B, address: u64, size: u8) -> u64 {
+    pub(crate) fn read_table<B: Bus>(&mut self, bus: &mut B, address: u64, size: u8) -> u64 {
         let physical = address & self.a20_mask;
         let page = bus.page(physical & !0xfff, self.state.smm);
         match page.read {
@@ -269,7 +151,7 @@ impl Core {
     }
 
     /// Sets accessed and dirty bits: changes no translation, so the TLB stays.
-    fn write_table<B: Bus>(&mut self, bus: &mut B, address: u64, size: u8, value: u64) {
+    pub(crate) fn write_table<B: Bus>(&mut self, bus: &mut B, address: u64, size: u8, value: u64) {
         let physical = address & self.a20_mask;
         let page = bus.page(physical & !0xfff, self.state.smm);
         match page.write {
@@ -283,20 +165,6 @@ impl Core {
                 bus.write(self.cycle(), physical, size, value);
             }
         }
-    }
-
-    /// Loads the four PDPTE registers from CR3's table (section 4.4.1).
-    pub(crate) fn load_pdptes<B: Bus>(&mut self, bus: &mut B, cr3: u64) -> Exec {
-        let reserved = (u64::MAX << self.model.physical_bits) | 0x1e6;
-        let mut pointers = [0; 4];
-        for (index, pointer) in (0..).zip(&mut pointers) {
-            *pointer = self.read_table(bus, (cr3 & 0xffff_ffe0) + index * 8, 8);
-            if *pointer & entry::PRESENT != 0 && *pointer & reserved != 0 {
-                return Err(Exception::general_protection(0));
-            }
-        }
-        self.state.pdpte = pointers;
-        Ok(())
     }
 
     /// Notes a write of decoded code.
@@ -355,7 +223,7 @@ impl Core {
         {
             return Ok(value);
         }
-        let value = self.read_slow(bus, linear, W::BYTES as u8, self.state.cpl == 3)?;
+        let value = self.read_slow(bus, linear, W::BYTES as u8, self.privilege())?;
         Ok(W::from_u64(value))
     }
 
@@ -370,7 +238,7 @@ impl Core {
         {
             return Ok(());
         }
-        self.write_slow(bus, linear, W::BYTES as u8, value.to_u64(), self.state.cpl == 3)
+        self.write_slow(bus, linear, W::BYTES as u8, value.to_u64(), self.privilege())
     }
 
     /// Reads 1-8 bytes at a linear address with the rights of a user or of the system.
@@ -380,17 +248,18 @@ impl Core {
         bus: &mut B,
         linear: u64,
         size: u8,
-        user: bool,
+        privilege: Privilege,
     ) -> Result<u64, Exception> {
-        let linear = linear & LINEAR;
+        let mask = self.linear_part(privilege);
+        let linear = linear & mask;
         let room = 4096 - (linear & 0xfff);
-        let first = self.resolve(bus, linear, Access::Read, user)?;
+        let first = self.resolve(bus, linear, Access::Read, privilege)?;
         let value = if u64::from(size) <= room {
-            self.check_alignment(linear, size, user)?;
+            self.check_alignment(linear, size, privilege)?;
             self.read_part(bus, first, size)
         } else {
-            let second = self.resolve(bus, (linear + room) & LINEAR, Access::Read, user)?;
-            self.check_alignment(linear, size, user)?;
+            let second = self.resolve(bus, linear.wrapping_add(room) & mask, Access::Read, privilege)?;
+            self.check_alignment(linear, size, privilege)?;
             self.read_parts(bus, first, (second, room as u8), size)
         };
         self.data_breakpoint(linear, size, false);
@@ -414,9 +283,9 @@ impl Core {
         linear: u64,
         size: u8,
         value: u64,
-        user: bool,
+        privilege: Privilege,
     ) -> Exec {
-        let range = self.resolve_range(bus, linear, size, user)?;
+        let range = self.resolve_range(bus, linear, size, privilege)?;
         self.write_range(bus, &range, size, value);
         Ok(())
     }
@@ -427,18 +296,19 @@ impl Core {
         bus: &mut B,
         linear: u64,
         size: u8,
-        user: bool,
+        privilege: Privilege,
     ) -> Result<Range, Exception> {
-        let linear = linear & LINEAR;
+        let mask = self.linear_part(privilege);
+        let linear = linear & mask;
         let room = 4096 - (linear & 0xfff);
-        let first = self.resolve(bus, linear, Access::Write, user)?;
+        let first = self.resolve(bus, linear, Access::Write, privilege)?;
         let second = if u64::from(size) > room {
-            let next = (linear + room) & LINEAR;
-            Some((self.resolve(bus, next, Access::Write, user)?, room as u8))
+            let next = linear.wrapping_add(room) & mask;
+            Some((self.resolve(bus, next, Access::Write, privilege)?, room as u8))
         } else {
             None
         };
-        self.check_alignment(linear, size, user)?;
+        self.check_alignment(linear, size, privilege)?;
         self.data_breakpoint(linear, size, true);
         Ok(Range { first, second })
     }
@@ -470,18 +340,19 @@ impl Core {
         linear: u64,
         length: u64,
         access: Access,
-        user: bool,
+        privilege: Privilege,
     ) -> Exec {
         if length == 0 {
             return Ok(());
         }
-        let linear = linear & LINEAR;
+        let mask = self.linear_part(privilege);
+        let linear = linear & mask;
         // No instruction touches more than a few hundred bytes at once.
         let pages = ((linear & 0xfff) + (length - 1).min(0xffff)) >> 12;
-        self.resolve(bus, linear & LINEAR, access, user)?;
+        self.resolve(bus, linear, access, privilege)?;
         for page in 1..=pages {
-            let next = ((linear & !0xfff) + page * 4096) & LINEAR;
-            self.resolve(bus, next, access, user)?;
+            let next = (linear & !0xfff).wrapping_add(page * 4096) & mask;
+            self.resolve(bus, next, access, privilege)?;
         }
         Ok(())
     }
@@ -493,12 +364,12 @@ impl Core {
         linear: u64,
         size: u8,
     ) -> Result<u64, Exception> {
-        self.read_slow(bus, linear, size, false)
+        self.read_slow(bus, linear, size, Privilege::System)
     }
 
     /// Writes a descriptor table or TSS.
     pub(crate) fn write_system<B: Bus>(&mut self, bus: &mut B, linear: u64, size: u8, value: u64) -> Exec {
-        self.write_slow(bus, linear, size, value, false)
+        self.write_slow(bus, linear, size, value, Privilege::System)
     }
 
     /// Reads physical memory (the SMM state save map).
@@ -518,8 +389,8 @@ impl Core {
     }
 
     /// #AC, for user accesses when CR0.AM and EFLAGS.AC are set (section 6.15).
-    fn check_alignment(&self, linear: u64, size: u8, user: bool) -> Exec {
-        if user
+    fn check_alignment(&self, linear: u64, size: u8, privilege: Privilege) -> Exec {
+        if privilege == Privilege::User
             && linear & u64::from(size.wrapping_sub(1)) != 0
             && size.is_power_of_two()
             && self.state.cr0 & cr0::AM != 0
@@ -545,8 +416,9 @@ impl Core {
                 2 => 8,
                 _ => 4,
             };
-            let start = self.state.dr[index as usize] & LINEAR & !(length - 1);
-            let overlaps = start < linear + u64::from(size) && linear < start + length;
+            let start = self.state.dr[index as usize] & !(length - 1);
+            let overlaps =
+                start.wrapping_sub(linear) < u64::from(size) || linear.wrapping_sub(start) < length;
             if enabled && overlaps && (kind == 3 || (kind == 1 && write)) {
                 self.debug_hits |= 1 << index;
             }

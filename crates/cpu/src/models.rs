@@ -1,7 +1,8 @@
 //! Processor models as tables: what CPUID says, and what hangs on it.
 //!
 //! `qemu64` has the values of QEMU's TCG, because firmware copies them into its tables, and there is
-//! one for each set of machine types that differ. It advertises MMX, SSE and long mode, which raise #UD until they are built.
+//! one for each set of machine types that differ. It advertises MMX and SSE, which raise #UD until they are
+//! built.
 
 use crate::{
     features::{Feature, Features},
@@ -43,8 +44,6 @@ pub struct Model {
     pub physical_bits: u32,
     /// Bits of CR4 that can be set.
     pub cr4: u64,
-    /// Bits of IA32_EFER that can be set; zero: there is none.
-    pub efer: u64,
     /// SMM state save map.
     pub save_map: SaveMap,
     /// Unknown MSRs read zero and ignore writes, as TCG has it; otherwise #GP.
@@ -77,6 +76,29 @@ const P6_CR4: u64 = cr4::VME
     | cr4::PCE
     | cr4::OSFXSR
     | cr4::OSXMMEXCPT;
+
+/// Bits of CR4 that can be set.
+const fn control(features: Features) -> u64 {
+    const BITS: [(Feature, u64); 8] = [
+        (Feature::Umip, cr4::UMIP),
+        (Feature::La57, cr4::LA57),
+        (Feature::Fsgsbase, cr4::FSGSBASE),
+        (Feature::Pcid, cr4::PCIDE),
+        (Feature::Xsave, cr4::OSXSAVE),
+        (Feature::Smep, cr4::SMEP),
+        (Feature::Smap, cr4::SMAP),
+        (Feature::Pku, cr4::PKE),
+    ];
+    let mut bits = P6_CR4;
+    let mut row = 0;
+    while row < BITS.len() {
+        if features.has(BITS[row].0) {
+            bits |= BITS[row].1;
+        }
+        row += 1;
+    }
+    bits
+}
 
 /// EBX bits 31-24 of leaf 1 are the initial APIC id, filled in when asked.
 const CLFLUSH_64: u32 = 0x0800;
@@ -196,8 +218,7 @@ const fn amd(name: &'static str, about: &'static str, leaves: &'static [Leaf]) -
         leaves,
         features: Features::offered(leaves),
         physical_bits: 40,
-        cr4: P6_CR4,
-        efer: efer::SCE | efer::NXE,
+        cr4: control(Features::offered(leaves)),
         save_map: SaveMap::Amd64,
         unknown_msrs_ignored: true,
     }
@@ -276,8 +297,7 @@ const fn intel_32(
         leaves,
         features: Features::offered(leaves),
         physical_bits,
-        cr4: P6_CR4,
-        efer: 0,
+        cr4: control(Features::offered(leaves)),
         save_map: SaveMap::Intel32,
         unknown_msrs_ignored,
     }
@@ -306,8 +326,128 @@ pub static PENTIUM3: Model = intel_32(
     false,
 );
 
+/// Everything a 32-bit SSE2 processor of Intel's has and this one executes, but VME.
+const P6_SSE2: u32 = 0x078b_fbfd;
+/// With VME.
+const CORE_EDX: u32 = P6_SSE2 | 2;
+/// SYSCALL, NX and long mode: leaf 80000001h EDX of Intel's 64-bit processors.
+const INTEL_64: u32 = 0x2010_0800;
+
+/// QEMU's 32-bit default.
+pub static QEMU32: Model = intel_32(
+    "qemu32",
+    "QEMU's default for 32-bit machines: family 6, model 6, stepping 3",
+    &[
+        vendor(0, 4, GENUINE_INTEL),
+        leaf(1, [0x0000_0663, CLFLUSH_64, 0x8000_0001, P6_SSE2]),
+        vendor(0x8000_0000, 0x8000_0004, GENUINE_INTEL),
+        leaf(0x8000_0002, brand("QEMU Virtual CPU version 2.5+", 0)),
+        leaf(0x8000_0003, brand("QEMU Virtual CPU version 2.5+", 1)),
+        leaf(0x8000_0004, brand("QEMU Virtual CPU version 2.5+", 2)),
+    ],
+    36,
+    true,
+);
+
+/// A model of Intel's with long mode.
+const fn intel_64(
+    name: &'static str,
+    about: &'static str,
+    leaves: &'static [Leaf],
+    physical_bits: u32,
+) -> Model {
+    Model {
+        name,
+        about,
+        leaves,
+        features: Features::offered(leaves),
+        physical_bits,
+        cr4: control(Features::offered(leaves)),
+        save_map: SaveMap::Amd64,
+        unknown_msrs_ignored: true,
+    }
+}
+
+const CORE2_NAME: &str = "Intel(R) Core(TM)2 Duo CPU     T7700  @ 2.40GHz";
+
+/// A Core 2 Duo, without what nothing here executes: MONITOR, VMX, thermal and power management.
+pub static CORE2: Model = intel_64(
+    "core2",
+    "Intel Core 2 Duo: family 6, model 15, stepping 11; long mode, SSSE3",
+    &[
+        vendor(0, 0xa, GENUINE_INTEL),
+        // SSE3, SSSE3, CMPXCHG16B.
+        leaf(1, [0x0000_06fb, CLFLUSH_64, 0x0000_2201, CORE_EDX]),
+        leaf(2, [0x05b0_b101, 0x0056_57f0, 0, 0x2cb4_3049]),
+        subleaf(4, 0, [0x0000_0121, 0x01c0_003f, 0x0000_003f, 1]),
+        subleaf(4, 1, [0x0000_0122, 0x01c0_003f, 0x0000_003f, 1]),
+        subleaf(4, 2, [0x0000_0143, 0x03c0_003f, 0x0000_0fff, 1]),
+        vendor(0x8000_0000, 0x8000_0008, GENUINE_INTEL),
+        leaf(0x8000_0001, [0, 0, 1, INTEL_64]),
+        leaf(0x8000_0002, brand(CORE2_NAME, 0)),
+        leaf(0x8000_0003, brand(CORE2_NAME, 1)),
+        leaf(0x8000_0004, brand(CORE2_NAME, 2)),
+        leaf(0x8000_0006, [0, 0, 0x1000_8040, 0]),
+        leaf(0x8000_0008, [0x0000_3024, 0, 0, 0]),
+    ],
+    36,
+);
+
+const HASWELL_NAME: &str = "Intel Core Processor (Haswell, no TSX)";
+
+/// A Haswell, without what nothing here executes: MONITOR, VMX, TSX, x2APIC, the TSC deadline timer.
+pub static HASWELL: Model = intel_64(
+    "haswell",
+    "Intel Core of the fourth generation: family 6, model 60, stepping 4; AVX2, BMI, PCID, RDRAND",
+    &[
+        vendor(0, 0xd, GENUINE_INTEL),
+        // SSE3, PCLMULQDQ, SSSE3, FMA, CX16, PCID, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, XSAVE, AVX, F16C,
+        // RDRAND.
+        leaf(1, [0x0003_06c4, CLFLUSH_64, 0x76da_3203, CORE_EDX]),
+        leaf(2, [0x7603_6301, 0x00f0_b5ff, 0, 0x00c1_0000]),
+        subleaf(4, 0, [0x0000_0121, 0x01c0_003f, 0x0000_003f, 0]),
+        subleaf(4, 1, [0x0000_0122, 0x01c0_003f, 0x0000_003f, 0]),
+        subleaf(4, 2, [0x0000_0143, 0x01c0_003f, 0x0000_01ff, 0]),
+        // FSGSBASE, BMI1, AVX2, SMEP, BMI2, ERMS, INVPCID.
+        subleaf(7, 0, [0, 0x0000_07a9, 0, 0]),
+        subleaf(0xd, 0, [7, 0x340, 0x340, 0]),
+        subleaf(0xd, 1, [1, 0, 0, 0]),
+        subleaf(0xd, 2, [0x100, 0x240, 0, 0]),
+        vendor(0x8000_0000, 0x8000_0008, GENUINE_INTEL),
+        // LAHF_LM, LZCNT; with RDTSCP.
+        leaf(0x8000_0001, [0, 0, 0x21, INTEL_64 | 0x0800_0000]),
+        leaf(0x8000_0002, brand(HASWELL_NAME, 0)),
+        leaf(0x8000_0003, brand(HASWELL_NAME, 1)),
+        leaf(0x8000_0004, brand(HASWELL_NAME, 2)),
+        leaf(0x8000_0006, [0, 0, 0x0100_6040, 0]),
+        leaf(0x8000_0008, [0x0000_3027, 0, 0, 0]),
+    ],
+    39,
+);
+
+/// Everything there is.
+pub static MAX: Model = intel_64(
+    "max",
+    "everything that is executed; no such processor was ever made",
+    &[
+        vendor(0, 0xd, GENUINE_INTEL),
+        leaf(1, [0x0006_06a6, CLFLUSH_64, 0x76da_3203, CORE_EDX]),
+        // FSGSBASE, BMI1, AVX2, SMEP, BMI2, ERMS, INVPCID, RDSEED, ADX, SMAP, CLFLUSHOPT, CLWB; UMIP, PKU,
+        // LA57, RDPID.
+        subleaf(7, 0, [0, 0x019c_07a9, 0x0041_000c, 0]),
+        subleaf(0xd, 0, [7, 0x340, 0x340, 0]),
+        subleaf(0xd, 1, [1, 0, 0, 0]),
+        subleaf(0xd, 2, [0x100, 0x240, 0, 0]),
+        vendor(0x8000_0000, 0x8000_0008, GENUINE_INTEL),
+        // LAHF_LM, LZCNT, PREFETCHW; with RDTSCP and pages of 1 GiB.
+        leaf(0x8000_0001, [0, 0, 0x121, INTEL_64 | 0x0c00_0000]),
+        leaf(0x8000_0008, [0x0000_392e, 0, 0, 0]),
+    ],
+    46,
+);
+
 /// Every model.
-pub static MODELS: [&Model; 18] = [
+pub static MODELS: [&Model; 22] = [
     &QEMU64,
     &QEMU64_2_8,
     &QEMU64_2_7,
@@ -324,7 +464,11 @@ pub static MODELS: [&Model; 18] = [
     &QEMU64_1_5_3,
     &QEMU64_0_13,
     &CPU64_RHEL6,
+    &MAX,
+    &HASWELL,
+    &CORE2,
     &PENTIUM3,
+    &QEMU32,
     &I486,
 ];
 
@@ -355,6 +499,19 @@ impl Model {
     #[must_use]
     pub fn has_apic(&self) -> bool {
         self.features.has(Feature::Apic)
+    }
+
+    /// Bits of IA32_EFER that can be set; zero: there is no such register.
+    #[must_use]
+    pub fn efer(&self) -> u64 {
+        let bit = |feature, bit| if self.features.has(feature) { bit } else { 0 };
+        bit(Feature::Syscall, efer::SCE) | bit(Feature::LongMode, efer::LME) | bit(Feature::Nx, efer::NXE)
+    }
+
+    /// AMD's: some rare cases are not as Intel has them (APM vol. 3).
+    #[must_use]
+    pub fn amd(&self) -> bool {
+        self.find(0, 0).is_some_and(|[_, name @ ..]| name == AUTHENTIC_AMD)
     }
 
     /// CPUID (Intel SDM vol. 2A) without a hypervisor's leaves. A function beyond the highest gives
@@ -398,6 +555,8 @@ mod tests {
     #[case::no_level_3(&QEMU64_2_7, 0x8000_0006, 0, [0, 0x4200_4200, 0x0200_8140, 0])]
     #[case::topology(&QEMU64_2_7, 0xb, 1, [0, 1, 0x201, 3])]
     #[case::no_extended_486(&I486, 0x8000_0005, 3, [0x480, 0x0300_0800, 0x8000_0000, 9])]
+    #[case::brand_core2(&CORE2, 0x8000_0002, 0, [0x65746e49, 0x2952_286c, 0x726f_4320, 0x4d54_2865])]
+    #[case::wide_addresses(&MAX, 0x8000_0008, 0, [0x392e, 0, 0, 0])]
     #[case::apic_id(&QEMU64, 1, 0, [0x0006_0fb1, 0x0300_0800, 0x8000_2001, 0x078b_fbfd])]
     fn cpuid(#[case] model: &Model, #[case] function: u32, #[case] index: u32, #[case] expect: [u32; 4]) {
         assert_eq!(model.cpuid(function, index, 3, true), expect);

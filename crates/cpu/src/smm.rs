@@ -8,7 +8,7 @@ use crate::{
     Bus, Core,
     access::attention,
     models::SaveMap,
-    state::{Activity, Segment, Shadow, cr0, cr4, dr6, rights},
+    state::{Activity, Segment, Shadow, cr0, cr4, dr6, efer, rights},
 };
 
 /// Where the map of 512 bytes lies, from SMBASE.
@@ -207,7 +207,6 @@ impl Core {
 
     fn set_smm_item(&mut self, item: Item, value: u64) {
         let state = &mut self.state;
-        let low = value & 0xffff_ffff;
         let mut nowhere = Segment::default();
         let index = match item {
             Item::Selector(index) | Item::Attributes(index) | Item::Limit(index) | Item::Base(index) => index,
@@ -220,28 +219,27 @@ impl Core {
         };
         match item {
             Item::Register(index) => {
-                // R8-R15 wait for long mode.
-                if index < 8 {
-                    state.gpr[usize::from(index)] = low;
+                if let Some(register) = state.gpr.get_mut(usize::from(index)) {
+                    *register = value;
                 }
             }
-            Item::Rip => state.rip = low,
+            Item::Rip => state.rip = value,
             Item::Flags => {
                 state.flags.set_bits((value as u32 & crate::flags::bit::ALL) | 2);
             }
             Item::Cr0 => state.cr0 = (value & cr0::ALL) | cr0::ET,
-            Item::Cr3 => state.cr3 = low,
+            Item::Cr3 => state.cr3 = value & !(u64::MAX << self.model.physical_bits.max(32)),
             Item::Cr4 => state.cr4 = value & self.model.cr4,
-            Item::Efer => state.msrs.efer = value & self.model.efer,
+            Item::Efer => state.msrs.efer = value & (self.model.efer() | efer::LMA),
             Item::Dr6 => state.dr[6] = (value & 0xe00f) | dr6::FIXED,
             Item::Dr7 => state.dr[7] = (value & 0xffff_2bff) | 0x400,
             Item::Selector(_) => segment.selector = value as u16,
             Item::Attributes(_) => segment.rights = value as u16 & 0xf0ff,
             Item::Limit(_) => segment.limit = value as u32,
-            Item::Base(_) => segment.base = low,
-            Item::GdtBase => state.gdtr.base = low,
+            Item::Base(_) => segment.base = value,
+            Item::GdtBase => state.gdtr.base = value,
             Item::GdtLimit => state.gdtr.limit = value as u16,
-            Item::IdtBase => state.idtr.base = low,
+            Item::IdtBase => state.idtr.base = value,
             Item::IdtLimit => state.idtr.limit = value as u16,
         }
     }
@@ -314,12 +312,15 @@ impl Core {
         if halted {
             state.activity = Activity::Halted;
         }
+        if !state.settle_long_mode() {
+            state.activity = Activity::Shutdown;
+        }
         let impossible =
             (state.paging() && !state.protected()) || (state.cr0 & cr0::NW != 0 && state.cr0 & cr0::CD == 0);
         if impossible {
             state.activity = Activity::Shutdown;
         }
-        if self.state.paging() && self.state.cr4 & cr4::PAE != 0 {
+        if self.state.paging() && self.state.cr4 & cr4::PAE != 0 && !self.state.long_mode() {
             let cr3 = self.state.cr3;
             if self.load_pdptes(bus, cr3).is_err() {
                 self.state.activity = Activity::Shutdown;

@@ -8,7 +8,7 @@ use crate::{
     models::Model,
 };
 
-/// Number of a general register as encoded (0-15; 8-15 wait for long mode).
+/// Number of a general register as encoded (0-15).
 pub mod gpr {
     #![allow(missing_docs)]
     pub const RAX: u8 = 0;
@@ -60,6 +60,8 @@ pub mod rights {
     pub const NOT_SYSTEM: u16 = 1 << 4;
     pub const DPL_SHIFT: u32 = 5;
     pub const PRESENT: u16 = 1 << 7;
+    /// L: 64-bit code.
+    pub const LONG: u16 = 1 << 13;
     /// D/B: 32-bit.
     pub const BIG: u16 = 1 << 14;
     pub const GRANULARITY: u16 = 1 << 15;
@@ -116,6 +118,12 @@ impl Segment {
     #[must_use]
     pub fn code(&self) -> bool {
         self.rights & (rights::CODE | rights::NOT_SYSTEM) == rights::CODE | rights::NOT_SYSTEM
+    }
+
+    /// L: 64-bit code, where long mode is active.
+    #[must_use]
+    pub fn long(&self) -> bool {
+        self.rights & rights::LONG != 0
     }
 
     /// A conforming code segment.
@@ -210,9 +218,9 @@ pub struct Msrs {
     /// IA32_SYSENTER_CS.
     pub sysenter_cs: u32,
     /// IA32_SYSENTER_ESP.
-    pub sysenter_esp: u32,
+    pub sysenter_esp: u64,
     /// IA32_SYSENTER_EIP.
-    pub sysenter_eip: u32,
+    pub sysenter_eip: u64,
     /// IA32_MTRR_DEF_TYPE.
     pub mtrr_def_type: u64,
     /// IA32_MTRR_PHYSBASEn and PHYSMASKn.
@@ -223,7 +231,7 @@ pub struct Msrs {
     pub pat: u64,
     /// IA32_MISC_ENABLE.
     pub misc_enable: u64,
-    /// IA32_EFER (SCE and NXE only, until long mode).
+    /// IA32_EFER.
     pub efer: u64,
     /// IA32_BIOS_SIGN_ID.
     pub bios_sign_id: u64,
@@ -235,6 +243,32 @@ pub struct Msrs {
     pub mcg_ctl: u64,
     /// IA32_MCi_CTL, STATUS, ADDR and MISC of the ten banks, in address order from 400h.
     pub machine_check: [[u64; 4]; 10],
+    /// What came with long mode.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub long: LongMsrs,
+}
+
+/// The model-specific registers of SYSCALL, SWAPGS and RDTSCP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct LongMsrs {
+    /// IA32_STAR: selectors of SYSCALL and SYSRET.
+    pub star: u64,
+    /// IA32_LSTAR: where SYSCALL goes from 64-bit mode.
+    pub lstar: u64,
+    /// IA32_CSTAR: where SYSCALL goes from compatibility mode.
+    pub cstar: u64,
+    /// IA32_FMASK: the flags SYSCALL clears.
+    pub fmask: u64,
+    /// IA32_KERNEL_GS_BASE: what SWAPGS exchanges GS's base with.
+    pub kernel_gs_base: u64,
+    /// IA32_TSC_AUX: what RDTSCP and RDPID read.
+    pub tsc_aux: u32,
+}
+
+/// What is as at power-on is left out of a saved state, so that a processor that has never used it is
+/// saved as one that does not have it.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Everything a snapshot of one processor carries.
@@ -266,8 +300,14 @@ pub struct State {
     pub cr3: u64,
     /// CR4.
     pub cr4: u64,
-    /// CR8 (waits for long mode).
+    /// CR8 while there is no local APIC whose task priority it is.
     pub cr8: u64,
+    /// PKRU: rights of protection keys.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pkru: u32,
+    /// How many random numbers have been given out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub random: u64,
     /// The four page-directory-pointer-table registers of PAE paging (SDM vol. 3A, 4.4.1).
     pub pdpte: [u64; 4],
     /// DR0-DR7; 4 and 5 are unused.
@@ -328,8 +368,18 @@ pub mod cr4 {
     pub const PCE: u64 = 1 << 8;
     pub const OSFXSR: u64 = 1 << 9;
     pub const OSXMMEXCPT: u64 = 1 << 10;
+    pub const UMIP: u64 = 1 << 11;
+    pub const LA57: u64 = 1 << 12;
+    pub const FSGSBASE: u64 = 1 << 16;
+    pub const PCIDE: u64 = 1 << 17;
+    pub const OSXSAVE: u64 = 1 << 18;
+    pub const SMEP: u64 = 1 << 20;
+    pub const SMAP: u64 = 1 << 21;
+    pub const PKE: u64 = 1 << 22;
     /// Bits whose change alters translation.
-    pub const PAGING: u64 = PSE | PAE | PGE;
+    pub const PAGING: u64 = PSE | PAE | PGE | LA57 | PCIDE | SMEP | SMAP | PKE;
+    /// Every bit some model has.
+    pub const ALL: u64 = (2 * OSXMMEXCPT - 1) | UMIP | LA57 | FSGSBASE | PCIDE | OSXSAVE | SMEP | SMAP | PKE;
 }
 
 /// Bits of DR6 (vol. 3B, 17.2.3).
@@ -348,8 +398,11 @@ pub mod efer {
     #![allow(missing_docs)]
     pub const SCE: u64 = 1 << 0;
     pub const LME: u64 = 1 << 8;
+    /// Long mode is active: LME and CR0.PG.
     pub const LMA: u64 = 1 << 10;
     pub const NXE: u64 = 1 << 11;
+    /// FXSAVE and FXRSTOR leave out the XMM registers in 64-bit mode at CPL 0.
+    pub const FFXSR: u64 = 1 << 14;
 }
 
 impl State {
@@ -373,11 +426,11 @@ impl State {
         state
     }
 
-    /// INIT#: as reset, but MSRs, x87, SSE, caches, the TSC, SMBASE and what is pending stay (vol. 3A,
-    /// table 9-1).
+    /// INIT#: as reset, but MSRs (other than IA32_EFER), x87, SSE, caches, the TSC, SMBASE and what is
+    /// pending stay (vol. 3A, table 9-1).
     pub fn init(&mut self, model: &Model, bootstrap: bool) {
         let kept = State {
-            msrs: self.msrs.clone(),
+            msrs: Msrs { efer: 0, ..self.msrs.clone() },
             smbase: self.smbase,
             tsc_offset: self.tsc_offset,
             fpu: self.fpu.clone(),
@@ -438,6 +491,21 @@ impl State {
         self.cr0 & cr0::PG != 0
     }
 
+    /// Makes IA32_EFER.LMA what LME and CR0.PG say, and cuts what is wider than the mode; false when
+    /// they contradict CR4 or the flags.
+    pub(crate) fn settle_long_mode(&mut self) -> bool {
+        let long = self.msrs.efer & efer::LME != 0 && self.paging();
+        if long {
+            self.msrs.efer |= efer::LMA;
+        } else {
+            self.msrs.efer &= !efer::LMA;
+        }
+        if !self.code_64() {
+            self.rip &= 0xffff_ffff;
+        }
+        !long || (self.cr4 & cr4::PAE != 0 && !self.v8086())
+    }
+
     /// The code segment.
     #[must_use]
     #[inline]
@@ -452,9 +520,31 @@ impl State {
         &self.segments[2]
     }
 
+    /// Long mode is active: compatibility or 64-bit mode.
+    #[must_use]
+    #[inline]
+    pub fn long_mode(&self) -> bool {
+        self.msrs.efer & efer::LMA != 0
+    }
+
+    /// 64-bit mode.
+    #[must_use]
+    #[inline]
+    pub fn code_64(&self) -> bool {
+        self.long_mode() && self.cs().long()
+    }
+
     /// Linear address of the next instruction.
     #[must_use]
     pub fn linear_rip(&self) -> u64 {
-        self.cs().base.wrapping_add(self.rip) & 0xffff_ffff
+        if self.code_64() { self.rip } else { self.cs().base.wrapping_add(self.rip) & 0xffff_ffff }
+    }
+
+    /// Whether `linear` is sign-extended from bit 47, or from bit 56 with CR4.LA57 (SDM vol. 1, 3.3.7.1).
+    #[must_use]
+    #[inline]
+    pub fn canonical(&self, linear: u64) -> bool {
+        let unused = if self.cr4 & cr4::LA57 != 0 { 64 - 57 } else { 64 - 48 };
+        ((linear << unused) as i64 >> unused) as u64 == linear
     }
 }

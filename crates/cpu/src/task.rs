@@ -2,7 +2,7 @@
 
 use crate::{
     Bus, Core, Exception, Exec,
-    access::attention,
+    access::{Privilege, attention},
     descriptor::{Descriptor, error, kind, null, rpl},
     flags::bit,
     state::{Segment, cr0, cr4, dr6, rights, segment},
@@ -125,18 +125,18 @@ impl Core {
         let old_base = old_tr.base;
 
         // Probes.
-        self.probe_linear(bus, old_base.wrapping_add(old.ip), old.saved(), Access::Write, false)?;
+        self.probe_linear(bus, old_base.wrapping_add(old.ip), old.saved(), Access::Write, Privilege::System)?;
         if cause.nests() {
-            self.probe_linear(bus, base, 2, Access::Write, false)?;
+            self.probe_linear(bus, base, 2, Access::Write, Privilege::System)?;
         }
         let old_descriptor = self.state.gdtr.base.wrapping_add(u64::from(old_tr.selector & !7)) & 0xffff_ffff;
         let frees_old = matches!(cause, Cause::Jump | Cause::Return);
         if frees_old {
-            self.probe_linear(bus, old_descriptor.wrapping_add(4), 4, Access::Write, false)?;
+            self.probe_linear(bus, old_descriptor.wrapping_add(4), 4, Access::Write, Privilege::System)?;
         }
         if cause != Cause::Return {
             let at = descriptor.address.wrapping_add(4);
-            self.probe_linear(bus, at, 4, Access::Write, false)?;
+            self.probe_linear(bus, at, 4, Access::Write, Privilege::System)?;
         }
 
         // The new task's registers, read before anything is written.

@@ -18,6 +18,8 @@ pub(crate) mod context {
     pub(crate) const SMM: u64 = 4;
     /// The page has no frame: the fast path must not match.
     pub(crate) const DEVICE: u64 = 8;
+    /// A supervisor's access that SMAP lets reach users' pages, because EFLAGS.AC is set.
+    pub(crate) const USER_OPEN: u64 = 16;
     /// In no entry: makes the fast path miss always.
     pub(crate) const NEVER: u64 = 0x800;
 }

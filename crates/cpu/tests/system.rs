@@ -94,7 +94,11 @@ fn tables_store_what_was_loaded() {
 #[case::apic_base_reserved(0x1b, 0xfee0_0a00, None)]
 #[case::pat_bad(0x277, 2, None)]
 #[case::efer_nx(0xc000_0080, 0x800, Some(0x800))]
-#[case::efer_lme(0xc000_0080, 0x100, None)]
+#[case::efer_lme(0xc000_0080, 0x100, Some(0x100))]
+#[case::efer_reserved(0xc000_0080, 0x200, None)]
+#[case::kernel_gs_base(0xc000_0102, 0xffff_8000_0000_1234, Some(0xffff_8000_0000_1234))]
+#[case::lstar_not_canonical(0xc000_0082, 0x8000_0000_0000, None)]
+#[case::tsc_aux_not_offered(0xc000_0103, 5, Some(0))]
 #[case::unknown(0x1234, 5, Some(0))]
 fn model_specific(#[case] register: u32, #[case] value: u64, #[case] expect: Option<u64>) {
     let mut machine = Machine::protected(0, &[0x0f, 0x30, 0x0f, 0x32, 0xf4]);
@@ -124,8 +128,8 @@ fn sysenter_and_sysexit() {
     machine.bus.poke(CODE + 0x100, &[0xcc]);
     let msrs = &mut machine.cpu.state_mut().msrs;
     msrs.sysenter_cs = u32::from(sel::CODE_0);
-    msrs.sysenter_eip = HANDLERS as u32 + 0x600;
-    msrs.sysenter_esp = STACK_0 as u32 - 256;
+    msrs.sysenter_eip = HANDLERS + 0x600;
+    msrs.sysenter_esp = STACK_0 - 256;
     machine.run();
     assert_eq!(machine.vector(), Some(3));
     assert_eq!(machine.register(gpr::RBX), STACK_0 as u32 - 256);

@@ -234,7 +234,7 @@ fn cpu_facts() -> Vec<Facts> {
             ("settable bits of CR4", format!("{:#x}", model.cr4)),
             (
                 "settable bits of EFER",
-                if model.efer == 0 { "none".to_owned() } else { format!("{:#x}", model.efer) },
+                if model.efer() == 0 { "none".to_owned() } else { format!("{:#x}", model.efer()) },
             ),
             ("SMM state save map", format!("{:?}", model.save_map)),
             ("an unknown MSR", if model.unknown_msrs_ignored { "reads 0" } else { "#GP" }.to_owned()),

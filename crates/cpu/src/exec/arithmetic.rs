@@ -1,12 +1,12 @@
-//! ADD, ADC, SUB, SBB, CMP, INC, DEC, NEG, XADD, CMPXCHG, CMPXCHG8B (Intel SDM vol. 2).
+//! ADD, ADC, SUB, SBB, CMP, INC, DEC, NEG, XADD, CMPXCHG, CMPXCHG8B, CMPXCHG16B (Intel SDM vol. 2).
 //!
-//! All set OF, SF, ZF, AF, CF and PF from the result, but INC and DEC leave CF alone and CMPXCHG8B
-//! sets ZF only.
+//! All set OF, SF, ZF, AF, CF and PF from the result, but INC and DEC leave CF alone, and CMPXCHG8B and
+//! CMPXCHG16B set ZF only.
 
 use iced_x86::{Instruction, Mnemonic};
 
 use super::operands::{Imm, Kind, Mem, Reg, binary, read_register, unary, write_part, write_register};
-use crate::{Bus, Core, Exec, Handler, Op, flags::Flags, state::gpr, width::Width};
+use crate::{Bus, Core, Exception, Exec, Handler, Op, flags::Flags, state::gpr, width::Width};
 
 /// The handler of an instruction of this group.
 pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
@@ -22,6 +22,7 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
         Mnemonic::Xadd => unary!(instruction, xadd),
         Mnemonic::Cmpxchg => unary!(instruction, cmpxchg),
         Mnemonic::Cmpxchg8b => Some(cmpxchg8b::<B>),
+        Mnemonic::Cmpxchg16b => Some(cmpxchg16b::<B>),
         _ => None,
     }
 }
@@ -180,5 +181,29 @@ fn cmpxchg8b<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
         write_part(core, gpr::RAX, before as u32);
         write_part(core, gpr::RDX, (before >> 32) as u32);
     }
+    Ok(())
+}
+
+/// CMPXCHG16B: RDX:RAX is compared, RCX:RBX stored; the operand must be aligned.
+fn cmpxchg16b<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    let at = core.effective_address(op);
+    let segment = op.memory.segment;
+    let linear = core.linear_64(segment, at).unwrap_or(at);
+    // Both halves are on one page.
+    let low = core.update_at::<u64, B>(bus, segment, at)?;
+    if linear & 15 != 0 {
+        return Err(Exception::general_protection(0));
+    }
+    let high = core.update_at::<u64, B>(bus, segment, at.wrapping_add(8))?;
+    let before = (core.place_load::<u64, B>(bus, &low), core.place_load::<u64, B>(bus, &high));
+    let equal = before == (core.register(gpr::RAX), core.register(gpr::RDX));
+    let new = if equal { (core.register(gpr::RBX), core.register(gpr::RCX)) } else { before };
+    core.place_store(bus, &low, new.0);
+    core.place_store(bus, &high, new.1);
+    if !equal {
+        core.set_register(gpr::RAX, before.0);
+        core.set_register(gpr::RDX, before.1);
+    }
+    core.state.flags.set_zero(equal);
     Ok(())
 }

@@ -22,6 +22,7 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
         Mnemonic::Bswap => match size(instruction, 0) {
             2 => Some(bswap_16::<B>),
             4 => Some(bswap_32::<B>),
+            8 => Some(bswap_64::<B>),
             _ => None,
         },
         _ => None,
@@ -35,6 +36,7 @@ fn tests<B: Bus, Operation: BitOperation>(instruction: &Instruction) -> Option<H
         match size(instruction, 0) {
             2 => Some(in_string::<B, u16, Operation>),
             4 => Some(in_string::<B, u32, Operation>),
+            8 => Some(in_string::<B, u64, Operation>),
             _ => None,
         }
     } else {
@@ -121,7 +123,8 @@ fn in_string<B: Bus, W: Width, Operation: BitOperation>(core: &mut Core, bus: &m
     let number = read_register::<W>(core, op.src).unwrap_or_default().to_i64();
     let words = number >> W::BITS.trailing_zeros();
     let index = (number as u32) & (W::BITS - 1);
-    let offset = core.effective_address(op).wrapping_add((words * W::BYTES as i64) as u64) & address_mask(op);
+    let offset = core.effective_address(op).wrapping_add(words.wrapping_mul(W::BYTES as i64) as u64)
+        & address_mask(op);
     let segment = op.memory.segment;
     if !Operation::WRITES {
         let value: W = core.load_at(bus, segment, offset)?;
@@ -150,6 +153,8 @@ fn scans<B: Bus, Direction: Scan>(instruction: &Instruction) -> Option<Handler<B
         (4, false) => Some(scan::<B, u32, Reg, Direction>),
         (2, true) => Some(scan::<B, u16, Mem, Direction>),
         (4, true) => Some(scan::<B, u32, Mem, Direction>),
+        (8, false) => Some(scan::<B, u64, Reg, Direction>),
+        (8, true) => Some(scan::<B, u64, Mem, Direction>),
         _ => None,
     }
 }
@@ -185,6 +190,12 @@ fn scan<B: Bus, W: Width, Source: Kind, Direction: Scan>(core: &mut Core, bus: &
 
 fn bswap_32<B: Bus>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
     let value: u32 = read_register(core, op.dst).unwrap_or_default();
+    write_register(core, op.dst, value.swap_bytes());
+    Ok(())
+}
+
+fn bswap_64<B: Bus>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
+    let value: u64 = read_register(core, op.dst).unwrap_or_default();
     write_register(core, op.dst, value.swap_bytes());
     Ok(())
 }

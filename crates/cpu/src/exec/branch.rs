@@ -14,50 +14,71 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
         return by_condition!(condition(instruction)?, jump_if);
     }
     match instruction.code() {
-        Code::Jmp_rel8_16 | Code::Jmp_rel8_32 | Code::Jmp_rel16 | Code::Jmp_rel32_32 => Some(jump::<B>),
+        Code::Jmp_rel8_16 | Code::Jmp_rel8_32 | Code::Jmp_rel8_64 => Some(jump::<B>),
+        Code::Jmp_rel16 | Code::Jmp_rel32_32 | Code::Jmp_rel32_64 => Some(jump::<B>),
         Code::Jmp_rm16 if is_memory(instruction, 0) => Some(jump_to::<B, u16, Mem>),
         Code::Jmp_rm16 => Some(jump_to::<B, u16, Reg>),
         Code::Jmp_rm32 if is_memory(instruction, 0) => Some(jump_to::<B, u32, Mem>),
         Code::Jmp_rm32 => Some(jump_to::<B, u32, Reg>),
+        Code::Jmp_rm64 if is_memory(instruction, 0) => Some(jump_to::<B, u64, Mem>),
+        Code::Jmp_rm64 => Some(jump_to::<B, u64, Reg>),
         Code::Call_rel16 => Some(call::<B, u16>),
         Code::Call_rel32_32 => Some(call::<B, u32>),
+        Code::Call_rel32_64 => Some(call::<B, u64>),
         Code::Call_rm16 if is_memory(instruction, 0) => Some(call_to::<B, u16, Mem>),
         Code::Call_rm16 => Some(call_to::<B, u16, Reg>),
         Code::Call_rm32 if is_memory(instruction, 0) => Some(call_to::<B, u32, Mem>),
         Code::Call_rm32 => Some(call_to::<B, u32, Reg>),
+        Code::Call_rm64 if is_memory(instruction, 0) => Some(call_to::<B, u64, Mem>),
+        Code::Call_rm64 => Some(call_to::<B, u64, Reg>),
         Code::Retnw => Some(ret::<B, u16, false>),
         Code::Retnd => Some(ret::<B, u32, false>),
         Code::Retnw_imm16 => Some(ret::<B, u16, true>),
         Code::Retnd_imm16 => Some(ret::<B, u32, true>),
+        Code::Retnq => Some(ret::<B, u64, false>),
+        Code::Retnq_imm16 => Some(ret::<B, u64, true>),
         Code::Jcxz_rel8_16 | Code::Jcxz_rel8_32 => Some(jump_if_zero::<B, u16>),
-        Code::Jecxz_rel8_16 | Code::Jecxz_rel8_32 => Some(jump_if_zero::<B, u32>),
+        Code::Jecxz_rel8_16 | Code::Jecxz_rel8_32 | Code::Jecxz_rel8_64 => Some(jump_if_zero::<B, u32>),
+        Code::Jrcxz_rel8_16 | Code::Jrcxz_rel8_64 => Some(jump_if_zero::<B, u64>),
         _ => loops(instruction),
     }
 }
 
 fn loops<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
-    let wide = match instruction.code() {
+    let count = match instruction.code() {
         Code::Loop_rel8_16_CX
         | Code::Loop_rel8_32_CX
         | Code::Loope_rel8_16_CX
         | Code::Loope_rel8_32_CX
         | Code::Loopne_rel8_16_CX
-        | Code::Loopne_rel8_32_CX => false,
+        | Code::Loopne_rel8_32_CX => 2,
         Code::Loop_rel8_16_ECX
         | Code::Loop_rel8_32_ECX
+        | Code::Loop_rel8_64_ECX
         | Code::Loope_rel8_16_ECX
         | Code::Loope_rel8_32_ECX
+        | Code::Loope_rel8_64_ECX
         | Code::Loopne_rel8_16_ECX
-        | Code::Loopne_rel8_32_ECX => true,
+        | Code::Loopne_rel8_32_ECX
+        | Code::Loopne_rel8_64_ECX => 4,
+        Code::Loop_rel8_16_RCX
+        | Code::Loop_rel8_64_RCX
+        | Code::Loope_rel8_16_RCX
+        | Code::Loope_rel8_64_RCX
+        | Code::Loopne_rel8_16_RCX
+        | Code::Loopne_rel8_64_RCX => 8,
         _ => return None,
     };
-    match (instruction.mnemonic(), wide) {
-        (Mnemonic::Loop, false) => Some(loop_while::<B, u16, Always>),
-        (Mnemonic::Loop, true) => Some(loop_while::<B, u32, Always>),
-        (Mnemonic::Loope, false) => Some(loop_while::<B, u16, Equal>),
-        (Mnemonic::Loope, true) => Some(loop_while::<B, u32, Equal>),
-        (Mnemonic::Loopne, false) => Some(loop_while::<B, u16, NotEqual>),
-        (Mnemonic::Loopne, true) => Some(loop_while::<B, u32, NotEqual>),
+    match (instruction.mnemonic(), count) {
+        (Mnemonic::Loop, 2) => Some(loop_while::<B, u16, Always>),
+        (Mnemonic::Loop, 4) => Some(loop_while::<B, u32, Always>),
+        (Mnemonic::Loop, _) => Some(loop_while::<B, u64, Always>),
+        (Mnemonic::Loope, 2) => Some(loop_while::<B, u16, Equal>),
+        (Mnemonic::Loope, 4) => Some(loop_while::<B, u32, Equal>),
+        (Mnemonic::Loope, _) => Some(loop_while::<B, u64, Equal>),
+        (Mnemonic::Loopne, 2) => Some(loop_while::<B, u16, NotEqual>),
+        (Mnemonic::Loopne, 4) => Some(loop_while::<B, u32, NotEqual>),
+        (Mnemonic::Loopne, _) => Some(loop_while::<B, u64, NotEqual>),
         _ => None,
     }
 }

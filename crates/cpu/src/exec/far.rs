@@ -1,10 +1,10 @@
 //! Far transfers: JMP, CALL, RET, IRET (Intel SDM vol. 2, and vol. 3A, 5.8 and 20.2).
 
-use iced_x86::{Instruction, Mnemonic};
+use iced_x86::Instruction;
 
 use crate::{
     Bus, Core, Exception, Exec, Handler, Op, Operand,
-    access::attention,
+    access::{Privilege, attention},
     descriptor::{Descriptor, error, kind, null, rpl},
     flags::bit,
     state::{Segment, cr4, gpr, segment},
@@ -15,10 +15,10 @@ use crate::{
 pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
     use iced_x86::Code::*;
     Some(match instruction.code() {
-        Jmp_ptr1616 | Jmp_ptr1632 | Jmp_m1616 | Jmp_m1632 => jump,
-        Call_ptr1616 | Call_ptr1632 | Call_m1616 | Call_m1632 => call,
-        Retfw | Retfd | Retfw_imm16 | Retfd_imm16 => return_far,
-        _ if matches!(instruction.mnemonic(), Mnemonic::Iret | Mnemonic::Iretd) => return_interrupt,
+        Jmp_ptr1616 | Jmp_ptr1632 | Jmp_m1616 | Jmp_m1632 | Jmp_m1664 => jump,
+        Call_ptr1616 | Call_ptr1632 | Call_m1616 | Call_m1632 | Call_m1664 => call,
+        Retfw | Retfd | Retfq | Retfw_imm16 | Retfd_imm16 | Retfq_imm16 => return_far,
+        Iretw | Iretd | Iretq => return_interrupt,
         _ => return None,
     })
 }
@@ -30,12 +30,12 @@ fn target<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Result<(u16, u64), E
     }
     let at = core.effective_address(op);
     let index = op.memory.segment;
-    let offset = if op.operand_size == 2 {
-        u64::from(core.load_at::<u16, B>(bus, index, at)?)
-    } else {
-        u64::from(core.load_at::<u32, B>(bus, index, at)?)
+    let offset = match op.operand_size {
+        2 => u64::from(core.load_at::<u16, B>(bus, index, at)?),
+        4 => u64::from(core.load_at::<u32, B>(bus, index, at)?),
+        _ => core.load_at::<u64, B>(bus, index, at)?,
     };
-    let selector = core.load_at::<u16, B>(bus, index, at + u64::from(op.operand_size))?;
+    let selector = core.load_at::<u16, B>(bus, index, at.wrapping_add(u64::from(op.operand_size)))?;
     Ok((selector, offset))
 }
 
@@ -58,6 +58,10 @@ fn find<B: Bus>(core: &mut Core, bus: &mut B, selector: u16) -> Result<Found, Ex
         return Ok(Found::Code(descriptor));
     };
     let found = match kind {
+        kind::CALL_GATE_32 if core.state.long_mode() => {
+            Found::CallGate(core.whole(bus, selector, descriptor)?.ok_or(fault)?)
+        }
+        _ if core.state.long_mode() => return Err(fault),
         kind::CALL_GATE_16 | kind::CALL_GATE_32 => Found::CallGate(descriptor),
         kind::TASK_GATE => Found::TaskGate(descriptor),
         kind::TSS_16 | kind::TSS_32 => Found::Tss(descriptor),
@@ -85,13 +89,13 @@ fn direct<B: Bus>(
     let cpl = core.state.cpl;
     let allowed =
         if code.conforming() { code.dpl() <= cpl } else { rpl(selector) <= cpl && code.dpl() == cpl };
-    if !code.code() || !allowed {
+    if !code.code() || !allowed || !core.runnable(&code) {
         return Err(fault);
     }
     if !code.present() {
         return Err(Exception::not_present(error(selector)));
     }
-    if offset > u64::from(code.limit) {
+    if !core.offset_in(&code, offset) {
         return Err(Exception::general_protection(0));
     }
     core.mark_accessed(bus, &mut descriptor)?;
@@ -105,6 +109,9 @@ fn gate_target<B: Bus>(
     bus: &mut B,
     gate: &Descriptor,
 ) -> Result<(u16, Descriptor, Segment), Exception> {
+    if core.state.long_mode() {
+        return core.gate_code(bus, gate, 0);
+    }
     let selector = gate.gate_selector();
     if null(selector) {
         return Err(Exception::general_protection(0));
@@ -144,8 +151,8 @@ fn jump<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
             if !code.conforming() && code.dpl() != core.state.cpl {
                 return Err(Exception::general_protection(error(selector)));
             }
-            let offset = u64::from(gate.gate_offset());
-            if offset > u64::from(code.limit) {
+            let offset = gate.gate_offset();
+            if !core.offset_in(&code, offset) {
                 return Err(Exception::general_protection(0));
             }
             core.mark_accessed(bus, &mut descriptor)?;
@@ -169,11 +176,11 @@ fn task<B: Bus>(core: &mut Core, bus: &mut B, selector: u16, descriptor: &Descri
 
 /// CS and the return offset on the current stack, all or nothing.
 fn push_return<B: Bus>(core: &mut Core, bus: &mut B, size: u8) -> Result<u64, Exception> {
-    let values = [u32::from(core.state.cs().selector), core.state.rip as u32];
+    let values = [u64::from(core.state.cs().selector), core.state.rip];
     let stack = *core.state.ss();
     let sp = core.register(gpr::RSP);
-    let user = core.state.cpl == 3;
-    core.push_frame(bus, &stack, sp, &values, size, user, Exception::stack(0))
+    let privilege = core.privilege();
+    core.push_frame(bus, &stack, sp, &values, size, privilege, Exception::stack(0))
 }
 
 fn call<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
@@ -198,6 +205,7 @@ fn call<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
             core.state.rip = offset;
             Ok(())
         }
+        Found::CallGate(gate) if core.state.long_mode() => core.call_gate_long(bus, &gate),
         Found::CallGate(gate) => call_gate(core, bus, &gate),
         Found::TaskGate(gate) => core.switch_by_gate(bus, gate.gate_selector(), Cause::Call),
         Found::Tss(descriptor) => task(core, bus, selector, &descriptor, Cause::Call),
@@ -207,7 +215,7 @@ fn call<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
 fn call_gate<B: Bus>(core: &mut Core, bus: &mut B, gate: &Descriptor) -> Exec {
     let (selector, mut descriptor, code) = gate_target(core, bus, gate)?;
     let size = if gate.kind() & 8 != 0 { 4 } else { 2 };
-    let offset = u64::from(gate.gate_offset());
+    let offset = gate.gate_offset();
     let out_of_limit = offset > u64::from(code.limit);
     let level = code.dpl();
     if code.conforming() || level == core.state.cpl {
@@ -230,20 +238,19 @@ fn call_gate<B: Bus>(core: &mut Core, bus: &mut B, gate: &Descriptor) -> Exec {
     let mut frame = [0; 35];
     let parameters = gate.parameters();
     let old_sp = core.register(gpr::RSP);
-    frame[0] = u32::from(core.state.ss().selector);
-    frame[1] = old_sp as u32;
+    frame[0] = u64::from(core.state.ss().selector);
+    frame[1] = old_sp;
     for index in 0..parameters {
         // The last parameter lies highest and is pushed first.
         let at = (parameters - 1 - index) as u64 * u64::from(size);
-        frame[2 + index] =
-            if size == 4 { core.peek::<u32, B>(bus, at)? } else { u32::from(core.peek::<u16, B>(bus, at)?) };
+        frame[2 + index] = slot_at(core, bus, size, at)?;
     }
-    frame[2 + parameters] = u32::from(core.state.cs().selector);
-    frame[3 + parameters] = core.state.rip as u32;
+    frame[2 + parameters] = u64::from(core.state.cs().selector);
+    frame[3 + parameters] = core.state.rip;
     core.mark_accessed(bus, &mut descriptor)?;
     let fault = Exception::stack(error(stack.selector));
     let values = &frame[..4 + parameters];
-    let sp = core.push_frame(bus, &stack, new_sp, values, size, false, fault)?;
+    let sp = core.push_frame(bus, &stack, new_sp, values, size, Privilege::Supervisor, fault)?;
     core.set_cpl(level);
     core.set_segment(segment::SS, stack);
     core.set_sp(sp);
@@ -259,10 +266,10 @@ fn slot<B: Bus>(core: &mut Core, bus: &mut B, size: u8, slot: u64) -> Result<u64
 }
 
 fn slot_at<B: Bus>(core: &mut Core, bus: &mut B, size: u8, at: u64) -> Result<u64, Exception> {
-    Ok(if size == 4 {
-        u64::from(core.peek::<u32, B>(bus, at)?)
-    } else {
-        u64::from(core.peek::<u16, B>(bus, at)?)
+    Ok(match size {
+        2 => u64::from(core.peek::<u16, B>(bus, at)?),
+        4 => u64::from(core.peek::<u32, B>(bus, at)?),
+        _ => core.peek::<u64, B>(bus, at)?,
     })
 }
 
@@ -281,16 +288,31 @@ fn return_code<B: Bus>(
     let code = descriptor.segment(selector);
     let level = rpl(selector);
     let allowed = if code.conforming() { code.dpl() <= level } else { code.dpl() == level };
-    if !code.code() || level < core.state.cpl || !allowed {
+    if !code.code() || level < core.state.cpl || !allowed || !core.runnable(&code) {
         return Err(fault);
     }
     if !code.present() {
         return Err(Exception::not_present(error(selector)));
     }
-    if offset > u64::from(code.limit) {
+    if !core.offset_in(&code, offset) {
         return Err(Exception::general_protection(0));
     }
     Ok(descriptor)
+}
+
+/// The stack segment a RET or IRET goes back to at privilege level `level`: null is good below level 3
+/// when the code there is 64-bit.
+fn return_stack<B: Bus>(
+    core: &mut Core,
+    bus: &mut B,
+    selector: u16,
+    code: Segment,
+    level: u8,
+) -> Result<Segment, Exception> {
+    if null(selector) && core.state.long_mode() && code.long() && level < 3 && rpl(selector) == level {
+        return Ok(Core::null_stack(selector, level));
+    }
+    core.stack_segment(bus, selector, level, Exception::general_protection, 0)
 }
 
 fn return_far<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
@@ -320,7 +342,7 @@ fn return_far<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     }
     let sp = slot_at(core, bus, size, popped)?;
     let stack = slot_at(core, bus, size, popped + u64::from(size))? as u16;
-    let stack = core.stack_segment(bus, stack, level, Exception::general_protection, 0)?;
+    let stack = return_stack(core, bus, stack, descriptor.segment(selector), level)?;
     core.mark_accessed(bus, &mut descriptor)?;
     core.set_cpl(level);
     core.set_segment(segment::SS, stack);
@@ -347,6 +369,9 @@ fn load_flags(core: &mut Core, image: u32, mask: u32) {
 fn return_interrupt<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let size = op.operand_size;
     if core.state.protected() && !core.state.v8086() && core.state.flags.nested_task() {
+        if core.state.long_mode() {
+            return Err(Exception::general_protection(0));
+        }
         core.return_to_task(bus)?;
         core.state.nmi_blocked = false;
         return Ok(());
@@ -375,7 +400,7 @@ fn return_interrupt<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
         load_flags(core, image, low_half(mask, size));
         return Ok(());
     }
-    if size == 4 && image & bit::VM != 0 && cpl == 0 {
+    if size == 4 && image & bit::VM != 0 && cpl == 0 && !core.state.long_mode() {
         return return_to_v8086(core, bus, offset, selector, image);
     }
     if cpl <= core.state.flags.iopl() {
@@ -386,13 +411,14 @@ fn return_interrupt<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     }
     let mut descriptor = return_code(core, bus, selector, offset)?;
     let level = rpl(selector);
-    if level == cpl {
+    if level == cpl && !core.in_64_bit_mode() {
         core.mark_accessed(bus, &mut descriptor)?;
         core.adjust_sp(3 * i64::from(size));
     } else {
+        // 64-bit mode pops the stack even when the level stays.
         let sp = slot(core, bus, size, 3)?;
         let stack = slot(core, bus, size, 4)? as u16;
-        let stack = core.stack_segment(bus, stack, level, Exception::general_protection, 0)?;
+        let stack = return_stack(core, bus, stack, descriptor.segment(selector), level)?;
         core.mark_accessed(bus, &mut descriptor)?;
         core.set_cpl(level);
         core.set_segment(segment::SS, stack);

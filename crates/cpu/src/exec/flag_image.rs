@@ -7,8 +7,8 @@ use crate::{Bus, Core, Exception, Exec, Handler, Op, flags::bit, state::cr4};
 /// Handlers of this group.
 pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
     Some(match instruction.code() {
-        Code::Pushfw | Code::Pushfd => push,
-        Code::Popfw | Code::Popfd => pop,
+        Code::Pushfw | Code::Pushfd | Code::Pushfq => push,
+        Code::Popfw | Code::Popfd | Code::Popfq => pop,
         _ => return None,
     })
 }
@@ -33,19 +33,19 @@ fn push<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
         }
         image |= bit::IOPL;
     }
-    if op.operand_size == 2 {
-        core.push::<u16, B>(bus, image as u16)
-    } else {
-        core.push::<u32, B>(bus, image)
+    match op.operand_size {
+        2 => core.push::<u16, B>(bus, image as u16),
+        4 => core.push::<u32, B>(bus, image),
+        _ => core.push::<u64, B>(bus, image.into()),
     }
 }
 
 fn pop<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let virtualized = virtualized(core, bus, op)?;
-    let mut image = if op.operand_size == 2 {
-        u32::from(core.peek::<u16, B>(bus, 0)?)
-    } else {
-        core.peek::<u32, B>(bus, 0)?
+    let mut image = match op.operand_size {
+        2 => u32::from(core.peek::<u16, B>(bus, 0)?),
+        4 => core.peek::<u32, B>(bus, 0)?,
+        _ => core.peek::<u64, B>(bus, 0)? as u32,
     };
     let mut mask = bit::ARITHMETIC | bit::TF | bit::DF | bit::NT | bit::AC | bit::ID;
     if virtualized {

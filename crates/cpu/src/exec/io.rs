@@ -133,16 +133,21 @@ fn out_dx<W: Width, B: Bus>(core: &mut Core, bus: &mut B, _op: &Op) -> Exec {
 
 /// Replaces the part of a register that the address size uses.
 fn set_part(core: &mut Core, index: u8, value: u64, address_size: u8) {
-    let whole = if address_size == 2 {
-        (core.register(index) & !0xffff) | (value & 0xffff)
-    } else {
-        value & 0xffff_ffff
+    let whole = match address_size {
+        2 => (core.register(index) & !0xffff) | (value & 0xffff),
+        4 => value & 0xffff_ffff,
+        _ => value,
     };
     core.set_register(index, whole);
 }
 
 fn part(core: &Core, index: u8, address_size: u8) -> u64 {
-    core.register(index) & if address_size == 2 { 0xffff } else { 0xffff_ffff }
+    core.register(index)
+        & match address_size {
+            2 => 0xffff,
+            4 => 0xffff_ffff,
+            _ => u64::MAX,
+        }
 }
 
 /// Moves an index register by one element, down when DF is set.

@@ -20,6 +20,7 @@ mod shift;
 mod stack;
 mod strings;
 mod system;
+mod system_calls;
 mod x87;
 
 use iced_x86::Instruction;
@@ -31,7 +32,7 @@ type Group<B> = fn(&Instruction) -> Option<Handler<B>>;
 
 /// The handler of `instruction`, or `None` when a processor with these features does not have it (#UD).
 ///
-/// MMX, SSE and long mode have no group yet: they end up here.
+/// MMX and SSE have no group yet: they end up here.
 #[must_use]
 pub fn lower<B: Bus>(instruction: &Instruction, features: Features) -> Option<Handler<B>> {
     if !features.allow(instruction) {
@@ -56,6 +57,7 @@ pub fn lower<B: Bus>(instruction: &Instruction, features: Features) -> Option<Ha
         stack::handler,
         strings::handler,
         system::handler,
+        system_calls::handler,
         x87::handler,
     ];
     groups.iter().find_map(|group| group(instruction))

@@ -1,11 +1,11 @@
-//! CPUID, MSRs, counters, SYSENTER and SYSEXIT (Intel SDM vol. 2, and vol. 4).
+//! CPUID, MSRs and counters (Intel SDM vol. 2, and vol. 4).
 
 use iced_x86::{Instruction, Mnemonic};
 
 use crate::{
-    Bus, Core, Exception, Exec, Handler, Op,
-    flags::bit,
-    state::{Segment, cr4, gpr, rights, segment},
+    Bus, Core, Exception, Exec, Handler, Op, Operand,
+    features::Feature,
+    state::{cr4, gpr, segment},
 };
 
 /// Handlers of this group.
@@ -16,8 +16,8 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
         Mnemonic::Rdpmc => rdpmc,
         Mnemonic::Rdmsr => rdmsr,
         Mnemonic::Wrmsr => wrmsr,
-        Mnemonic::Sysenter => sysenter,
-        Mnemonic::Sysexit => sysexit,
+        Mnemonic::Rdtscp => rdtscp,
+        Mnemonic::Rdpid => rdpid,
         _ => return None,
     })
 }
@@ -44,6 +44,14 @@ mod msr {
     pub(super) const MC0_CTL: u32 = 0x400;
     pub(super) const MC9_MISC: u32 = 0x427;
     pub(super) const EFER: u32 = 0xc000_0080;
+    pub(super) const STAR: u32 = 0xc000_0081;
+    pub(super) const LSTAR: u32 = 0xc000_0082;
+    pub(super) const CSTAR: u32 = 0xc000_0083;
+    pub(super) const FMASK: u32 = 0xc000_0084;
+    pub(super) const FS_BASE: u32 = 0xc000_0100;
+    pub(super) const GS_BASE: u32 = 0xc000_0101;
+    pub(super) const KERNEL_GS_BASE: u32 = 0xc000_0102;
+    pub(super) const TSC_AUX: u32 = 0xc000_0103;
     /// FIX64K_00000, FIX16K_80000, FIX16K_A0000, FIX4K_C0000 to F8000.
     pub(super) const MTRR_FIXED: [u32; 11] =
         [0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f];
@@ -70,7 +78,14 @@ fn cpuid<B: Bus>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
     let index = core.register(gpr::RCX) as u32;
     let enabled = core.state.msrs.apic_base & APIC_ENABLED != 0;
     let values = core.hypervisor.leaf(function);
-    let values = values.unwrap_or_else(|| core.model.cpuid(function, index, core.index, enabled));
+    let mut values = values.unwrap_or_else(|| core.model.cpuid(function, index, core.index, enabled));
+    // OSXSAVE and OSPKE show what the system has switched on.
+    if function == 1 && core.state.cr4 & cr4::OSXSAVE != 0 {
+        values[2] |= 1 << 27;
+    }
+    if function == 7 && index == 0 && core.state.cr4 & cr4::PKE != 0 {
+        values[2] |= 1 << 4;
+    }
     let registers = [gpr::RAX, gpr::RBX, gpr::RCX, gpr::RDX];
     for (register, value) in registers.into_iter().zip(values) {
         set(core, register, value);
@@ -89,6 +104,21 @@ fn rdtsc<B: Bus>(core: &mut Core, bus: &mut B, _op: &Op) -> Exec {
     }
     let value = time(core, bus).wrapping_add(core.state.tsc_offset);
     set_pair(core, value);
+    Ok(())
+}
+
+fn rdtscp<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    rdtsc(core, bus, op)?;
+    let auxiliary = core.state.msrs.long.tsc_aux;
+    set(core, gpr::RCX, auxiliary);
+    Ok(())
+}
+
+fn rdpid<B: Bus>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
+    if let Operand::Register(index) = op.dst {
+        let auxiliary = core.state.msrs.long.tsc_aux;
+        set(core, index, auxiliary);
+    }
     Ok(())
 }
 
@@ -124,15 +154,16 @@ fn rdmsr<B: Bus>(core: &mut Core, bus: &mut B, _op: &Op) -> Exec {
         msr::BIOS_SIGN_ID => msrs.bios_sign_id,
         msr::MTRR_CAP => MTRR_CAP,
         msr::SYSENTER_CS => u64::from(msrs.sysenter_cs),
-        msr::SYSENTER_ESP => u64::from(msrs.sysenter_esp),
-        msr::SYSENTER_EIP => u64::from(msrs.sysenter_eip),
+        msr::SYSENTER_ESP => msrs.sysenter_esp,
+        msr::SYSENTER_EIP => msrs.sysenter_eip,
         msr::MCG_CAP => MCG_CAP,
         msr::MCG_STATUS => msrs.mcg_status,
         msr::MCG_CTL => msrs.mcg_ctl,
         msr::MISC_ENABLE => msrs.misc_enable,
         msr::PAT => msrs.pat,
         msr::MTRR_DEF_TYPE => msrs.mtrr_def_type,
-        msr::EFER if core.model.efer != 0 => msrs.efer,
+        msr::EFER if core.model.efer() != 0 => msrs.efer,
+        _ if let Some(value) = long_msr(core, register) => value,
         msr::MTRR_PHYSBASE0..=msr::MTRR_PHYSMASK7 => {
             let (base, mask) = msrs.mtrr_variable[((register >> 1) & 7) as usize];
             if register & 1 == 0 { base } else { mask }
@@ -179,6 +210,16 @@ fn wrmsr<B: Bus>(core: &mut Core, bus: &mut B, _op: &Op) -> Exec {
             bus.apic_base_written(core.cycle(), value);
             return Ok(());
         }
+        msr::EFER if core.model.efer() != 0 => return core.set_efer(value),
+        _ => {}
+    }
+    if long_msr(core, register).is_some() {
+        return set_long_msr(core, register, value);
+    }
+    let long = core.model.features.has(Feature::LongMode);
+    let canonical = |value| check(!long || core.state.canonical(value));
+    match register {
+        msr::SYSENTER_ESP | msr::SYSENTER_EIP => canonical(value)?,
         _ => {}
     }
     let model = core.model;
@@ -192,8 +233,8 @@ fn wrmsr<B: Bus>(core: &mut Core, bus: &mut B, _op: &Op) -> Exec {
         msr::BIOS_UPDATE_TRIGGER => {}
         msr::BIOS_SIGN_ID => msrs.bios_sign_id = value,
         msr::SYSENTER_CS => msrs.sysenter_cs = value as u32,
-        msr::SYSENTER_ESP => msrs.sysenter_esp = value as u32,
-        msr::SYSENTER_EIP => msrs.sysenter_eip = value as u32,
+        msr::SYSENTER_ESP => msrs.sysenter_esp = if long { value } else { value & 0xffff_ffff },
+        msr::SYSENTER_EIP => msrs.sysenter_eip = if long { value } else { value & 0xffff_ffff },
         msr::MCG_STATUS => msrs.mcg_status = value,
         msr::MCG_CTL => msrs.mcg_ctl = value,
         msr::MISC_ENABLE => msrs.misc_enable = value,
@@ -205,11 +246,6 @@ fn wrmsr<B: Bus>(core: &mut Core, bus: &mut B, _op: &Op) -> Exec {
         msr::MTRR_DEF_TYPE => {
             check(value & !0xcff == 0 && memory_type(value & 0xff))?;
             msrs.mtrr_def_type = value;
-        }
-        msr::EFER if model.efer != 0 => {
-            check(value & !model.efer == 0)?;
-            msrs.efer = value;
-            core.flush_tlb();
         }
         msr::MTRR_PHYSBASE0..=msr::MTRR_PHYSMASK7 => {
             let pair = &mut msrs.mtrr_variable[((register >> 1) & 7) as usize];
@@ -236,52 +272,45 @@ fn wrmsr<B: Bus>(core: &mut Core, bus: &mut B, _op: &Op) -> Exec {
     Ok(())
 }
 
-/// A flat 4 GiB segment as SYSENTER and SYSEXIT make them.
-fn flat(selector: u16, kind: u16, dpl: u8) -> Segment {
-    let rights = kind
-        | rights::NOT_SYSTEM
-        | rights::PRESENT
-        | rights::BIG
-        | rights::GRANULARITY
-        | (u16::from(dpl) << rights::DPL_SHIFT);
-    Segment { selector, base: 0, limit: u32::MAX, rights }
+/// The registers that came with SYSCALL, long mode and RDTSCP, where the model has them.
+fn long_msr(core: &Core, register: u32) -> Option<u64> {
+    let features = core.model.features;
+    let state = &core.state;
+    let long = &state.msrs.long;
+    let base = |index: u8| state.segments[usize::from(index)].base;
+    let (feature, value) = match register {
+        msr::STAR => (Feature::Syscall, long.star),
+        msr::LSTAR => (Feature::LongMode, long.lstar),
+        msr::CSTAR => (Feature::LongMode, long.cstar),
+        msr::FMASK => (Feature::LongMode, long.fmask),
+        msr::FS_BASE => (Feature::LongMode, base(segment::FS)),
+        msr::GS_BASE => (Feature::LongMode, base(segment::GS)),
+        msr::KERNEL_GS_BASE => (Feature::LongMode, long.kernel_gs_base),
+        msr::TSC_AUX if features.has(Feature::Rdpid) => (Feature::Rdpid, u64::from(long.tsc_aux)),
+        msr::TSC_AUX => (Feature::Rdtscp, u64::from(long.tsc_aux)),
+        _ => return None,
+    };
+    features.has(feature).then_some(value)
 }
 
-const CODE: u16 = rights::CODE | rights::WRITABLE | rights::ACCESSED;
-const DATA: u16 = rights::WRITABLE | rights::ACCESSED;
-
-fn fast_transfer(core: &mut Core, selector: u16, stack: u16, cpl: u8, rip: u64, rsp: u64) {
-    let ring = u16::from(cpl);
-    core.set_cpl(cpl);
-    core.set_segment(segment::CS, flat((selector & !3) | ring, CODE, cpl));
-    core.set_segment(segment::SS, flat((stack & !3) | ring, DATA, cpl));
-    core.state.rip = rip;
-    core.set_register(gpr::RSP, rsp);
-    core.refresh();
-    core.end_block();
-}
-
-fn sysenter<B: Bus>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
-    let selector = core.state.msrs.sysenter_cs as u16;
-    if !core.state.protected() || selector & !3 == 0 {
-        return Err(Exception::general_protection(0));
+/// Sets one that [`long_msr`] knows.
+fn set_long_msr(core: &mut Core, register: u32, value: u64) -> Exec {
+    let fault = Exception::general_protection(0);
+    let address = !matches!(register, msr::STAR | msr::FMASK | msr::TSC_AUX);
+    if address && !core.state.canonical(value) {
+        return Err(fault);
     }
-    let flags = core.state.flags.bits() & !(bit::VM | bit::IF | bit::RF);
-    core.set_flags(flags);
-    let (rip, rsp) = (core.state.msrs.sysenter_eip, core.state.msrs.sysenter_esp);
-    let stack = (selector & !3).wrapping_add(8);
-    fast_transfer(core, selector, stack, 0, u64::from(rip), u64::from(rsp));
-    Ok(())
-}
-
-fn sysexit<B: Bus>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
-    let selector = core.state.msrs.sysenter_cs as u16;
-    if !core.state.protected() || selector & !3 == 0 || core.state.cpl != 0 {
-        return Err(Exception::general_protection(0));
+    let long = &mut core.state.msrs.long;
+    match register {
+        msr::STAR => long.star = value,
+        msr::LSTAR => long.lstar = value,
+        msr::CSTAR => long.cstar = value,
+        msr::FMASK => long.fmask = value & 0xffff_ffff,
+        msr::FS_BASE => core.set_base(segment::FS, value),
+        msr::GS_BASE => core.set_base(segment::GS, value),
+        msr::KERNEL_GS_BASE => long.kernel_gs_base = value,
+        _ if value >> 32 != 0 => return Err(fault),
+        _ => long.tsc_aux = value as u32,
     }
-    let rip = core.register(gpr::RDX) & 0xffff_ffff;
-    let rsp = core.register(gpr::RCX) & 0xffff_ffff;
-    let base = selector & !3;
-    fast_transfer(core, base.wrapping_add(16), base.wrapping_add(24), 3, rip, rsp);
     Ok(())
 }

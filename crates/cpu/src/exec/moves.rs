@@ -1,4 +1,4 @@
-//! MOV, MOVZX, MOVSX, XCHG, LEA, CMOVcc, SETcc, XLAT, CBW, CWDE, CWD, CDQ (Intel SDM vol. 2).
+//! MOV, MOVZX, MOVSX, MOVSXD, XCHG, LEA, CMOVcc, SETcc, XLAT, CBW, CWDE, CDQE, CWD, CDQ, CQO (Intel SDM vol. 2).
 //!
 //! None of them sets a flag. MOV to and from segment, control and debug registers is elsewhere.
 
@@ -18,18 +18,21 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
     match instruction.mnemonic() {
         Mnemonic::Mov => binary!(instruction, mov),
         Mnemonic::Movzx => extension::<B, Zero>(instruction),
-        Mnemonic::Movsx => extension::<B, Sign>(instruction),
+        Mnemonic::Movsx | Mnemonic::Movsxd => extension::<B, Sign>(instruction),
         Mnemonic::Xchg => unary!(instruction, xchg),
         Mnemonic::Lea => match size(instruction, 0) {
             2 => Some(lea::<B, u16>),
             4 => Some(lea::<B, u32>),
+            8 => Some(lea::<B, u64>),
             _ => None,
         },
         Mnemonic::Xlatb => Some(xlat::<B>),
         Mnemonic::Cbw => Some(cbw::<B>),
         Mnemonic::Cwde => Some(cwde::<B>),
+        Mnemonic::Cdqe => Some(cdqe::<B>),
         Mnemonic::Cwd => Some(cwd::<B, u16>),
         Mnemonic::Cdq => Some(cwd::<B, u32>),
+        Mnemonic::Cqo => Some(cwd::<B, u64>),
         Mnemonic::Seto
         | Mnemonic::Setno
         | Mnemonic::Setb
@@ -69,6 +72,8 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
             (4, false) => by_condition!(condition(instruction)?, move_if, u32, Reg),
             (2, true) => by_condition!(condition(instruction)?, move_if, u16, Mem),
             (4, true) => by_condition!(condition(instruction)?, move_if, u32, Mem),
+            (8, false) => by_condition!(condition(instruction)?, move_if, u64, Reg),
+            (8, true) => by_condition!(condition(instruction)?, move_if, u64, Mem),
             _ => None,
         },
         _ => None,
@@ -90,6 +95,10 @@ fn move_if<B: Bus, W: Width, Source: Kind, const CODE: u8>(core: &mut Core, bus:
     let value: W = Source::load(core, bus, op, op.src)?;
     if core.state.flags.condition(CODE) {
         write_register(core, op.dst, value);
+    } else if W::BYTES == 4 {
+        // The upper half is cleared all the same.
+        let kept: W = read_register(core, op.dst).unwrap_or_default();
+        write_register(core, op.dst, kept);
     }
     Ok(())
 }
@@ -126,6 +135,18 @@ fn extension<B: Bus, How: Extend>(instruction: &Instruction) -> Option<Handler<B
         (4, 1, true) => Some(extend::<B, u32, u8, Mem, How>),
         (4, 2, false) => Some(extend::<B, u32, u16, Reg, How>),
         (4, 2, true) => Some(extend::<B, u32, u16, Mem, How>),
+        (8, 1, false) => Some(extend::<B, u64, u8, Reg, How>),
+        (8, 1, true) => Some(extend::<B, u64, u8, Mem, How>),
+        (8, 2, false) => Some(extend::<B, u64, u16, Reg, How>),
+        (8, 2, true) => Some(extend::<B, u64, u16, Mem, How>),
+        // MOVSXD; its form that extends nothing is a move.
+        (8, 4, false) => Some(extend::<B, u64, u32, Reg, How>),
+        (8, 4, true) => Some(extend::<B, u64, u32, Mem, How>),
+        (4, 4, false) => Some(extend::<B, u32, u32, Reg, How>),
+        (4, 4, true) => Some(extend::<B, u32, u32, Mem, How>),
+        // MOVSXD with a 16-bit destination reads 16 bits, though iced-x86 names a 32-bit register.
+        (2, 4, false) => Some(extend::<B, u16, u16, Reg, How>),
+        (2, 4, true) => Some(extend::<B, u16, u16, Mem, How>),
         _ => None,
     }
 }
@@ -179,7 +200,13 @@ fn cwde<B: Bus>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
     Ok(())
 }
 
-/// CWD and CDQ: the accumulator's sign fills DX or EDX.
+fn cdqe<B: Bus>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
+    let value = core.register(gpr::RAX) as i32;
+    write_part(core, gpr::RAX, i64::from(value) as u64);
+    Ok(())
+}
+
+/// CWD, CDQ and CQO: the accumulator's sign fills DX, EDX or RDX.
 fn cwd<B: Bus, W: Width>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
     let sign = W::from_u64(core.register(gpr::RAX)).sign();
     write_part(core, gpr::RDX, if sign { W::ones() } else { W::default() });

@@ -211,8 +211,6 @@ pub(super) fn size(instruction: &Instruction, number: u32) -> usize {
 
 /// The kind and width of a single operand that may be a register or memory, as a handler of
 /// `$function::<B, W, Kind, …>`.
-///
-/// Long mode adds a row for 8 bytes here.
 macro_rules! unary {
     ($instruction:expr, $function:ident $(, $more:ty)*) => {
         match ($crate::exec::operands::size($instruction, 0),
@@ -224,6 +222,8 @@ macro_rules! unary {
             (1, true) => Some($function::<B, u8, Mem $(, $more)*> as Handler<B>),
             (2, true) => Some($function::<B, u16, Mem $(, $more)*> as Handler<B>),
             (4, true) => Some($function::<B, u32, Mem $(, $more)*> as Handler<B>),
+            (8, false) => Some($function::<B, u64, Reg $(, $more)*> as Handler<B>),
+            (8, true) => Some($function::<B, u64, Mem $(, $more)*> as Handler<B>),
             _ => None,
         }
     };
@@ -239,6 +239,8 @@ macro_rules! unary_wide {
             (4, false) => Some($function::<B, u32, Reg $(, $more)*> as Handler<B>),
             (2, true) => Some($function::<B, u16, Mem $(, $more)*> as Handler<B>),
             (4, true) => Some($function::<B, u32, Mem $(, $more)*> as Handler<B>),
+            (8, false) => Some($function::<B, u64, Reg $(, $more)*> as Handler<B>),
+            (8, true) => Some($function::<B, u64, Mem $(, $more)*> as Handler<B>),
             _ => None,
         }
     };
@@ -252,6 +254,7 @@ macro_rules! binary {
             1 => binary!(@kinds instruction, u8, $function $(, $more)*),
             2 => binary!(@kinds instruction, u16, $function $(, $more)*),
             4 => binary!(@kinds instruction, u32, $function $(, $more)*),
+            8 => binary!(@kinds instruction, u64, $function $(, $more)*),
             _ => None,
         }
     }};

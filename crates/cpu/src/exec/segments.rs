@@ -6,6 +6,7 @@ use crate::{
     Bus, Core, Exec, Handler, Op, Operand,
     access::attention,
     state::{Shadow, gpr, segment},
+    width::Width,
 };
 
 /// Handlers of this group.
@@ -15,13 +16,13 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
         && instruction.op0_kind() == OpKind::Register
         && instruction.op0_register().is_segment_register();
     Some(match instruction.code() {
-        Mov_rm16_Sreg | Mov_r32m16_Sreg => store,
-        Mov_Sreg_rm16 | Mov_Sreg_r32m16 => load,
+        Mov_rm16_Sreg | Mov_r32m16_Sreg | Mov_r64m16_Sreg => store,
+        Mov_Sreg_rm16 | Mov_Sreg_r32m16 | Mov_Sreg_r64m16 => load,
         Lds_r16_m1616 | Lds_r32_m1632 => far_pointer::<B, { segment::DS }>,
         Les_r16_m1616 | Les_r32_m1632 => far_pointer::<B, { segment::ES }>,
-        Lss_r16_m1616 | Lss_r32_m1632 => far_pointer::<B, { segment::SS }>,
-        Lfs_r16_m1616 | Lfs_r32_m1632 => far_pointer::<B, { segment::FS }>,
-        Lgs_r16_m1616 | Lgs_r32_m1632 => far_pointer::<B, { segment::GS }>,
+        Lss_r16_m1616 | Lss_r32_m1632 | Lss_r64_m1664 => far_pointer::<B, { segment::SS }>,
+        Lfs_r16_m1616 | Lfs_r32_m1632 | Lfs_r64_m1664 => far_pointer::<B, { segment::FS }>,
+        Lgs_r16_m1616 | Lgs_r32_m1632 | Lgs_r64_m1664 => far_pointer::<B, { segment::GS }>,
         _ if first_is_segment && instruction.mnemonic() == Mnemonic::Push => push,
         _ if first_is_segment && instruction.mnemonic() == Mnemonic::Pop => pop,
         _ => return None,
@@ -51,7 +52,7 @@ fn load<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     load_into(core, bus, number(op.dst), selector)
 }
 
-/// A 32-bit register gets the selector zero-extended; memory gets 16 bits.
+/// A 32- or 64-bit register gets the selector zero-extended; memory gets 16 bits.
 fn store<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let selector = core.load::<u16, B>(bus, op, op.src)?;
     if op.operand_size == 2 || op.dst == Operand::Memory {
@@ -61,21 +62,23 @@ fn store<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     }
 }
 
-/// The 32-bit form pushes the selector zero-extended.
+/// The wider forms push the selector zero-extended.
 fn push<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let selector = core.load::<u16, B>(bus, op, op.dst)?;
-    if op.operand_size == 2 {
-        core.push::<u16, B>(bus, selector)
-    } else {
-        core.push::<u32, B>(bus, u32::from(selector))
+    match op.operand_size {
+        2 => core.push::<u16, B>(bus, selector),
+        4 => core.push::<u32, B>(bus, selector.into()),
+        _ => core.push::<u64, B>(bus, selector.into()),
     }
 }
 
 fn pop<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let selector = core.peek::<u16, B>(bus, 0)?;
-    if op.operand_size == 4 {
-        // The whole slot is read, though only half of it is used.
-        core.peek::<u32, B>(bus, 0)?;
+    // The whole slot is read, though only part of it is used.
+    match op.operand_size {
+        2 => {}
+        4 => _ = core.peek::<u32, B>(bus, 0)?,
+        _ => _ = core.peek::<u64, B>(bus, 0)?,
     }
     let before = core.register(gpr::RSP);
     core.adjust_sp(i64::from(op.operand_size));
@@ -87,20 +90,19 @@ fn pop<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
 }
 
 fn far_pointer<B: Bus, const SEGMENT: u8>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    match op.operand_size {
+        2 => far_pointer_of::<B, u16>(core, bus, op, SEGMENT),
+        4 => far_pointer_of::<B, u32>(core, bus, op, SEGMENT),
+        _ => far_pointer_of::<B, u64>(core, bus, op, SEGMENT),
+    }
+}
+
+fn far_pointer_of<B: Bus, W: Width>(core: &mut Core, bus: &mut B, op: &Op, index: u8) -> Exec {
     let at = core.effective_address(op);
     let from = op.memory.segment;
-    let size = u64::from(op.operand_size);
-    if op.operand_size == 2 {
-        let offset = core.load_at::<u16, B>(bus, from, at)?;
-        let selector = core.load_at::<u16, B>(bus, from, at + size)?;
-        core.load_segment(bus, SEGMENT, selector)?;
-        core.end_block();
-        core.store::<u16, B>(bus, op, op.dst, offset)
-    } else {
-        let offset = core.load_at::<u32, B>(bus, from, at)?;
-        let selector = core.load_at::<u16, B>(bus, from, at + size)?;
-        core.load_segment(bus, SEGMENT, selector)?;
-        core.end_block();
-        core.store::<u32, B>(bus, op, op.dst, offset)
-    }
+    let offset = core.load_at::<W, B>(bus, from, at)?;
+    let selector = core.load_at::<u16, B>(bus, from, at.wrapping_add(W::BYTES as u64))?;
+    core.load_segment(bus, index, selector)?;
+    core.end_block();
+    core.store::<W, B>(bus, op, op.dst, offset)
 }

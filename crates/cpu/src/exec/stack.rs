@@ -28,6 +28,8 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
             Code::Enterd_imm16_imm8 => Some(enter::<B, u32>),
             Code::Leavew => Some(leave::<B, u16>),
             Code::Leaved => Some(leave::<B, u32>),
+            Code::Enterq_imm16_imm8 => Some(enter::<B, u64>),
+            Code::Leaveq => Some(leave::<B, u64>),
             _ => None,
         },
     }
@@ -41,6 +43,9 @@ fn push_handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
         -4 if is_memory(instruction, 0) => Some(push::<B, u32, Mem>),
         -2 if is_immediate(instruction, 0) => Some(push::<B, u16, Imm>),
         -4 if is_immediate(instruction, 0) => Some(push::<B, u32, Imm>),
+        -8 if is_register(instruction, 0) => Some(push::<B, u64, Reg>),
+        -8 if is_memory(instruction, 0) => Some(push::<B, u64, Mem>),
+        -8 if is_immediate(instruction, 0) => Some(push::<B, u64, Imm>),
         _ => None,
     }
 }
@@ -51,6 +56,8 @@ fn pop_handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
         4 if is_register(instruction, 0) => Some(pop_register::<B, u32>),
         2 if is_memory(instruction, 0) => Some(pop_memory::<B, u16>),
         4 if is_memory(instruction, 0) => Some(pop_memory::<B, u32>),
+        8 if is_register(instruction, 0) => Some(pop_register::<B, u64>),
+        8 if is_memory(instruction, 0) => Some(pop_memory::<B, u64>),
         _ => None,
     }
 }

@@ -23,18 +23,23 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
         Code::Movsb_m8_m8 => by_address::<B, u8, Movs>(instruction),
         Code::Movsw_m16_m16 => by_address::<B, u16, Movs>(instruction),
         Code::Movsd_m32_m32 => by_address::<B, u32, Movs>(instruction),
+        Code::Movsq_m64_m64 => by_address::<B, u64, Movs>(instruction),
         Code::Cmpsb_m8_m8 => by_address::<B, u8, Cmps>(instruction),
         Code::Cmpsw_m16_m16 => by_address::<B, u16, Cmps>(instruction),
         Code::Cmpsd_m32_m32 => by_address::<B, u32, Cmps>(instruction),
+        Code::Cmpsq_m64_m64 => by_address::<B, u64, Cmps>(instruction),
         Code::Scasb_AL_m8 => by_address::<B, u8, Scas>(instruction),
         Code::Scasw_AX_m16 => by_address::<B, u16, Scas>(instruction),
         Code::Scasd_EAX_m32 => by_address::<B, u32, Scas>(instruction),
+        Code::Scasq_RAX_m64 => by_address::<B, u64, Scas>(instruction),
         Code::Lodsb_AL_m8 => by_address::<B, u8, Lods>(instruction),
         Code::Lodsw_AX_m16 => by_address::<B, u16, Lods>(instruction),
         Code::Lodsd_EAX_m32 => by_address::<B, u32, Lods>(instruction),
+        Code::Lodsq_RAX_m64 => by_address::<B, u64, Lods>(instruction),
         Code::Stosb_m8_AL => by_address::<B, u8, Stos>(instruction),
         Code::Stosw_m16_AX => by_address::<B, u16, Stos>(instruction),
         Code::Stosd_m32_EAX => by_address::<B, u32, Stos>(instruction),
+        Code::Stosq_m64_RAX => by_address::<B, u64, Stos>(instruction),
         _ => None,
     }
 }
@@ -45,6 +50,8 @@ fn by_address<B: Bus, W: Width, Operation: StringOperation>(instruction: &Instru
         Some(string::<B, W, u16, Operation>)
     } else if kinds.iter().any(|kind| matches!(kind, OpKind::MemorySegESI | OpKind::MemoryESEDI)) {
         Some(string::<B, W, u32, Operation>)
+    } else if kinds.iter().any(|kind| matches!(kind, OpKind::MemorySegRSI | OpKind::MemoryESRDI)) {
+        Some(string::<B, W, u64, Operation>)
     } else {
         None
     }
@@ -142,20 +149,15 @@ fn span<W: Width, A: Width>(
     offset: u64,
     wanted: u64,
 ) -> Option<Span> {
-    let descriptor = core.state.segments.get(usize::from(segment))?;
-    let allowed = match access {
-        Access::Write => descriptor.writable(),
-        Access::Read | Access::Fetch => descriptor.readable(),
-    };
-    if !allowed || !descriptor.present() || descriptor.expand_down() {
-        return None;
-    }
     let size = W::BYTES as u64;
-    let highest = u64::from(descriptor.limit).min(A::ones().to_u64());
-    let linear = descriptor.base.wrapping_add(offset) & 0xffff_ffff;
+    let (linear, limit) = match core.linear_64(segment, offset) {
+        Some(linear) => (linear, u64::MAX),
+        None => in_segment(core, access, segment, offset)?,
+    };
+    let highest = limit.min(A::ones().to_u64());
     let in_page = linear & 0xfff;
     // What is left in the segment, and in the page, the first element included.
-    let fits = highest.checked_sub(offset)?.checked_add(1)?.min(4096 - in_page) / size;
+    let fits = highest.checked_sub(offset)?.saturating_add(1).min(4096 - in_page) / size;
     let count = if fits == 0 {
         return None;
     } else if core.state.flags.direction() {
@@ -171,6 +173,19 @@ fn span<W: Width, A: Width>(
     let lowest = span.lowest::<W>(span.count, core.state.flags.direction());
     let unwatched = access != Access::Write || slot.watched & chunks(lowest, span.count * W::BYTES) == 0;
     unwatched.then_some(span)
+}
+
+/// The linear address of `segment:offset` outside 64-bit mode, and the segment's limit.
+fn in_segment(core: &Core, access: Access, segment: u8, offset: u64) -> Option<(u64, u64)> {
+    let descriptor = core.state.segments.get(usize::from(segment))?;
+    let allowed = match access {
+        Access::Write => descriptor.writable(),
+        Access::Read | Access::Fetch => descriptor.readable(),
+    };
+    if !allowed || !descriptor.present() || descriptor.expand_down() {
+        return None;
+    }
+    Some((descriptor.base.wrapping_add(offset) & 0xffff_ffff, u64::from(descriptor.limit)))
 }
 
 struct Movs;

@@ -6,7 +6,7 @@ use crate::{
     Bus, Core, Exception, Exec, Handler, Op, Operand,
     access::attention,
     descriptor::{Descriptor, error, kind, null, rpl},
-    state::{Activity, Segment, Shadow, TableRegister, cr0, cr4, dr6, efer},
+    state::{Activity, Segment, Shadow, TableRegister, cr0, cr4, dr6, gpr},
 };
 
 /// Handlers of this group.
@@ -24,12 +24,19 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
         Mnemonic::Smsw => smsw,
         Mnemonic::Clts => clts,
         Mnemonic::Mov => match instruction.code() {
-            Code::Mov_r32_cr => store_control,
-            Code::Mov_cr_r32 => load_control,
-            Code::Mov_r32_dr => store_debug,
-            Code::Mov_dr_r32 => load_debug,
+            // LOCK makes CR0 CR8 where a model says so; none does.
+            _ if instruction.has_lock_prefix() => return None,
+            Code::Mov_r32_cr | Code::Mov_r64_cr => store_control,
+            Code::Mov_cr_r32 | Code::Mov_cr_r64 => load_control,
+            Code::Mov_r32_dr | Code::Mov_r64_dr => store_debug,
+            Code::Mov_dr_r32 | Code::Mov_dr_r64 => load_debug,
             _ => return None,
         },
+        Mnemonic::Invpcid => invpcid,
+        Mnemonic::Clac => access_control::<B, false>,
+        Mnemonic::Stac => access_control::<B, true>,
+        Mnemonic::Rdpkru => rdpkru,
+        Mnemonic::Wrpkru => wrpkru,
         Mnemonic::Invlpg | Mnemonic::Invd | Mnemonic::Wbinvd => privileged_nothing,
         Mnemonic::Hlt => hlt,
         Mnemonic::Cli => cli,
@@ -58,15 +65,28 @@ fn memory_only(op: &Op) -> Exec {
     if op.dst == Operand::Memory { Ok(()) } else { Err(Exception::INVALID_OPCODE) }
 }
 
-/// The 16-bit form loads 24 bits of base.
+/// UMIP: CPL 0, or #GP(0) (vol. 3A, 2.5).
+fn not_for_users(core: &Core) -> Exec {
+    if core.state.cr4 & cr4::UMIP != 0 { privileged(core) } else { Ok(()) }
+}
+
+/// The 16-bit form loads 24 bits of base, the 64-bit one 64.
 fn load_table<B: Bus, const GLOBAL: bool>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     memory_only(op)?;
     privileged(core)?;
     let at = core.effective_address(op);
     let limit = core.load_at::<u16, B>(bus, op.memory.segment, at)?;
-    let base = core.load_at::<u32, B>(bus, op.memory.segment, at + 2)?;
-    let mask = if op.operand_size == 2 { 0x00ff_ffff } else { 0xffff_ffff };
-    let table = TableRegister { base: u64::from(base & mask), limit };
+    let at = at.wrapping_add(2);
+    let base = if core.in_64_bit_mode() {
+        core.load_at::<u64, B>(bus, op.memory.segment, at)?
+    } else {
+        let mask = if op.operand_size == 2 { 0x00ff_ffff } else { 0xffff_ffff };
+        u64::from(core.load_at::<u32, B>(bus, op.memory.segment, at)? & mask)
+    };
+    if core.in_64_bit_mode() && !core.state.canonical(base) {
+        return Err(Exception::general_protection(0));
+    }
+    let table = TableRegister { base, limit };
     if GLOBAL {
         core.state.gdtr = table;
     } else {
@@ -75,15 +95,22 @@ fn load_table<B: Bus, const GLOBAL: bool>(core: &mut Core, bus: &mut B, op: &Op)
     Ok(())
 }
 
-/// Both forms store 32 bits of base.
+/// Outside 64-bit mode both forms store 32 bits of base.
 fn store_table<B: Bus, const GLOBAL: bool>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     memory_only(op)?;
+    not_for_users(core)?;
     let at = core.effective_address(op);
     let table = if GLOBAL { core.state.gdtr } else { core.state.idtr };
     let from = op.memory.segment;
-    core.probe(bus, from, at, 6, true)?;
+    let long = core.in_64_bit_mode();
+    core.probe(bus, from, at, if long { 10 } else { 6 }, true)?;
     core.store_at::<u16, B>(bus, from, at, table.limit)?;
-    core.store_at::<u32, B>(bus, from, at + 2, table.base as u32)
+    let at = at.wrapping_add(2);
+    if long {
+        core.store_at::<u64, B>(bus, from, at, table.base)
+    } else {
+        core.store_at::<u32, B>(bus, from, at, table.base as u32)
+    }
 }
 
 fn lldt<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
@@ -117,7 +144,9 @@ fn system_descriptor<B: Bus>(
     if !descriptor.present() {
         return Err(Exception::not_present(error(selector)));
     }
-    Ok(descriptor)
+    let descriptor = core.whole(bus, selector, descriptor)?.ok_or(fault)?;
+    let canonical = core.state.canonical(descriptor.segment(selector).base);
+    if core.state.long_mode() && !canonical { Err(fault) } else { Ok(descriptor) }
 }
 
 fn ltr<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
@@ -127,7 +156,11 @@ fn ltr<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     if null(selector) {
         return Err(Exception::general_protection(0));
     }
-    let accept = |system| matches!(system, kind::TSS_16 | kind::TSS_32);
+    let accept: fn(u8) -> bool = if core.state.long_mode() {
+        |system| system == kind::TSS_32
+    } else {
+        |system| matches!(system, kind::TSS_16 | kind::TSS_32)
+    };
     let mut descriptor = system_descriptor(core, bus, selector, accept)?;
     descriptor.high |= 1 << 9;
     let at = descriptor.address.wrapping_add(4);
@@ -136,7 +169,7 @@ fn ltr<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     Ok(())
 }
 
-/// SLDT, STR and SMSW: memory gets 16 bits, a 32-bit register all.
+/// SLDT, STR and SMSW: memory gets 16 bits, a 32- or 64-bit register all, zero-extended.
 fn store_word<B: Bus>(core: &mut Core, bus: &mut B, op: &Op, value: u32) -> Exec {
     if op.operand_size == 2 || op.dst == Operand::Memory {
         core.store::<u16, B>(bus, op, op.dst, value as u16)
@@ -147,17 +180,20 @@ fn store_word<B: Bus>(core: &mut Core, bus: &mut B, op: &Op, value: u32) -> Exec
 
 fn sldt<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     protected_only(core)?;
+    not_for_users(core)?;
     let selector = u32::from(core.state.ldtr.selector);
     store_word(core, bus, op, selector)
 }
 
 fn str<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     protected_only(core)?;
+    not_for_users(core)?;
     let selector = u32::from(core.state.tr.selector);
     store_word(core, bus, op, selector)
 }
 
 fn smsw<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    not_for_users(core)?;
     let value = core.state.cr0 as u32;
     store_word(core, bus, op, value)
 }
@@ -168,7 +204,7 @@ fn lmsw<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let value = u64::from(core.load::<u16, B>(bus, op, op.dst)?);
     let low = (value & 15) | (core.state.cr0 & cr0::PE);
     let cr0 = (core.state.cr0 & !15) | low;
-    set_cr0(core, bus, cr0)
+    core.set_cr0(bus, cr0)
 }
 
 fn clts<B: Bus>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
@@ -182,38 +218,6 @@ fn privileged_nothing<B: Bus>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
     privileged(core)
 }
 
-fn set_cr0<B: Bus>(core: &mut Core, bus: &mut B, value: u64) -> Exec {
-    let value = (value & cr0::ALL) | cr0::ET;
-    let old = core.state.cr0;
-    let fault = Exception::general_protection(0);
-    if value & cr0::PG != 0 && value & cr0::PE == 0 {
-        return Err(fault);
-    }
-    if value & cr0::NW != 0 && value & cr0::CD == 0 {
-        return Err(fault);
-    }
-    let turns_on = value & cr0::PG != 0 && old & cr0::PG == 0;
-    if turns_on {
-        if core.state.msrs.efer & efer::LME != 0 {
-            // Long mode is not built yet.
-            return Err(fault);
-        }
-        if core.state.cr4 & cr4::PAE != 0 {
-            let cr3 = core.state.cr3;
-            core.load_pdptes(bus, cr3)?;
-        }
-    }
-    core.state.cr0 = value;
-    if (old ^ value) & (cr0::PG | cr0::WP) != 0 {
-        core.flush_tlb();
-    }
-    if (old ^ value) & cr0::PE != 0 {
-        core.refresh();
-    }
-    core.end_block();
-    Ok(())
-}
-
 fn control(operand: Operand) -> Option<u8> {
     match operand {
         Operand::Control(index) => Some(index),
@@ -222,49 +226,110 @@ fn control(operand: Operand) -> Option<u8> {
 }
 
 fn store_control<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    let value = match control(op.src) {
-        Some(0) => core.state.cr0,
-        Some(2) => core.state.cr2,
-        Some(3) => core.state.cr3,
-        Some(4) => core.state.cr4,
-        _ => return Err(Exception::INVALID_OPCODE),
-    };
+    let index = control(op.src).filter(|index| core.has_control(*index));
+    let index = index.ok_or(Exception::INVALID_OPCODE)?;
     privileged(core)?;
-    core.store::<u32, B>(bus, op, op.dst, value as u32)
+    let value = match index {
+        0 => core.state.cr0,
+        2 => core.state.cr2,
+        3 => core.state.cr3,
+        4 => core.state.cr4,
+        _ => core.task_priority(bus),
+    };
+    store_whole(core, op.dst, value);
+    Ok(())
 }
 
 fn load_control<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    let index = control(op.dst).filter(|index| matches!(index, 0 | 2 | 3 | 4));
+    let index = control(op.dst).filter(|index| core.has_control(*index));
     let index = index.ok_or(Exception::INVALID_OPCODE)?;
     privileged(core)?;
-    let value = u64::from(core.load::<u32, B>(bus, op, op.src)?);
+    let value = load_whole(core, op.src);
     match index {
-        0 => return set_cr0(core, bus, value),
-        2 => core.state.cr2 = value,
-        3 => {
-            if core.state.paging() && core.state.cr4 & cr4::PAE != 0 {
-                core.load_pdptes(bus, value)?;
-            }
-            core.state.cr3 = value;
-            core.flush_tlb();
+        0 => core.set_cr0(bus, value),
+        2 => {
+            core.state.cr2 = value;
+            Ok(())
         }
-        _ => {
-            if value & !core.model.cr4 != 0 {
-                return Err(Exception::general_protection(0));
-            }
-            let changed = core.state.cr4 ^ value;
-            if changed & cr4::PAGING != 0 {
-                if core.state.paging() && value & cr4::PAE != 0 {
-                    let cr3 = core.state.cr3;
-                    core.load_pdptes(bus, cr3)?;
-                }
-                core.flush_tlb();
-            }
-            core.state.cr4 = value;
-        }
+        3 => core.set_cr3(bus, value),
+        4 => core.set_cr4(bus, value),
+        _ => core.set_task_priority(bus, value),
     }
+}
+
+/// A general register for control and debug registers: 64 bits of it in 64-bit mode, otherwise 32,
+/// whatever the operand size.
+fn load_whole(core: &Core, operand: Operand) -> u64 {
+    let Operand::Register(index) = operand else { return 0 };
+    core.register(index) & core.linear_mask
+}
+
+fn store_whole(core: &mut Core, operand: Operand, value: u64) {
+    if let Operand::Register(index) = operand {
+        core.set_register(index, value & core.linear_mask);
+    }
+}
+
+/// CLAC and STAC: EFLAGS.AC lets the supervisor reach users' pages.
+fn access_control<B: Bus, const OPEN: bool>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
+    if core.state.cpl != 0 {
+        return Err(Exception::INVALID_OPCODE);
+    }
+    core.state.flags.set_alignment_check(OPEN);
     core.end_block();
     Ok(())
+}
+
+fn rdpkru<B: Bus>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
+    protection_keys(core, false)?;
+    core.set_register(gpr::RAX, u64::from(core.state.pkru));
+    core.set_register(gpr::RDX, 0);
+    Ok(())
+}
+
+fn wrpkru<B: Bus>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
+    protection_keys(core, true)?;
+    core.state.pkru = core.register(gpr::RAX) as u32;
+    core.flush_tlb();
+    Ok(())
+}
+
+/// CR4.PKE, or #UD; ECX (and EDX when writing) must be zero.
+fn protection_keys(core: &Core, writes: bool) -> Exec {
+    if core.state.cr4 & cr4::PKE == 0 {
+        return Err(Exception::INVALID_OPCODE);
+    }
+    let zero = |register| core.register(register) as u32 == 0;
+    if zero(gpr::RCX) && (!writes || zero(gpr::RDX)) { Ok(()) } else { Err(Exception::general_protection(0)) }
+}
+
+/// INVPCID: what it asks for is checked; the TLB is one that follows the tables by itself.
+fn invpcid<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    if core.state.v8086() {
+        return Err(Exception::general_protection(0));
+    }
+    privileged(core)?;
+    let kind = load_whole(core, op.dst);
+    let at = core.effective_address(op);
+    let from = op.memory.segment;
+    let context = core.load_at::<u64, B>(bus, from, at)?;
+    let linear = core.load_at::<u64, B>(bus, from, at.wrapping_add(8))?;
+    let used = context & 0xfff;
+    let good = match kind {
+        0 => context >> 12 == 0 && core.state.canonical(linear) && (used == 0 || pcids(core)),
+        1 => context >> 12 == 0 && (used == 0 || pcids(core)),
+        2 | 3 => context >> 12 == 0,
+        _ => false,
+    };
+    if !good {
+        return Err(Exception::general_protection(0));
+    }
+    core.flush_tlb();
+    Ok(())
+}
+
+fn pcids(core: &Core) -> bool {
+    core.state.cr4 & cr4::PCIDE != 0
 }
 
 /// DR4 and DR5 are DR6 and DR7 unless CR4.DE; general detect raises #DB (vol. 3B, 17.2.2, 17.2.4).
@@ -286,15 +351,19 @@ fn debug_number(core: &mut Core, operand: Operand) -> Result<usize, Exception> {
     Ok(usize::from(index))
 }
 
-fn store_debug<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+fn store_debug<B: Bus>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
     let index = debug_number(core, op.src)?;
     let value = core.state.dr[index];
-    core.store::<u32, B>(bus, op, op.dst, value as u32)
+    store_whole(core, op.dst, value);
+    Ok(())
 }
 
-fn load_debug<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+fn load_debug<B: Bus>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
     let index = debug_number(core, op.dst)?;
-    let value = u64::from(core.load::<u32, B>(bus, op, op.src)?);
+    let value = load_whole(core, op.src);
+    if index >= 6 && value >> 32 != 0 {
+        return Err(Exception::general_protection(0));
+    }
     core.state.dr[index] = match index {
         6 => (value & 0xe00f) | dr6::FIXED,
         7 => (value & 0xffff_2bff) | 0x400,
@@ -375,13 +444,19 @@ fn visible<B: Bus>(
         Some(kind) => system.contains(&kind) && descriptor.dpl() >= privilege,
         None => descriptor.segment(selector).conforming() || descriptor.dpl() >= privilege,
     };
-    Ok(allowed.then_some(descriptor))
+    if !allowed {
+        return Ok(None);
+    }
+    if descriptor.system().is_some() { core.whole(bus, selector, descriptor) } else { Ok(Some(descriptor)) }
 }
 
 /// Table "Segment and gate types" of LAR.
-const LAR_TYPES: [u8; 8] = [1, 2, 3, 4, 5, 9, 11, 12];
+const LAR_TYPES: &[u8] = &[1, 2, 3, 4, 5, 9, 11, 12];
 /// The same of LSL.
-const LSL_TYPES: [u8; 5] = [1, 2, 3, 9, 11];
+const LSL_TYPES: &[u8] = &[1, 2, 3, 9, 11];
+/// The same in long mode.
+const LAR_LONG_TYPES: &[u8] = &[2, 9, 11, 12];
+const LSL_LONG_TYPES: &[u8] = &[2, 9, 11];
 
 fn store_if<B: Bus>(core: &mut Core, bus: &mut B, op: &Op, value: Option<u32>) -> Exec {
     core.state.flags.set_zero(value.is_some());
@@ -395,14 +470,16 @@ fn store_if<B: Bus>(core: &mut Core, bus: &mut B, op: &Op, value: Option<u32>) -
 fn lar<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     protected_only(core)?;
     let selector = core.load::<u16, B>(bus, op, op.src)?;
-    let found = visible(core, bus, selector, &LAR_TYPES)?;
+    let types = if core.state.long_mode() { LAR_LONG_TYPES } else { LAR_TYPES };
+    let found = visible(core, bus, selector, types)?;
     store_if(core, bus, op, found.map(|descriptor| descriptor.high & 0x00f0_ff00))
 }
 
 fn lsl<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     protected_only(core)?;
     let selector = core.load::<u16, B>(bus, op, op.src)?;
-    let found = visible(core, bus, selector, &LSL_TYPES)?;
+    let types = if core.state.long_mode() { LSL_LONG_TYPES } else { LSL_TYPES };
+    let found = visible(core, bus, selector, types)?;
     store_if(core, bus, op, found.map(|descriptor| descriptor.limit()))
 }
 

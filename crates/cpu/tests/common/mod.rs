@@ -10,7 +10,7 @@ use warmboot_cpu::{
     Cpu, Path, State, Stop,
     flags::Flags,
     models,
-    state::{Segment, TableRegister, cr0, gpr, rights},
+    state::{Segment, TableRegister, cr0, cr4, efer, gpr, rights},
     testing::FlatBus,
 };
 
@@ -28,6 +28,36 @@ pub const STACK_0: u64 = 0x2_0000;
 pub const STACK_3: u64 = 0x2_8000;
 pub const DATA: u64 = 0x3_0000;
 const RAM: usize = 0x20_0000;
+/// Page tables of long mode.
+pub const PML4: u64 = 0x2_9000;
+pub const POINTERS: u64 = 0x2_a000;
+pub const LONG_DIRECTORY: u64 = 0x2_b000;
+/// The stack of IST 2.
+pub const STACK_IST: u64 = 0x2_f008;
+/// Where memory is seen a second time in long mode.
+pub const HIGH: u64 = 0xffff_8000_0000_0000;
+const LONG_RAM: usize = 0x40_0000;
+
+/// Selectors of the GDT of long mode.
+pub mod long {
+    pub const CODE_0: u16 = 0x08;
+    pub const DATA_0: u16 = 0x10;
+    pub const CODE_3: u16 = 0x18 | 3;
+    pub const DATA_3: u16 = 0x20 | 3;
+    pub const TSS: u16 = 0x28;
+    pub const TSS_B: u16 = 0x38;
+    /// 32-bit code of ring 0 and 3.
+    pub const CODE_32: u16 = 0x48;
+    pub const CODE_32_3: u16 = 0x50 | 3;
+    /// L and D: no such code.
+    pub const CODE_BOTH: u16 = 0x58;
+    pub const ABSENT: u16 = 0x60;
+    pub const CONFORMING: u16 = 0x68;
+    /// To CODE_0, and to CODE_32; DPL 3.
+    pub const CALL_GATE: u16 = 0x70;
+    pub const CALL_GATE_32: u16 = 0x80;
+    pub const LDT: u16 = 0x90;
+}
 
 /// Selectors of the test GDT.
 pub mod sel {
@@ -176,6 +206,89 @@ impl Machine {
         state.flags = Flags::from(2);
         state.gpr[usize::from(gpr::RSP)] = if cpl == 3 { STACK_3 } else { STACK_0 };
         Machine { cpu, bus }
+    }
+
+    /// 64-bit mode at privilege level `cpl`, on the processor `model`: the first 4 MiB mapped as they are,
+    /// and again from [`HIGH`] on, in pages of 2 MiB that everybody may use.
+    pub fn long(model: &'static models::Model, cpl: u8, code: &[u8]) -> Machine {
+        let mut cpu = Cpu::new(model, 0);
+        let mut bus = FlatBus::new(LONG_RAM);
+        bus.poke(CODE, code);
+        let rows = [
+            0,
+            descriptor(0, 0xf_ffff, 0xa09b),
+            descriptor(0, 0xf_ffff, 0xc093),
+            descriptor(0, 0xf_ffff, 0xa0fb),
+            descriptor(0, 0xf_ffff, 0xc0f3),
+            descriptor(TSS as u32, 0x3ff, 0x8b),
+            0,
+            descriptor(TSS_B as u32, 0x3ff, 0x89),
+            0,
+            descriptor(0, 0xf_ffff, 0xc09b),
+            descriptor(0, 0xf_ffff, 0xc0fb),
+            descriptor(0, 0xf_ffff, 0xe09b),
+            descriptor(0, 0xf_ffff, 0xa01b),
+            descriptor(0, 0xf_ffff, 0xa09f),
+            gate(long::CODE_0, (HANDLERS + 16 * 0x52) as u32, 0xec, 0),
+            0,
+            gate(long::CODE_32, (HANDLERS + 16 * 0x52) as u32, 0xec, 0),
+            0,
+            descriptor(GDT as u32, 0xff, 0x82),
+            0,
+        ];
+        for (index, row) in (0..).zip(rows) {
+            bus.poke64(GDT + 8 * index, row);
+        }
+        for vector in 0..96_u64 {
+            let dpl = if matches!(vector, 3 | 4 | 0x40..) { 0x60 } else { 0 };
+            bus.poke64(IDT + 16 * vector, gate(long::CODE_0, (HANDLERS + 16 * vector) as u32, 0x8e | dpl, 0));
+            bus.set_byte(HANDLERS + 16 * vector, 0xf4);
+        }
+        // Not present; with a stack of its own; to 32-bit code; a 16-bit gate.
+        bus.poke64(IDT + 16 * 0x50, gate(long::CODE_0, 0, 0x0e, 0));
+        bus.poke64(IDT + 16 * 0x51, gate(long::CODE_0, (HANDLERS + 16 * 0x51) as u32, 0xee, 2));
+        bus.poke64(IDT + 16 * 0x53, gate(long::CODE_32, (HANDLERS + 16 * 0x53) as u32, 0xee, 0));
+        bus.poke64(IDT + 16 * 0x54, gate(long::CODE_0, (HANDLERS + 16 * 0x54) as u32, 0xe6, 0));
+        bus.poke64(TSS + 4, STACK_0);
+        bus.poke64(TSS + 0x24 + 8, STACK_IST);
+        bus.poke32(TSS + 0x64, 0x80 << 16);
+        bus.poke(TSS + 0x80, &[0xff; 0x380]);
+        for (table, next) in [(PML4, POINTERS), (PML4 + 8 * 256, POINTERS), (POINTERS, LONG_DIRECTORY)] {
+            bus.poke64(table, next | 7);
+        }
+        for page in 0..2 {
+            bus.poke64(LONG_DIRECTORY + 8 * page, page << 21 | 0xe7);
+        }
+
+        let state = cpu.state_mut();
+        state.cr0 = cr0::PE | cr0::ET | cr0::PG;
+        state.cr3 = PML4;
+        state.cr4 = cr4::PAE;
+        state.msrs.efer = efer::LME | efer::LMA | if model.efer() & efer::SCE != 0 { efer::SCE } else { 0 };
+        state.cpl = cpl;
+        let ring = u16::from(cpl) << rights::DPL_SHIFT;
+        let (code, data) = if cpl == 3 { (long::CODE_3, long::DATA_3) } else { (long::CODE_0, long::DATA_0) };
+        let flat = |selector: u16, rights: u16| Segment {
+            selector,
+            base: 0,
+            limit: u32::MAX,
+            rights: rights | ring,
+        };
+        state.segments = [flat(data, 0xc093); 6];
+        state.segments[1] = flat(code, 0xa09b);
+        state.tr = Segment { selector: long::TSS, base: TSS, limit: 0x3ff, rights: 0x8b };
+        state.ldtr = Segment::default();
+        state.gdtr = TableRegister { base: GDT, limit: 20 * 8 - 1 };
+        state.idtr = TableRegister { base: IDT, limit: 96 * 16 - 1 };
+        state.rip = CODE;
+        state.flags = Flags::from(2);
+        state.gpr[usize::from(gpr::RSP)] = if cpl == 3 { STACK_3 } else { STACK_0 };
+        Machine { cpu, bus }
+    }
+
+    /// Quadword `index` above RSP.
+    pub fn stack_quad(&self, index: u64) -> u64 {
+        self.bus.peek(self.state().gpr[4] + 8 * index, 8)
     }
 
     pub fn state(&self) -> &State {
