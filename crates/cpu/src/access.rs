@@ -105,6 +105,8 @@ pub struct Core {
     code_limit: u64,
     /// What a fast TLB hit must have in its tag besides the page.
     pub(crate) context: u64,
+    /// The same of a fetch, which no data breakpoint concerns.
+    pub(crate) fetch_context: u64,
     pub(crate) a20_mask: u64,
     /// TLB and decoded blocks may be used.
     pub(crate) cached: bool,
@@ -165,6 +167,7 @@ impl Core {
             code_bias: 0,
             code_limit: 0xffff,
             context: context::NEVER,
+            fetch_context: context::NEVER,
             a20_mask: u64::MAX,
             cached: true,
             single: false,
@@ -193,12 +196,11 @@ impl Core {
         let breakpoints = state.dr[7];
         let data_breakpoints = breakpoints & 0xff != 0 && breakpoints & 0x1111_0000 != 0;
         let user = state.cpl == 3;
+        self.fetch_context = self.tag_context(self.privilege());
+        let state = &self.state;
         let alignment = user && state.cr0 & cr0::AM != 0 && state.flags.alignment_check();
-        self.context = if !self.cached || data_breakpoints || alignment {
-            context::NEVER
-        } else {
-            self.tag_context(Privilege::at(state.cpl))
-        };
+        self.context =
+            if !self.cached || data_breakpoints || alignment { context::NEVER } else { self.fetch_context };
     }
 
     /// Recomputes what depends on CS and on long mode.
@@ -617,10 +619,11 @@ impl Core {
         offset.wrapping_add(self.code_bias) <= self.code_limit
     }
 
-    /// How many bytes of code there are from the canonical or allowed `offset` on.
+    /// How many bytes of code there are from `offset` on; 0 when it cannot be jumped to.
     #[inline(always)]
     pub(crate) fn code_room(&self, offset: u64) -> u64 {
-        self.code_limit.saturating_sub(offset.wrapping_add(self.code_bias)).saturating_add(1)
+        // The limit is far below the largest number.
+        (self.code_limit + 1).saturating_sub(offset.wrapping_add(self.code_bias))
     }
 
     /// The linear address of the next instruction.
@@ -633,12 +636,6 @@ impl Core {
     #[inline(always)]
     pub(crate) fn linear_part(&self, privilege: Privilege) -> u64 {
         if privilege == Privilege::System { self.system_mask } else { self.linear_mask }
-    }
-
-    /// Where the instruction after one of `length` bytes at `offset` is.
-    #[inline(always)]
-    pub(crate) fn next_rip(&self, offset: u64, length: u8) -> u64 {
-        offset.wrapping_add(u64::from(length)) & self.linear_mask
     }
 
     /// General register, whole.

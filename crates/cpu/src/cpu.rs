@@ -137,12 +137,20 @@ impl<B: Bus> Cpu<B> {
         self
     }
 
+    /// The same processor with a seed for RDRAND and RDSEED.
+    #[must_use]
+    pub fn with_seed(mut self, seed: u64) -> Cpu<B> {
+        self.core.state.random.seed = seed;
+        self
+    }
+
     /// RESET#: everything takes its power-on value. The TSC starts at the machine's time; the
     /// A20 mask is the machine's and stays.
     pub fn reset(&mut self) {
-        let line = self.core.state.interrupt_line;
+        let kept = self.core.state.clone();
         self.core.state = State::reset(self.core.model, self.core.bootstrap);
-        self.core.state.interrupt_line = line;
+        self.core.state.interrupt_line = kept.interrupt_line;
+        self.core.state.random = kept.random;
         self.state_changed();
     }
 
@@ -444,16 +452,16 @@ impl<B: Bus> Cpu<B> {
     fn block(&mut self, bus: &mut B) -> bool {
         let core = &mut self.core;
         let rip = core.state.rip;
-        if !core.can_jump_to(rip) {
+        let room = core.code_room(rip);
+        if room == 0 {
             return false;
         }
         let linear = core.linear_rip();
-        let privilege = core.privilege();
-        let tag = (linear & !0xfff) | core.tag_context(privilege);
+        let tag = (linear & !0xfff) | core.fetch_context;
         let frame = match core.tlb.slot(Access::Fetch, linear) {
             Some(slot) if slot.tag == tag => slot.frame,
             // A fault is raised by the single step.
-            _ => match core.resolve(bus, linear, Access::Fetch, privilege) {
+            _ => match core.resolve(bus, linear, Access::Fetch, core.privilege()) {
                 Ok(target) if target.frame != NO_FRAME => target.frame,
                 _ => return false,
             },
@@ -472,9 +480,11 @@ impl<B: Bus> Cpu<B> {
         let Some(block) = self.cache.get(key) else {
             return false;
         };
-        if u64::from(block.bytes) > core.code_room(rip) {
+        if u64::from(block.bytes) > room {
             return false;
         }
+        // What changes CS ends its block.
+        let mask = core.linear_mask;
         let room = core.budget_end.saturating_sub(core.retired);
         let count = usize::try_from(room).unwrap_or(usize::MAX).min(block.ops.len());
         let watching = !self.breakpoints.is_empty();
@@ -490,7 +500,7 @@ impl<B: Bus> Cpu<B> {
                 bus.observe(core.cycle(), &core.state);
             }
             let start = core.state.rip;
-            core.state.rip = core.next_rip(start, lowered.op.length);
+            core.state.rip = start.wrapping_add(u64::from(lowered.op.length)) & mask;
             let done = (lowered.run)(core, bus, &lowered.op);
             if done.is_err() || core.attention != 0 {
                 settle(core, bus, start, done);
@@ -525,7 +535,7 @@ impl<B: Bus> Cpu<B> {
         if B::OBSERVES {
             bus.observe(core.cycle(), &core.state);
         }
-        core.state.rip = core.next_rip(start, lowered.op.length);
+        core.state.rip = start.wrapping_add(u64::from(lowered.op.length)) & core.linear_mask;
         let done = (lowered.run)(core, bus, &lowered.op);
         let completed = done.is_ok();
         let attention = settle(core, bus, start, done);
@@ -590,10 +600,10 @@ fn instruction_breakpoints(state: &State) -> u32 {
 fn fetch<B: Bus>(core: &mut Core, bus: &mut B) -> Result<Lowered<B>, Exception> {
     let fault = Exception::general_protection(0);
     let rip = core.state.rip;
-    if !core.can_jump_to(rip) {
+    let available = core.code_room(rip).min(LONGEST as u64) as usize;
+    if available == 0 {
         return Err(fault);
     }
-    let available = core.code_room(rip).min(LONGEST as u64) as usize;
     let linear = core.linear_rip();
     let privilege = core.privilege();
     let bits = core.bits;

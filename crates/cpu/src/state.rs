@@ -265,6 +265,27 @@ pub struct LongMsrs {
     pub tsc_aux: u32,
 }
 
+/// A sequence of random numbers that its seed decides (SplitMix64, by Steele, Lea and Flood). A reset
+/// does not begin it again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Random {
+    /// Which sequence.
+    pub seed: u64,
+    /// How many have been drawn.
+    pub drawn: u64,
+}
+
+impl Random {
+    /// The next one.
+    pub fn draw(&mut self) -> u64 {
+        self.drawn = self.drawn.wrapping_add(1);
+        let mut mixed = self.seed.wrapping_add(self.drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
 /// What is as at power-on is left out of a saved state, so that a processor that has never used it is
 /// saved as one that does not have it.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -305,9 +326,9 @@ pub struct State {
     /// PKRU: rights of protection keys.
     #[serde(default, skip_serializing_if = "is_default")]
     pub pkru: u32,
-    /// How many random numbers have been given out.
+    /// Where RDRAND and RDSEED are.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub random: u64,
+    pub random: Random,
     /// The four page-directory-pointer-table registers of PAE paging (SDM vol. 3A, 4.4.1).
     pub pdpte: [u64; 4],
     /// DR0-DR7; 4 and 5 are unused.
@@ -435,6 +456,7 @@ impl State {
             tsc_offset: self.tsc_offset,
             fpu: self.fpu.clone(),
             sse: self.sse.clone(),
+            random: self.random,
             interrupt_line: self.interrupt_line,
             cr0: (self.cr0 & (cr0::CD | cr0::NW)) | cr0::ET,
             pending: Pending { sipi: self.pending.sipi, nmi: self.pending.nmi, ..Pending::default() },

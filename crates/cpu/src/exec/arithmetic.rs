@@ -1,11 +1,11 @@
-//! ADD, ADC, SUB, SBB, CMP, INC, DEC, NEG, XADD, CMPXCHG, CMPXCHG8B, CMPXCHG16B (Intel SDM vol. 2).
+//! ADD, ADC, ADCX, ADOX, SUB, SBB, CMP, INC, DEC, NEG, XADD, CMPXCHG, CMPXCHG8B, CMPXCHG16B (Intel SDM vol. 2).
 //!
-//! All set OF, SF, ZF, AF, CF and PF from the result, but INC and DEC leave CF alone, and CMPXCHG8B and
-//! CMPXCHG16B set ZF only.
+//! All set OF, SF, ZF, AF, CF and PF from the result, but INC and DEC leave CF alone, CMPXCHG8B and
+//! CMPXCHG16B set ZF only, ADCX CF only and ADOX OF only.
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::operands::{Imm, Kind, Mem, Reg, binary, read_register, unary, write_part, write_register};
+use super::operands::{Imm, Kind, Mem, Reg, binary, read_register, size, unary, write_part, write_register};
 use crate::{Bus, Core, Exception, Exec, Handler, Op, flags::Flags, state::gpr, width::Width};
 
 /// The handler of an instruction of this group.
@@ -22,6 +22,8 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
         Mnemonic::Xadd => unary!(instruction, xadd),
         Mnemonic::Cmpxchg => unary!(instruction, cmpxchg),
         Mnemonic::Cmpxchg8b => Some(cmpxchg8b::<B>),
+        Mnemonic::Adcx => chains::<B, Carry>(instruction),
+        Mnemonic::Adox => chains::<B, Overflow>(instruction),
         Mnemonic::Cmpxchg16b => Some(cmpxchg16b::<B>),
         _ => None,
     }
@@ -205,5 +207,53 @@ fn cmpxchg16b<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
         core.set_register(gpr::RDX, before.1);
     }
     core.state.flags.set_zero(equal);
+    Ok(())
+}
+
+/// The flag a chain of additions goes through.
+trait Chain {
+    fn get(flags: &Flags) -> bool;
+    fn set(flags: &mut Flags, value: bool);
+}
+
+struct Carry;
+struct Overflow;
+
+impl Chain for Carry {
+    fn get(flags: &Flags) -> bool {
+        flags.carry()
+    }
+
+    fn set(flags: &mut Flags, value: bool) {
+        flags.set_carry(value);
+    }
+}
+
+impl Chain for Overflow {
+    fn get(flags: &Flags) -> bool {
+        flags.overflow()
+    }
+
+    fn set(flags: &mut Flags, value: bool) {
+        flags.set_overflow(value);
+    }
+}
+
+fn chains<B: Bus, Through: Chain>(instruction: &Instruction) -> Option<Handler<B>> {
+    match size(instruction, 0) {
+        4 => Some(chain::<B, u32, Through>),
+        8 => Some(chain::<B, u64, Through>),
+        _ => None,
+    }
+}
+
+/// ADCX and ADOX: the carry comes from one flag and goes to it; all others stay.
+fn chain<B: Bus, W: Width, Through: Chain>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    let a: W = read_register(core, op.dst).unwrap_or_default();
+    let b: W = core.load(bus, op, op.src)?;
+    let carry = u128::from(Through::get(&core.state.flags));
+    let sum = u128::from(a.to_u64()) + u128::from(b.to_u64()) + carry;
+    write_register(core, op.dst, W::from_u64(sum as u64));
+    Through::set(&mut core.state.flags, sum >> W::BITS != 0);
     Ok(())
 }

@@ -1,14 +1,15 @@
-//! BT, BTS, BTR, BTC, BSF, BSR, BSWAP (Intel SDM vol. 2).
+//! BT, BTS, BTR, BTC, BSF, BSR, LZCNT, TZCNT, POPCNT, BSWAP (Intel SDM vol. 2).
 //!
 //! The bit tests set CF, the scans ZF; all other flags, undefined there, stay as they were, as on
-//! AMD's processors. A scan of zero leaves its destination alone.
+//! AMD's processors. A scan of zero leaves its destination alone. LZCNT and TZCNT set CF and ZF,
+//! clear SF, AF and PF, and leave OF; POPCNT sets ZF and clears all others.
 
 use iced_x86::{Instruction, Mnemonic};
 
 use super::operands::{
     Kind, Mem, Reg, is_immediate, is_memory, read_register, size, unary_wide, write_register,
 };
-use crate::{Bus, Core, Exec, Handler, Op, width::Width};
+use crate::{Bus, Core, Exec, Handler, Op, flags::bit, width::Width};
 
 /// The handler of an instruction of this group.
 pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
@@ -19,6 +20,9 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
         Mnemonic::Btc => tests::<B, Complement>(instruction),
         Mnemonic::Bsf => scans::<B, Forward>(instruction),
         Mnemonic::Bsr => scans::<B, Reverse>(instruction),
+        Mnemonic::Lzcnt => counts::<B, Leading>(instruction),
+        Mnemonic::Tzcnt => counts::<B, Trailing>(instruction),
+        Mnemonic::Popcnt => counts::<B, Population>(instruction),
         Mnemonic::Bswap => match size(instruction, 0) {
             2 => Some(bswap_16::<B>),
             4 => Some(bswap_32::<B>),
@@ -185,6 +189,67 @@ fn scan<B: Bus, W: Width, Source: Kind, Direction: Scan>(core: &mut Core, bus: &
         write_register(core, op.dst, W::from_u64(u64::from(Direction::first(value))));
     }
     core.state.flags.set_zero(value == 0);
+    Ok(())
+}
+
+fn counts<B: Bus, What: Count>(instruction: &Instruction) -> Option<Handler<B>> {
+    match (size(instruction, 0), is_memory(instruction, 1)) {
+        (2, false) => Some(count::<B, u16, Reg, What>),
+        (4, false) => Some(count::<B, u32, Reg, What>),
+        (8, false) => Some(count::<B, u64, Reg, What>),
+        (2, true) => Some(count::<B, u16, Mem, What>),
+        (4, true) => Some(count::<B, u32, Mem, What>),
+        (8, true) => Some(count::<B, u64, Mem, What>),
+        _ => None,
+    }
+}
+
+trait Count {
+    /// Flags that stay.
+    const KEPT: u32 = bit::OF;
+    /// How many bits, and the arithmetic flags after that.
+    fn apply<W: Width>(value: W) -> (u32, u32);
+}
+
+struct Leading;
+struct Trailing;
+struct Population;
+
+/// CF when the operand is zero, ZF when the count is.
+fn count_flags(zero: bool, count: u32) -> u32 {
+    let carry = if zero { bit::CF } else { 0 };
+    carry | if count == 0 { bit::ZF } else { 0 }
+}
+
+impl Count for Leading {
+    fn apply<W: Width>(value: W) -> (u32, u32) {
+        let count = value.to_u64().leading_zeros() - (64 - W::BITS);
+        (count, count_flags(value == W::default(), count))
+    }
+}
+
+impl Count for Trailing {
+    fn apply<W: Width>(value: W) -> (u32, u32) {
+        let count = value.to_u64().trailing_zeros().min(W::BITS);
+        (count, count_flags(value == W::default(), count))
+    }
+}
+
+impl Count for Population {
+    const KEPT: u32 = 0;
+
+    fn apply<W: Width>(value: W) -> (u32, u32) {
+        let count = value.to_u64().count_ones();
+        (count, count_flags(false, count))
+    }
+}
+
+fn count<B: Bus, W: Width, Source: Kind, What: Count>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    let value: W = Source::load(core, bus, op, op.src)?;
+    let (count, flags) = What::apply(value);
+    write_register(core, op.dst, W::from_u64(count.into()));
+    let kept = core.state.flags.arithmetic() & What::KEPT;
+    core.state.flags.set_arithmetic(flags | kept);
     Ok(())
 }
 

@@ -2,8 +2,10 @@
 
 // The groups, in the order they are asked.
 mod arithmetic;
+mod bit_fields;
 mod bits;
 mod branch;
+mod checksum;
 mod decimal;
 mod far;
 mod flag_bits;
@@ -15,6 +17,7 @@ mod model_specific;
 mod moves;
 mod multiply;
 mod operands;
+mod random;
 mod segments;
 mod shift;
 mod stack;
@@ -40,8 +43,10 @@ pub fn lower<B: Bus>(instruction: &Instruction, features: Features) -> Option<Ha
     }
     let groups: &[Group<B>] = &[
         arithmetic::handler,
+        bit_fields::handler,
         bits::handler,
         branch::handler,
+        checksum::handler,
         decimal::handler,
         far::handler,
         flag_bits::handler,
@@ -52,6 +57,7 @@ pub fn lower<B: Bus>(instruction: &Instruction, features: Features) -> Option<Ha
         model_specific::handler,
         moves::handler,
         multiply::handler,
+        random::handler,
         segments::handler,
         shift::handler,
         stack::handler,

@@ -1,4 +1,4 @@
-//! MOV, MOVZX, MOVSX, MOVSXD, XCHG, LEA, CMOVcc, SETcc, XLAT, CBW, CWDE, CDQE, CWD, CDQ, CQO (Intel SDM vol. 2).
+//! MOV, MOVBE, MOVZX, MOVSX, MOVSXD, XCHG, LEA, CMOVcc, SETcc, XLAT, CBW, CWDE, CDQE, CWD, CDQ, CQO (Intel SDM vol. 2).
 //!
 //! None of them sets a flag. MOV to and from segment, control and debug registers is elsewhere.
 
@@ -19,6 +19,7 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
         Mnemonic::Mov => binary!(instruction, mov),
         Mnemonic::Movzx => extension::<B, Zero>(instruction),
         Mnemonic::Movsx | Mnemonic::Movsxd => extension::<B, Sign>(instruction),
+        Mnemonic::Movbe => swapped(instruction),
         Mnemonic::Xchg => unary!(instruction, xchg),
         Mnemonic::Lea => match size(instruction, 0) {
             2 => Some(lea::<B, u16>),
@@ -159,6 +160,22 @@ fn extend<B: Bus, To: Width, From: Width, Source: Kind, How: Extend>(
     let value: From = Source::load(core, bus, op, op.src)?;
     write_register(core, op.dst, To::from_u64(How::extend(value)));
     Ok(())
+}
+
+fn swapped<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
+    match size(instruction, 0) {
+        2 => Some(movbe::<B, u16>),
+        4 => Some(movbe::<B, u32>),
+        8 => Some(movbe::<B, u64>),
+        _ => None,
+    }
+}
+
+/// MOVBE: to or from memory, the bytes in reverse order.
+fn movbe<B: Bus, W: Width>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    let value: W = core.load(bus, op, op.src)?;
+    let swapped = W::from_u64(value.to_u64().swap_bytes() >> (64 - W::BITS));
+    core.store(bus, op, op.dst, swapped)
 }
 
 /// XCHG; its second operand is always a register.

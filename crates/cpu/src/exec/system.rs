@@ -57,7 +57,7 @@ fn privileged(core: &Core) -> Exec {
 }
 
 /// Not in real or v8086 mode, or #UD.
-fn protected_only(core: &Core) -> Exec {
+pub(super) fn protected_only(core: &Core) -> Exec {
     if core.state.eight_thousand() { Err(Exception::INVALID_OPCODE) } else { Ok(()) }
 }
 
