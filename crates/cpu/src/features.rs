@@ -240,15 +240,17 @@ impl Features {
     pub fn allow(self, instruction: &Instruction) -> bool {
         instruction.cpuid_features().iter().all(|known| match Feature::of(*known) {
             Some(feature) => self.has(feature),
+            // Long NOPs came with the P6, as CMOV did.
+            None if *known == CpuidFeature::MULTIBYTENOP => self.has(Feature::Cmov),
             None => without_bit(*known),
         })
     }
 
     /// How bytes decode where a processor without a feature sees another instruction, not none: F3 before
-    /// BSF and BSR is ignored.
+    /// BSF and BSR is ignored, and what later became ENDBR64, CLDEMOTE and the like does nothing.
     #[must_use]
     pub fn decoder_options(self) -> u32 {
-        let mut options = DecoderOptions::NO_WBNOINVD;
+        let mut options = DecoderOptions::NO_WBNOINVD | DecoderOptions::FORCE_RESERVED_NOP;
         for (feature, option) in [
             (Feature::Bmi1, DecoderOptions::NO_MPFX_0FBC),
             (Feature::Lzcnt, DecoderOptions::NO_MPFX_0FBD),
@@ -273,7 +275,6 @@ fn without_bit(known: CpuidFeature) -> bool {
             | Known::INTEL386
             | Known::INTEL486
             | Known::CPUID
-            | Known::MULTIBYTENOP
             | Known::PAUSE
             | Known::RDPMC
             | Known::SMM
@@ -296,6 +297,8 @@ mod tests {
     #[case::fisttp(&QEMU64, &[0xdb, 0x08], true)]
     #[case::sse2_on_sse(&PENTIUM3, &[0x66, 0x0f, 0x58, 0xc1], false)]
     #[case::sse(&PENTIUM3, &[0x0f, 0x58, 0xc1], true)]
+    #[case::long_nop_486(&I486, &[0x0f, 0x1f, 0], false)]
+    #[case::endbr(&PENTIUM3, &[0xf3, 0x0f, 0x1e, 0xfb], true)]
     #[case::movbe(&QEMU64, &[0x0f, 0x38, 0xf0, 0x00], false)]
     fn allows(#[case] model: &Model, #[case] bytes: &[u8], #[case] expect: bool) {
         let instruction = Decoder::new(32, bytes, model.features.decoder_options()).decode();

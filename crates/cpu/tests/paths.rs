@@ -2,10 +2,11 @@
 
 mod common;
 
-use common::{CODE, DATA, DIRECTORY, Machine, TABLE};
+use common::{CODE, DATA, DIRECTORY, Machine, TABLE, long};
 use rstest::rstest;
 use warmboot_cpu::{
     flags::Flags,
+    models,
     state::{cr0, cr4},
 };
 
@@ -22,7 +23,7 @@ impl Random {
 }
 
 /// Opcodes that random bytes seldom hit, with an operand at a useful address.
-const SEEDS: [&[u8]; 16] = [
+const SEEDS: [&[u8]; 24] = [
     &[0xf3, 0xa4],
     &[0xf3, 0xab],
     &[0xf2, 0xae],
@@ -39,6 +40,14 @@ const SEEDS: [&[u8]; 16] = [
     &[0x61],
     &[0x0f, 0x01, 0x38],
     &[0xf0, 0x0f, 0xb1, 0x0d, 0, 0, 3, 0],
+    &[0x48, 0xcf],
+    &[0x48, 0xcb],
+    &[0x0f, 0x05],
+    &[0x48, 0x0f, 0x07],
+    &[0x0f, 0x01, 0xf8],
+    &[0xf3, 0x48, 0xa5],
+    &[0x44, 0x0f, 0x22, 0xc0],
+    &[0x48, 0x0f, 0xc7, 0x0b],
 ];
 
 fn fill(machine: &mut Machine, random: &mut Random) {
@@ -69,7 +78,7 @@ fn fill(machine: &mut Machine, random: &mut Random) {
 }
 
 #[rstest]
-fn random_code(#[values(0, 1, 2, 3)] mode: u8, #[values(1, 2, 3, 4, 5, 6, 7, 8)] group: u64) {
+fn random_code(#[values(0, 1, 2, 3, 4, 5, 6)] mode: u8, #[values(1, 2, 3, 4, 5, 6, 7, 8)] group: u64) {
     for seed in 0..12 {
         let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ (group << 32 | seed << 8 | u64::from(mode)));
         for _ in 0..8 {
@@ -79,11 +88,22 @@ fn random_code(#[values(0, 1, 2, 3)] mode: u8, #[values(1, 2, 3, 4, 5, 6, 7, 8)]
             0 => Machine::real(&[]),
             1 => Machine::protected(0, &[]),
             2 => Machine::protected(3, &[]),
-            _ => paged(),
+            3 => paged(),
+            4 => Machine::long(&models::MAX, 0, &[]),
+            5 => Machine::long(&models::MAX, 3, &[]),
+            _ => compatibility(),
         };
         fill(&mut machine, &mut random);
         machine.run_limit(400);
     }
+}
+
+/// 32-bit code under 64-bit handlers.
+fn compatibility() -> Machine {
+    let mut machine = Machine::long(&models::QEMU64, 3, &[]);
+    let cs = &mut machine.cpu.state_mut().segments[1];
+    (cs.selector, cs.rights) = (long::CODE_32_3, 0xc0fb);
+    machine
 }
 
 /// The first 2 MiB mapped page by page, the page tables within them.

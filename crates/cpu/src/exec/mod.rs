@@ -5,6 +5,7 @@ mod arithmetic;
 mod bit_fields;
 mod bits;
 mod branch;
+mod cache_control;
 mod checksum;
 mod decimal;
 mod far;
@@ -46,6 +47,7 @@ pub fn lower<B: Bus>(instruction: &Instruction, features: Features) -> Option<Ha
         bit_fields::handler,
         bits::handler,
         branch::handler,
+        cache_control::handler,
         checksum::handler,
         decimal::handler,
         far::handler,
