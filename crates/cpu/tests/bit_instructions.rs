@@ -9,9 +9,11 @@ use warmboot_cpu::{
     models::{MAX, QEMU64},
 };
 
-/// (code, RAX, RBX, flags before, RCX after, flags after); RCX is 1111111111111111h before. As a Zen
-/// processor of AMD's has them, undefined flags too.
-const RESULTS: &[(&[u8], u64, u64, u32, u64, u32)] = &[
+/// (code, RAX, RBX, flags before, RCX after, flags after); RCX is 1111111111111111h before.
+type Row = (&'static [u8], u64, u64, u32, u64, u32);
+
+/// As a Zen processor of AMD's has them, undefined flags too.
+const RESULTS: &[Row] = &[
     // tzcnt64
     (&[0xf3, 0x48, 0x0f, 0xbc, 0xc8], 0x0, 0x0, 0x0, 0x40, 0x1),
     (&[0xf3, 0x48, 0x0f, 0xbc, 0xc8], 0x0, 0x0, 0x8d5, 0x40, 0x801),

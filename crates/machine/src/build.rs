@@ -84,7 +84,7 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
         Hypervisor::Tcg if !machine_type.tcg_named => Hypervisor::Unnamed,
         other => other,
     };
-    let processor = Cpu::new(model, 0).with_hypervisor(hypervisor);
+    let processor = Cpu::new(model, 0).with_hypervisor(hypervisor).with_seed(config.seed);
     Ok(Machine::assemble(config.clone(), board, processor, wiring(config)))
 }
 

@@ -148,6 +148,8 @@ pub struct Config {
     pub serial: bool,
     /// The debug-exit port, when there is one.
     pub debug_exit: Option<u16>,
+    /// What RDRAND and RDSEED give follows from this.
+    pub seed: u64,
     /// Which execution path runs.
     pub path: Path,
 }
@@ -167,6 +169,7 @@ impl Default for Config {
             boot: "cad".into(),
             serial: false,
             debug_exit: None,
+            seed: 0,
             path: Path::Cached,
         }
     }

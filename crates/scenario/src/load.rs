@@ -162,6 +162,7 @@ pub(crate) const MACHINE: &[Field] = &[
     Field::new("boot", Shape::Text, "Boot order: letters of a, c, d, n."),
     Field::new("serial", Shape::Truth, "COM1 exists."),
     Field::new("debug-exit", Shape::Either(&[Shape::Truth, Shape::Number(0xffff)]), "The debug-exit port."),
+    Field::new("seed", Shape::Number(i64::MAX as u64), "Seed of the processor's random numbers."),
     Field::new("drives", Shape::Array(&Shape::Table(DRIVE)), "Drives and their media."),
     Field::new("symbols", Shape::OneOrMore(&Shape::Text), "ELF files that name its memory."),
 ];
@@ -425,6 +426,11 @@ fn machine_spec<'a, 'de>(
     spec.symbols = files("symbols", &mut named.symbols)?;
     spec.boot = reader.optional("boot", boot)?.unwrap_or(spec.boot);
     spec.serial = reader.optional("serial", table::boolean)?.unwrap_or(spec.serial);
+    if let Some(seed) =
+        reader.optional("seed", |source, value| table::integer(source, value, i64::MAX as u64))?
+    {
+        spec.seed = seed;
+    }
     if let Some(port) = reader.optional("debug-exit", debug_exit)? {
         spec.debug_exit = port;
     }

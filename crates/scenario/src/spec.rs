@@ -79,6 +79,8 @@ pub struct MachineSpec {
     pub serial: bool,
     /// Port of the debug-exit device, when there is one.
     pub debug_exit: Option<u16>,
+    /// Seed of the processor's random numbers.
+    pub seed: u64,
     /// ELF files whose symbols name this machine's memory; firmware `rom:NAME` brings its own.
     pub symbols: Vec<String>,
     /// Execution path.
@@ -104,6 +106,7 @@ impl Default for MachineSpec {
             boot: config.boot,
             serial: config.serial,
             debug_exit: config.debug_exit,
+            seed: config.seed,
             symbols: Vec::new(),
             path: config.path,
         }
@@ -160,6 +163,7 @@ impl MachineSpec {
             boot: self.boot.clone(),
             serial: self.serial,
             debug_exit: self.debug_exit,
+            seed: self.seed,
             path: self.path,
         })
     }

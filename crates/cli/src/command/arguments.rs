@@ -59,6 +59,9 @@ pub(crate) struct MachineArguments {
     /// Add the debug-exit port, at 0xf4 unless another is named
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, value_parser = port)]
     debug_exit: Option<Option<u16>>,
+    /// Seed of the processor's random numbers, RDRAND and RDSEED [default: 0]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     /// Execute one instruction at a time without caches: slower, the same digest
     #[arg(long)]
     plain: bool,
@@ -98,6 +101,7 @@ impl MachineArguments {
         spec.boot = text(&self.boot, spec.boot);
         spec.serial = serial;
         spec.debug_exit = self.debug_exit.map(|port| port.unwrap_or(DEBUG_EXIT));
+        spec.seed = self.seed.unwrap_or(spec.seed);
         spec.path = if self.plain { Path::Plain } else { Path::Cached };
         spec
     }
@@ -144,6 +148,7 @@ impl MachineArguments {
             ("--firmware", firmware),
             ("--option-rom", option_roms.is_empty() || same_roms),
             ("--drive", drives),
+            ("--seed", self.seed.is_none_or(|seed| seed == config.seed)),
             ("--boot", says(&self.boot, &config.boot)),
             ("--serial", !serial || config.serial),
             (

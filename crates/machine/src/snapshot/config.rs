@@ -37,8 +37,15 @@ pub struct SavedConfig {
     pub serial: bool,
     /// The debug-exit port.
     pub debug_exit: Option<u16>,
+    /// The seed of random numbers; the processor's state says how far they are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub seed: u64,
     /// Which execution path ran; both give the same.
     pub path: warmboot_cpu::Path,
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 /// An image that is inside.
@@ -106,6 +113,7 @@ impl SavedConfig {
             boot,
             serial,
             debug_exit,
+            seed,
             path,
         } = config;
         if let Some(generation) = generation {
@@ -133,6 +141,7 @@ impl SavedConfig {
             boot: boot.clone(),
             serial: *serial,
             debug_exit: *debug_exit,
+            seed: *seed,
             path: *path,
         })
     }
@@ -155,6 +164,7 @@ impl SavedConfig {
             boot,
             serial,
             debug_exit,
+            seed,
             path,
         } = self;
         let image = |image: &SavedImage| {
@@ -182,6 +192,7 @@ impl SavedConfig {
             boot: boot.clone(),
             serial: *serial,
             debug_exit: *debug_exit,
+            seed: *seed,
             path: *path,
         })
     }
