@@ -167,7 +167,7 @@ fn lower(instruction: &Instruction, bytes: &[u8], bits: Bits) -> Op {
     op.dst = operand(instruction, 0, &mut op);
     op.src = operand(instruction, 1, &mut op);
     op.third = operand(instruction, 2, &mut op);
-    if let Some(opcode) = numeric_opcode(bytes) {
+    if let Some(opcode) = numeric_opcode(bytes, bits) {
         op.immediate = opcode;
     }
     op
@@ -175,8 +175,9 @@ fn lower(instruction: &Instruction, bytes: &[u8], bits: Bits) -> Op {
 
 /// The eleven bits of opcode that x87 remembers of its last instruction: the first byte's low three
 /// and the second.
-fn numeric_opcode(bytes: &[u8]) -> Option<u64> {
-    let at = bytes.iter().position(|byte| !is_prefix(*byte))?;
+fn numeric_opcode(bytes: &[u8], bits: Bits) -> Option<u64> {
+    let rex = |byte: u8| bits == Bits::SixtyFour && byte & 0xf0 == 0x40;
+    let at = bytes.iter().position(|byte| !is_prefix(*byte) && !rex(*byte))?;
     match bytes.get(at..at + 2)? {
         [first @ 0xd8..=0xdf, second] => Some(u64::from(first & 7) << 8 | u64::from(*second)),
         _ => None,

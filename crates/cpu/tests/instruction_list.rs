@@ -13,9 +13,6 @@ const ABSENT: &[(CpuidFeature, &str)] = &[(
 
 /// Features some model offers that are still being built.
 const NOT_YET: &[CpuidFeature] = &[
-    CpuidFeature::FPU,
-    CpuidFeature::FPU287,
-    CpuidFeature::FPU387,
     CpuidFeature::MMX,
     CpuidFeature::FXSR,
     CpuidFeature::SSE,
