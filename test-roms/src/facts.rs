@@ -4,7 +4,7 @@
 //! First what ports, CPUID, memory, PAM, SMRAM and an SMI do; then it changes its own bytes in both
 //! places of the BIOS, the CMOS shutdown status and the power-management ports, resets the machine by
 //! port 92h, by port CF9h hard and soft, and by the keyboard controller, and says after each what it
-//! finds. A stage counter in low memory leads it on. Proves that each generation is what its table
+//! finds; at last it asks port 8900h to switch off. A stage counter in low memory leads it on. Proves that each generation is what its table
 //! says; nothing tells it which one it is on.
 
 use iced_x86::code_asm::*;
@@ -42,6 +42,13 @@ const MARK_VALUE: u32 = 0x5a3c_96e1;
 const LOW: u32 = 0xf_8000;
 const HIGH: u32 = 0xffff_8001;
 
+/// The host bridge's identity, and that of Q35's; its SMRAM and ESMRAMC registers (316966-002, 5.1.27
+/// and 5.1.28).
+const HOST_BRIDGE: u32 = 0x8000_0000;
+const MCH: u32 = 0x29c0_8086;
+const MCH_SMRAM: u32 = 0x8000_009d;
+const MCH_ESMRAMC: u32 = 0x8000_009e;
+
 /// Configuration addresses: the 82441FX' PAM register of D0000-D7FFF and its SMRAM register (82441FX
 /// data sheet 3.2.17 and 3.2.21), and the PIIX4's APMC_EN, PMBASE and PMREGMISC (82371AB, 7.1 and 7.2).
 const PAM3: u32 = 0x8000_005c;
@@ -77,6 +84,14 @@ fn firmware(b: &mut Block) -> Built {
     say(b, "facts\n")?;
     ports(b)?;
     memory(b)?;
+    let other_bridge = b.create_label();
+    select(b, HOST_BRIDGE)?;
+    b.in_(eax, dx)?;
+    b.cmp(eax, MCH as i32)?;
+    b.jne(other_bridge)?;
+    t_seg(b)?;
+    b.jmp(next)?;
+    b.place(other_bridge)?;
     pam(b)?;
     smram(b)?;
     interrupt(b)?;
@@ -204,6 +219,17 @@ fn smram(b: &mut Block) -> Built {
     say(b, "\n")
 }
 
+/// The first byte of Q35's T-SEG, 1 MiB below the top of 16 MiB, before and after T_EN.
+fn t_seg(b: &mut Block) -> Built {
+    const PLACE: u32 = 0xf0_0000;
+    set_byte(b, PLACE, 0x33)?;
+    say_byte(b, "T-SEG closed ", PLACE)?;
+    set_config(b, MCH_SMRAM, 0x0a)?;
+    set_config(b, MCH_ESMRAMC, 0x39)?;
+    say_byte(b, ", enabled ", PLACE)?;
+    say(b, "\n")
+}
+
 /// An SMI by port B2h, as APMC_EN has it.
 fn interrupt(b: &mut Block) -> Built {
     say_config(b, "5Bh ", DEVACTB_3)?;
@@ -289,10 +315,22 @@ fn stages(b: &mut Block) -> Built {
         b.jmp(next)?;
         b.place(other)?;
     }
+    shut_down(b)?;
     say(b, "done\n")?;
     let stop = b.here()?;
     b.hlt()?;
     Ok(b.jmp(stop)?)
+}
+
+/// Asks port 8900h to switch the machine off, as a BIOS of 2012 does.
+fn shut_down(b: &mut Block) -> Built {
+    say(b, "port 8900h\n")?;
+    b.mov(dx, 0x8900u32)?;
+    for character in b"Shutdown" {
+        b.mov(al, u32::from(*character))?;
+        b.out(dx, al)?;
+    }
+    say(b, "does nothing\n")
 }
 
 /// Leaves traces for [`after_reset`] to find.
