@@ -278,12 +278,12 @@ fn operand(instruction: &Instruction, index: u32, op: &mut Op) -> Operand {
             };
             Operand::Memory
         }
-        OpKind::MemorySegDI
-        | OpKind::MemorySegEDI
-        | OpKind::MemorySegRDI
-        | OpKind::MemoryESDI
-        | OpKind::MemoryESEDI
-        | OpKind::MemoryESRDI => Operand::None,
+        // MASKMOVQ's, whose segment can be overridden.
+        OpKind::MemorySegDI | OpKind::MemorySegEDI | OpKind::MemorySegRDI => {
+            op.memory.segment = segment_number(instruction);
+            Operand::None
+        }
+        OpKind::MemoryESDI | OpKind::MemoryESEDI | OpKind::MemoryESRDI => Operand::None,
         _ => {
             op.immediate = instruction.immediate(index);
             Operand::Immediate

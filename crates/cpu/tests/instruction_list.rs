@@ -13,14 +13,6 @@ const ABSENT: &[(CpuidFeature, &str)] = &[(
 
 /// Features some model offers that are still being built.
 const NOT_YET: &[CpuidFeature] = &[
-    CpuidFeature::MMX,
-    CpuidFeature::FXSR,
-    CpuidFeature::SSE,
-    CpuidFeature::SSE2,
-    CpuidFeature::SSE3,
-    CpuidFeature::SSSE3,
-    CpuidFeature::SSE4_1,
-    CpuidFeature::SSE4_2,
     CpuidFeature::SSE4A,
     CpuidFeature::AES,
     CpuidFeature::PCLMULQDQ,

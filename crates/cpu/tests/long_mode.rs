@@ -12,8 +12,7 @@ use rstest::rstest;
 use warmboot_cpu::{
     Stop,
     models::{self, MAX, Model, PENTIUM3, QEMU64},
-    state::{Segment, State, cr0, cr4, efer, gpr},
-    testing::FlatBus,
+    state::{Segment, cr0, cr4, efer, gpr},
 };
 
 const QUAD: u64 = 0x1122_3344_5566_7788;
@@ -80,35 +79,6 @@ fn ring_3(#[case] code: Vec<u8>, #[case] vector: u64, #[case] error: Option<u64>
     check(Machine::long(&MAX, 3, &code), vector, error, rip);
 }
 
-/// CR8 is the upper half of the local APIC's task priority, wherever that is; without one, a register.
-#[rstest]
-#[case::apic(DATA | 0x900, 0x70)]
-#[case::disabled(DATA | 0x100, 0)]
-fn task_priority(#[case] apic_base: u64, #[case] priority: u64) {
-    // MOV AL, 7; MOV CR8, RAX; MOV RBX, CR8; HLT.
-    let code = [0xb0, 7, 0x44, 0x0f, 0x22, 0xc0, 0x44, 0x0f, 0x20, 0xc3, 0xf4];
-    let mut machine = Machine::long(&QEMU64, 0, &code);
-    machine.cpu.state_mut().msrs.apic_base = apic_base;
-    machine.run();
-    assert_eq!(machine.state().gpr[3], 7);
-    assert_eq!(machine.bus.peek(DATA + 0x80, 4), priority);
-}
-
-/// A saved state that no processor can be in is refused.
-#[rstest]
-#[case::active_without_paging(&QEMU64, |state: &mut State| state.cr0 &= !cr0::PG, false)]
-#[case::active_without_pae(&QEMU64, |state: &mut State| state.cr4 = 0, false)]
-#[case::not_active(&QEMU64, |state: &mut State| state.msrs.efer &= !efer::LMA, false)]
-#[case::on_a_32_bit_model(&PENTIUM3, |_: &mut State| {}, false)]
-#[case::not_offered(&QEMU64, |state: &mut State| state.cr4 |= cr4::SMEP, false)]
-#[case::offered(&MAX, |state: &mut State| state.cr4 |= cr4::SMEP, true)]
-#[case::high_addresses(&QEMU64, |state: &mut State| (state.rip, state.gdtr.base) = (HIGH, HIGH), true)]
-fn restoring(#[case] model: &'static Model, #[case] change: fn(&mut State), #[case] good: bool) {
-    let mut state = Machine::long(&QEMU64, 0, &[]).state().clone();
-    change(&mut state);
-    assert_eq!(warmboot_cpu::Cpu::<FlatBus>::new(model, 0).restore(state, false).is_ok(), good);
-}
-
 /// What 64-bit code leaves in RAX, from RAX = `QUAD`, RBX = DATA, RCX = 3, R9 = -1 and `QUAD` at DATA.
 #[rstest]
 #[case::mov_32_clears(vec![0x89, 0xc0], 0x5566_7788)]
@@ -144,7 +114,6 @@ fn restoring(#[case] model: &'static Model, #[case] change: fn(&mut State), #[ca
 #[case::nop_is_not_xchg(vec![0x90], QUAD)]
 #[case::cmov(vec![0x39, 0xc0, 0x4d, 0x0f, 0x44, 0xc1, 0x4c, 0x89, 0xc0], u64::MAX)]
 #[case::cmov_32_clears(vec![0x39, 0xc9, 0x0f, 0x45, 0xc1], 0x5566_7788)]
-#[case::cmpxchg_fails(vec![0x48, 0x89, 0xc1, 0x31, 0xc0, 0x0f, 0xb1, 0xd9, 0x48, 0x89, 0xc8], QUAD)]
 #[case::jrcxz(vec![0x31, 0xc9, 0xe3, 2, 0x31, 0xc0], QUAD)]
 #[case::loop_rcx(vec![0x31, 0xc0, 0xff, 0xc0, 0xe2, 0xfc], 3)]
 #[case::loop_ecx(vec![0x48, 0x0f, 0xba, 0xe9, 40, 0x31, 0xc0, 0xff, 0xc0, 0x67, 0xe2, 0xfb], 3)]

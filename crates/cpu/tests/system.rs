@@ -138,8 +138,9 @@ fn sysenter_and_sysexit() {
 }
 
 #[test]
-fn mmx_sse_raise_undefined_opcode() {
-    for code in [[0x0f, 0x77, 0x90], [0x0f, 0x28, 0xc1]] {
+fn what_is_not_offered_raises_undefined_opcode() {
+    // VZEROUPPER, PSHUFB
+    for code in [[0xc5, 0xf8, 0x77, 0x90], [0x0f, 0x38, 0x00, 0xc1]] {
         let mut machine = Machine::protected(0, &code);
         machine.run();
         assert_eq!(machine.vector(), Some(6), "{code:x?}");

@@ -4,7 +4,7 @@ use warmboot_cpu::State;
 
 use crate::ConfigError;
 
-const GENERAL: [[&str; 3]; 16] = [
+const GENERAL: [[&str; 3]; 8] = [
     ["rax", "eax", "ax"],
     ["rcx", "ecx", "cx"],
     ["rdx", "edx", "dx"],
@@ -13,14 +13,6 @@ const GENERAL: [[&str; 3]; 16] = [
     ["rbp", "ebp", "bp"],
     ["rsi", "esi", "si"],
     ["rdi", "edi", "di"],
-    ["r8", "r8d", "r8w"],
-    ["r9", "r9d", "r9w"],
-    ["r10", "r10d", "r10w"],
-    ["r11", "r11d", "r11w"],
-    ["r12", "r12d", "r12w"],
-    ["r13", "r13d", "r13w"],
-    ["r14", "r14d", "r14w"],
-    ["r15", "r15d", "r15w"],
 ];
 const LOW: [&str; 4] = ["al", "cl", "dl", "bl"];
 const HIGH: [&str; 4] = ["ah", "ch", "dh", "bh"];
@@ -56,7 +48,6 @@ pub(crate) fn read(state: &State, name: &str) -> Option<u64> {
         "cr2" => state.cr2,
         "cr3" => state.cr3,
         "cr4" => state.cr4,
-        "efer" => state.msrs.efer,
         "ldtr" => u64::from(state.ldtr.selector),
         "tr" => u64::from(state.tr.selector),
         "smbase" => u64::from(state.smbase),
@@ -119,7 +110,6 @@ mod tests {
     #[case("di", 1, Ok("rdi"), 0xffff_ffff_ffff_0001)]
     #[case("ip", 5, Ok("rip"), 5)]
     #[case("eflags", 0x202, Ok("eflags"), 0x202)]
-    #[case("r9d", 5, Ok("r9"), 5)]
     #[case("al", 0x100, Err("register `al` cannot hold 0x100"), 0)]
     #[case("cr0", 0, Err("register `cr0` cannot be set, or does not exist"), 0)]
     fn setting(

@@ -5,9 +5,7 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::operands::{
-    Imm, Kind, Mem, Reg, binary, is_memory, read_register, size, unary, write_part, write_register,
-};
+use super::operands::{Imm, Kind, Mem, Reg, binary, read_register, size, unary, write_part, write_register};
 use crate::{Bus, Core, Exception, Exec, Handler, Op, flags::Flags, state::gpr, width::Width};
 
 /// The handler of an instruction of this group.
@@ -22,8 +20,7 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
         Mnemonic::Dec => unary!(instruction, change, Decrement),
         Mnemonic::Neg => unary!(instruction, change, Negate),
         Mnemonic::Xadd => unary!(instruction, xadd),
-        Mnemonic::Cmpxchg if is_memory(instruction, 0) => unary!(instruction, cmpxchg),
-        Mnemonic::Cmpxchg => unary!(instruction, cmpxchg_register),
+        Mnemonic::Cmpxchg => unary!(instruction, cmpxchg),
         Mnemonic::Cmpxchg8b => Some(cmpxchg8b::<B>),
         Mnemonic::Adcx => chains::<B, Carry>(instruction),
         Mnemonic::Adox => chains::<B, Overflow>(instruction),
@@ -153,7 +150,7 @@ fn xadd<B: Bus, W: Width, Destination: Kind>(core: &mut Core, bus: &mut B, op: &
     Ok(())
 }
 
-/// CMPXCHG in memory: the destination is written in either case, with its own value when the comparison
+/// CMPXCHG: the destination is written in either case, with its own value when the comparison
 /// fails, so that it must always be writable.
 fn cmpxchg<B: Bus, W: Width, Destination: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let new: W = read_register(core, op.src).unwrap_or_default();
@@ -166,20 +163,6 @@ fn cmpxchg<B: Bus, W: Width, Destination: Kind>(core: &mut Core, bus: &mut B, op
     })?;
     if accumulator != before {
         write_part(core, gpr::RAX, before);
-    }
-    Ok(())
-}
-
-/// CMPXCHG in registers: what is not the new value of one is left alone, upper half and all.
-fn cmpxchg_register<B: Bus, W: Width, Destination: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    let current: W = Destination::load(core, bus, op, op.dst)?;
-    let accumulator = W::from_u64(core.register(gpr::RAX));
-    core.state.flags.set_sub(accumulator, current, accumulator.wrapping_sub(current));
-    if accumulator == current {
-        let new: W = read_register(core, op.src).unwrap_or_default();
-        write_register(core, op.dst, new);
-    } else {
-        write_part(core, gpr::RAX, current);
     }
     Ok(())
 }

@@ -2,8 +2,7 @@
 //! SDM vol. 2).
 //!
 //! Those of BMI1 and BZHI set SF, ZF and CF as each says and clear OF. Undefined flags are as AMD's
-//! processors have them: PF follows the result, AF is cleared;
-//! BEXTR sets AF and clears SF. MULX, PDEP, PEXT and the shifts set no flag. All are encoded with VEX, which
+//! processors have them: PF follows the result, AF is cleared, but set by BEXTR. MULX, PDEP, PEXT and the shifts set no flag. All are encoded with VEX, which
 //! real and v8086 mode do not have.
 
 use iced_x86::{Instruction, Mnemonic};
@@ -68,7 +67,6 @@ fn bextr<B: Bus, W: Width>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     write_register(core, op.dst, result);
     core.state.flags.set_logic(result);
     core.state.flags.set_adjust(true);
-    core.state.flags.set_sign(false);
     Ok(())
 }
 

@@ -25,6 +25,7 @@ mod stack;
 mod strings;
 mod system;
 mod system_calls;
+mod vector;
 mod x87;
 
 use iced_x86::Instruction;
@@ -36,7 +37,7 @@ type Group<B> = fn(&Instruction) -> Option<Handler<B>>;
 
 /// The handler of `instruction`, or `None` when a processor with these features does not have it (#UD).
 ///
-/// MMX and SSE have no group yet: they end up here.
+/// AVX has no group yet: it ends up here.
 #[must_use]
 pub fn lower<B: Bus>(instruction: &Instruction, features: Features) -> Option<Handler<B>> {
     if !features.allow(instruction) {
@@ -66,6 +67,7 @@ pub fn lower<B: Bus>(instruction: &Instruction, features: Features) -> Option<Ha
         strings::handler,
         system::handler,
         system_calls::handler,
+        vector::handler,
         x87::handler,
     ];
     groups.iter().find_map(|group| group(instruction))

@@ -4,9 +4,10 @@
 
 use iced_x86::{IcedError, code_asm::CodeAssembler};
 use warmboot_cpu::{
-    State, Stop,
+    Cpu, State, Stop,
     flags::{Flags, bit},
     fpu::Extended,
+    models,
     state::{cr0, cr4, gpr},
 };
 
@@ -76,7 +77,7 @@ impl Registers {
                 _ if name.starts_with("st") => set_stack(state, &name[2..], value),
                 _ if name.starts_with("mm") => {
                     let at = hex(&name[2..]) as usize;
-                    state.fpu.valid |= 1 << at;
+                    state.fpu.valid = 0xff;
                     state.fpu.registers[at] = Extended { sign_exponent: 0xffff, significand: hex(value) };
                 }
                 _ if name.starts_with("xmm") => {
@@ -95,7 +96,11 @@ pub fn ready(code: Code) -> (Machine, u64) {
     let length = code.len() as u64;
     code.push(0xf4);
     let mut machine = Machine::protected(0, &code);
+    // The model that has them all.
+    let before = machine.state().clone();
+    machine.cpu = Cpu::new(&models::MAX, 0);
     let state = machine.cpu.state_mut();
+    *state = before;
     state.cr0 |= cr0::NE;
     state.cr4 |= cr4::OSFXSR | cr4::OSXMMEXCPT;
     state.fpu.control = 0x37f;

@@ -9,10 +9,7 @@ use super::{Change, ChipDiff, Side, ignore::Rules};
 
 /// An array in which more elements than this differ is shown as one.
 const ELEMENTS: usize = 64;
-const GENERAL: [&str; 16] = [
-    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
-    "r15",
-];
+const GENERAL: [&str; 8] = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"];
 const SEGMENTS: [&str; 6] = ["es", "cs", "ss", "ds", "fs", "gs"];
 
 /// What is known of the machine as a whole.

@@ -1,0 +1,343 @@
+//! Integer arithmetic, logic and shifts on packed lanes, for MMX and XMM registers alike (Intel SDM
+//! vol. 2), and the logic of ANDPS and its relatives.
+
+use iced_x86::{Instruction, Mnemonic};
+
+use super::{
+    enter_mmx, index,
+    lanes::{each, from_fn, get, set},
+    mmx_available, read_mmx, read_xmm, source_128, source_mmx, sse_available, write_mmx, write_xmm,
+};
+use crate::{Bus, Core, Exec, Handler, Op, Operand};
+
+/// An operation on two vectors of `N` bytes: the destination and the source.
+pub(super) trait Packed {
+    fn apply<const N: usize>(a: [u8; N], b: [u8; N], immediate: u8) -> [u8; N];
+}
+
+/// Operations by name. Each is a type of its own, so that each handler is compiled for it.
+macro_rules! operations {
+    ($($name:ident: |$a:ident, $b:ident $(, $immediate:ident)?| $body:expr;)*) => {
+        $(
+            struct $name;
+            impl Packed for $name {
+                #[inline(always)]
+                #[allow(unused_variables)]
+                fn apply<const N: usize>($a: [u8; N], $b: [u8; N], immediate: u8) -> [u8; N] {
+                    $(let $immediate = immediate;)?
+                    $body
+                }
+            }
+        )*
+    };
+}
+pub(super) use operations;
+
+operations! {
+    AddBytes: |a, b| each(a, b, u8::wrapping_add);
+    AddWords: |a, b| each(a, b, u16::wrapping_add);
+    AddDoublewords: |a, b| each(a, b, u32::wrapping_add);
+    AddQuadwords: |a, b| each(a, b, u64::wrapping_add);
+    AddSignedBytes: |a, b| each(a, b, i8::saturating_add);
+    AddSignedWords: |a, b| each(a, b, i16::saturating_add);
+    AddUnsignedBytes: |a, b| each(a, b, u8::saturating_add);
+    AddUnsignedWords: |a, b| each(a, b, u16::saturating_add);
+    SubtractBytes: |a, b| each(a, b, u8::wrapping_sub);
+    SubtractWords: |a, b| each(a, b, u16::wrapping_sub);
+    SubtractDoublewords: |a, b| each(a, b, u32::wrapping_sub);
+    SubtractQuadwords: |a, b| each(a, b, u64::wrapping_sub);
+    SubtractSignedBytes: |a, b| each(a, b, i8::saturating_sub);
+    SubtractSignedWords: |a, b| each(a, b, i16::saturating_sub);
+    SubtractUnsignedBytes: |a, b| each(a, b, u8::saturating_sub);
+    SubtractUnsignedWords: |a, b| each(a, b, u16::saturating_sub);
+    EqualBytes: |a, b| each(a, b, |x: u8, y| mask8(x == y));
+    EqualWords: |a, b| each(a, b, |x: u16, y| mask16(x == y));
+    EqualDoublewords: |a, b| each(a, b, |x: u32, y| mask32(x == y));
+    EqualQuadwords: |a, b| each(a, b, |x: u64, y| mask64(x == y));
+    GreaterBytes: |a, b| each(a, b, |x: i8, y| mask8(x > y) as i8);
+    GreaterWords: |a, b| each(a, b, |x: i16, y| mask16(x > y) as i16);
+    GreaterDoublewords: |a, b| each(a, b, |x: i32, y| mask32(x > y) as i32);
+    GreaterQuadwords: |a, b| each(a, b, |x: i64, y| mask64(x > y) as i64);
+    MinimumUnsignedBytes: |a, b| each(a, b, u8::min);
+    MinimumUnsignedWords: |a, b| each(a, b, u16::min);
+    MinimumUnsignedDoublewords: |a, b| each(a, b, u32::min);
+    MinimumSignedBytes: |a, b| each(a, b, i8::min);
+    MinimumSignedWords: |a, b| each(a, b, i16::min);
+    MinimumSignedDoublewords: |a, b| each(a, b, i32::min);
+    MaximumUnsignedBytes: |a, b| each(a, b, u8::max);
+    MaximumUnsignedWords: |a, b| each(a, b, u16::max);
+    MaximumUnsignedDoublewords: |a, b| each(a, b, u32::max);
+    MaximumSignedBytes: |a, b| each(a, b, i8::max);
+    MaximumSignedWords: |a, b| each(a, b, i16::max);
+    MaximumSignedDoublewords: |a, b| each(a, b, i32::max);
+    AverageBytes: |a, b| each(a, b, |x: u8, y| ((u16::from(x) + u16::from(y) + 1) >> 1) as u8);
+    AverageWords: |a, b| each(a, b, |x: u16, y| ((u32::from(x) + u32::from(y) + 1) >> 1) as u16);
+    And: |a, b| each(a, b, |x: u64, y| x & y);
+    AndNot: |a, b| each(a, b, |x: u64, y| !x & y);
+    Or: |a, b| each(a, b, |x: u64, y| x | y);
+    ExclusiveOr: |a, b| each(a, b, |x: u64, y| x ^ y);
+    MultiplyLow: |a, b| each(a, b, i16::wrapping_mul);
+    MultiplyLowDoublewords: |a, b| each(a, b, i32::wrapping_mul);
+    MultiplyHigh: |a, b| each(a, b, |x: i16, y| ((i32::from(x) * i32::from(y)) >> 16) as i16);
+    MultiplyHighUnsigned: |a, b| each(a, b, |x: u16, y| ((u32::from(x) * u32::from(y)) >> 16) as u16);
+    MultiplyRounded: |a, b| each(a, b, |x: i16, y| {
+        ((((i32::from(x) * i32::from(y)) >> 14) + 1) >> 1) as i16
+    });
+    MultiplyEven: |a, b| each(a, b, |x: u64, y| (x & 0xffff_ffff) * (y & 0xffff_ffff));
+    MultiplyEvenSigned: |a, b| each(a, b, |x: i64, y| i64::from(x as i32) * i64::from(y as i32));
+    MultiplyAdd: |a, b| from_fn(|at| {
+        let product = |at| i32::from(get::<i16, N>(&a, at)) * i32::from(get::<i16, N>(&b, at));
+        product(2 * at).wrapping_add(product(2 * at + 1))
+    });
+    MultiplyAddBytes: |a, b| from_fn(|at| {
+        let product = |at| i16::from(get::<u8, N>(&a, at)) as i32 * i32::from(get::<i8, N>(&b, at));
+        saturated_word(product(2 * at) + product(2 * at + 1))
+    });
+    SumDifferences: |a, b| from_fn(|at| {
+        (8 * at..8 * at + 8).map(|at| u64::from(a[at].abs_diff(b[at]))).sum::<u64>()
+    });
+    SignBytes: |a, b| each(a, b, |x: i8, y| x.wrapping_mul(y.signum()));
+    SignWords: |a, b| each(a, b, |x: i16, y| x.wrapping_mul(y.signum()));
+    SignDoublewords: |a, b| each(a, b, |x: i32, y| x.wrapping_mul(y.signum()));
+    AbsoluteBytes: |a, b| each(a, b, |_, y: i8| y.wrapping_abs());
+    AbsoluteWords: |a, b| each(a, b, |_, y: i16| y.wrapping_abs());
+    AbsoluteDoublewords: |a, b| each(a, b, |_, y: i32| y.wrapping_abs());
+    AddPairs: |a, b| pairs(a, b, i16::wrapping_add);
+    AddPairsSaturating: |a, b| pairs(a, b, i16::saturating_add);
+    AddPairsDoublewords: |a, b| pairs(a, b, i32::wrapping_add);
+    SubtractPairs: |a, b| pairs(a, b, i16::wrapping_sub);
+    SubtractPairsSaturating: |a, b| pairs(a, b, i16::saturating_sub);
+    SubtractPairsDoublewords: |a, b| pairs(a, b, i32::wrapping_sub);
+    ShiftLeftWords: |a, b| each_by(a, b, |x: u16, count| x.checked_shl(count).unwrap_or(0));
+    ShiftLeftDoublewords: |a, b| each_by(a, b, |x: u32, count| x.checked_shl(count).unwrap_or(0));
+    ShiftLeftQuadwords: |a, b| each_by(a, b, |x: u64, count| x.checked_shl(count).unwrap_or(0));
+    ShiftRightWords: |a, b| each_by(a, b, |x: u16, count| x.checked_shr(count).unwrap_or(0));
+    ShiftRightDoublewords: |a, b| each_by(a, b, |x: u32, count| x.checked_shr(count).unwrap_or(0));
+    ShiftRightQuadwords: |a, b| each_by(a, b, |x: u64, count| x.checked_shr(count).unwrap_or(0));
+    ShiftArithmeticWords: |a, b| each_by(a, b, |x: i16, count| x >> count.min(15));
+    ShiftArithmeticDoublewords: |a, b| each_by(a, b, |x: i32, count| x >> count.min(31));
+    ShiftBytesLeft: |a, b| from_fn(|at| at.checked_sub(count(&b)).map_or(0, |from| a[from]));
+    ShiftBytesRight: |a, b| from_fn(|at| a.get(at.saturating_add(count(&b))).copied().unwrap_or(0));
+    Minimum8: |a, b| minimum_of_words(b);
+    DifferencesOfBlocks: |a, b, immediate| differences_of_blocks(a, b, immediate);
+}
+
+fn mask8(holds: bool) -> u8 {
+    u8::from(holds).wrapping_neg()
+}
+
+fn mask16(holds: bool) -> u16 {
+    u16::from(holds).wrapping_neg()
+}
+
+fn mask32(holds: bool) -> u32 {
+    u32::from(holds).wrapping_neg()
+}
+
+fn mask64(holds: bool) -> u64 {
+    u64::from(holds).wrapping_neg()
+}
+
+pub(super) fn saturated_word(value: i32) -> i16 {
+    value.clamp(i16::MIN.into(), i16::MAX.into()) as i16
+}
+
+/// `change` of neighbours: those of the destination make the low half, those of the source the high.
+fn pairs<T: super::lanes::Lane, const N: usize>(
+    a: [u8; N],
+    b: [u8; N],
+    change: impl Fn(T, T) -> T,
+) -> [u8; N] {
+    let half = N / T::BYTES / 2;
+    from_fn(|at| {
+        let (from, at) = if at < half { (&a, at) } else { (&b, at - half) };
+        change(get(from, 2 * at), get(from, 2 * at + 1))
+    })
+}
+
+/// The count of a shift: the low 64 bits of its source, as far as counts matter.
+fn count<const N: usize>(source: &[u8; N]) -> usize {
+    get::<u64, N>(source, 0).min(255) as usize
+}
+
+/// `change` of each lane by the one count.
+fn each_by<T: super::lanes::Lane, const N: usize>(
+    a: [u8; N],
+    b: [u8; N],
+    change: impl Fn(T, u32) -> T,
+) -> [u8; N] {
+    let count = count(&b) as u32;
+    from_fn(|at| change(get(&a, at), count))
+}
+
+/// PHMINPOSUW: the smallest word and its number.
+fn minimum_of_words<const N: usize>(source: [u8; N]) -> [u8; N] {
+    let smallest = (0..N / 2).map(|at| (get::<u16, N>(&source, at), at as u16)).min();
+    let (word, position) = smallest.unwrap_or_default();
+    let mut result = [0; N];
+    set(&mut result, 0, word);
+    set(&mut result, 1, position);
+    result
+}
+
+/// MPSADBW: four bytes of the source against eight places of the destination.
+fn differences_of_blocks<const N: usize>(a: [u8; N], b: [u8; N], immediate: u8) -> [u8; N] {
+    let block = usize::from(immediate & 3) * 4;
+    let first = usize::from(immediate >> 2 & 1) * 4;
+    from_fn(|at| {
+        let difference = |byte: usize| {
+            let (x, y) = (get::<u8, N>(&a, first + at + byte), get::<u8, N>(&b, block + byte));
+            u16::from(x.abs_diff(y))
+        };
+        (0..4).map(difference).sum::<u16>()
+    })
+}
+
+/// The handler of an instruction of this group.
+pub(super) fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
+    sums(instruction)
+        .or_else(|| products(instruction))
+        .or_else(|| comparisons(instruction))
+        .or_else(|| shifts(instruction))
+}
+
+/// The handler for the registers that the instruction has.
+pub(super) fn packed<B: Bus, O: Packed>(instruction: &Instruction) -> Option<Handler<B>> {
+    let register = instruction.op0_register();
+    if register.is_mm() {
+        Some(on_mmx::<B, O, 8>)
+    } else if register.is_xmm() {
+        Some(on_xmm::<B, O>)
+    } else {
+        None
+    }
+}
+
+fn sums<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
+    match instruction.mnemonic() {
+        Mnemonic::Paddb => packed::<B, AddBytes>(instruction),
+        Mnemonic::Paddw => packed::<B, AddWords>(instruction),
+        Mnemonic::Paddd => packed::<B, AddDoublewords>(instruction),
+        Mnemonic::Paddq => packed::<B, AddQuadwords>(instruction),
+        Mnemonic::Paddsb => packed::<B, AddSignedBytes>(instruction),
+        Mnemonic::Paddsw => packed::<B, AddSignedWords>(instruction),
+        Mnemonic::Paddusb => packed::<B, AddUnsignedBytes>(instruction),
+        Mnemonic::Paddusw => packed::<B, AddUnsignedWords>(instruction),
+        Mnemonic::Psubb => packed::<B, SubtractBytes>(instruction),
+        Mnemonic::Psubw => packed::<B, SubtractWords>(instruction),
+        Mnemonic::Psubd => packed::<B, SubtractDoublewords>(instruction),
+        Mnemonic::Psubq => packed::<B, SubtractQuadwords>(instruction),
+        Mnemonic::Psubsb => packed::<B, SubtractSignedBytes>(instruction),
+        Mnemonic::Psubsw => packed::<B, SubtractSignedWords>(instruction),
+        Mnemonic::Psubusb => packed::<B, SubtractUnsignedBytes>(instruction),
+        Mnemonic::Psubusw => packed::<B, SubtractUnsignedWords>(instruction),
+        Mnemonic::Pavgb => packed::<B, AverageBytes>(instruction),
+        Mnemonic::Pavgw => packed::<B, AverageWords>(instruction),
+        Mnemonic::Psadbw => packed::<B, SumDifferences>(instruction),
+        Mnemonic::Psignb => packed::<B, SignBytes>(instruction),
+        Mnemonic::Psignw => packed::<B, SignWords>(instruction),
+        Mnemonic::Psignd => packed::<B, SignDoublewords>(instruction),
+        Mnemonic::Pabsb => packed::<B, AbsoluteBytes>(instruction),
+        Mnemonic::Pabsw => packed::<B, AbsoluteWords>(instruction),
+        Mnemonic::Pabsd => packed::<B, AbsoluteDoublewords>(instruction),
+        Mnemonic::Phaddw => packed::<B, AddPairs>(instruction),
+        Mnemonic::Phaddsw => packed::<B, AddPairsSaturating>(instruction),
+        Mnemonic::Phaddd => packed::<B, AddPairsDoublewords>(instruction),
+        Mnemonic::Phsubw => packed::<B, SubtractPairs>(instruction),
+        Mnemonic::Phsubsw => packed::<B, SubtractPairsSaturating>(instruction),
+        Mnemonic::Phsubd => packed::<B, SubtractPairsDoublewords>(instruction),
+        Mnemonic::Mpsadbw => packed::<B, DifferencesOfBlocks>(instruction),
+        _ => None,
+    }
+}
+
+fn products<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
+    match instruction.mnemonic() {
+        Mnemonic::Pmullw => packed::<B, MultiplyLow>(instruction),
+        Mnemonic::Pmulld => packed::<B, MultiplyLowDoublewords>(instruction),
+        Mnemonic::Pmulhw => packed::<B, MultiplyHigh>(instruction),
+        Mnemonic::Pmulhuw => packed::<B, MultiplyHighUnsigned>(instruction),
+        Mnemonic::Pmulhrsw => packed::<B, MultiplyRounded>(instruction),
+        Mnemonic::Pmuludq => packed::<B, MultiplyEven>(instruction),
+        Mnemonic::Pmuldq => packed::<B, MultiplyEvenSigned>(instruction),
+        Mnemonic::Pmaddwd => packed::<B, MultiplyAdd>(instruction),
+        Mnemonic::Pmaddubsw => packed::<B, MultiplyAddBytes>(instruction),
+        Mnemonic::Pand | Mnemonic::Andps | Mnemonic::Andpd => packed::<B, And>(instruction),
+        Mnemonic::Pandn | Mnemonic::Andnps | Mnemonic::Andnpd => packed::<B, AndNot>(instruction),
+        Mnemonic::Por | Mnemonic::Orps | Mnemonic::Orpd => packed::<B, Or>(instruction),
+        Mnemonic::Pxor | Mnemonic::Xorps | Mnemonic::Xorpd => packed::<B, ExclusiveOr>(instruction),
+        _ => None,
+    }
+}
+
+fn comparisons<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
+    match instruction.mnemonic() {
+        Mnemonic::Pcmpeqb => packed::<B, EqualBytes>(instruction),
+        Mnemonic::Pcmpeqw => packed::<B, EqualWords>(instruction),
+        Mnemonic::Pcmpeqd => packed::<B, EqualDoublewords>(instruction),
+        Mnemonic::Pcmpeqq => packed::<B, EqualQuadwords>(instruction),
+        Mnemonic::Pcmpgtb => packed::<B, GreaterBytes>(instruction),
+        Mnemonic::Pcmpgtw => packed::<B, GreaterWords>(instruction),
+        Mnemonic::Pcmpgtd => packed::<B, GreaterDoublewords>(instruction),
+        Mnemonic::Pcmpgtq => packed::<B, GreaterQuadwords>(instruction),
+        Mnemonic::Pminub => packed::<B, MinimumUnsignedBytes>(instruction),
+        Mnemonic::Pminuw => packed::<B, MinimumUnsignedWords>(instruction),
+        Mnemonic::Pminud => packed::<B, MinimumUnsignedDoublewords>(instruction),
+        Mnemonic::Pminsb => packed::<B, MinimumSignedBytes>(instruction),
+        Mnemonic::Pminsw => packed::<B, MinimumSignedWords>(instruction),
+        Mnemonic::Pminsd => packed::<B, MinimumSignedDoublewords>(instruction),
+        Mnemonic::Pmaxub => packed::<B, MaximumUnsignedBytes>(instruction),
+        Mnemonic::Pmaxuw => packed::<B, MaximumUnsignedWords>(instruction),
+        Mnemonic::Pmaxud => packed::<B, MaximumUnsignedDoublewords>(instruction),
+        Mnemonic::Pmaxsb => packed::<B, MaximumSignedBytes>(instruction),
+        Mnemonic::Pmaxsw => packed::<B, MaximumSignedWords>(instruction),
+        Mnemonic::Pmaxsd => packed::<B, MaximumSignedDoublewords>(instruction),
+        Mnemonic::Phminposuw => packed::<B, Minimum8>(instruction),
+        _ => None,
+    }
+}
+
+fn shifts<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
+    match instruction.mnemonic() {
+        Mnemonic::Psllw => packed::<B, ShiftLeftWords>(instruction),
+        Mnemonic::Pslld => packed::<B, ShiftLeftDoublewords>(instruction),
+        Mnemonic::Psllq => packed::<B, ShiftLeftQuadwords>(instruction),
+        Mnemonic::Psrlw => packed::<B, ShiftRightWords>(instruction),
+        Mnemonic::Psrld => packed::<B, ShiftRightDoublewords>(instruction),
+        Mnemonic::Psrlq => packed::<B, ShiftRightQuadwords>(instruction),
+        Mnemonic::Psraw => packed::<B, ShiftArithmeticWords>(instruction),
+        Mnemonic::Psrad => packed::<B, ShiftArithmeticDoublewords>(instruction),
+        Mnemonic::Pslldq => packed::<B, ShiftBytesLeft>(instruction),
+        Mnemonic::Psrldq => packed::<B, ShiftBytesRight>(instruction),
+        _ => None,
+    }
+}
+
+/// On XMM registers. A shift may have its count in the immediate.
+fn on_xmm<B: Bus, O: Packed>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    sse_available(core)?;
+    let source = match op.src {
+        Operand::Immediate => u128::from(op.immediate).to_le_bytes(),
+        which => source_128(core, bus, op, which)?,
+    };
+    let to = index(op.dst);
+    let result = O::apply(read_xmm(core, to), source, op.immediate as u8);
+    write_xmm(core, to, result);
+    Ok(())
+}
+
+/// On MMX registers; a source in memory has `BYTES` bytes.
+pub(super) fn on_mmx<B: Bus, O: Packed, const BYTES: usize>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    if !mmx_available(core, bus)? {
+        return Ok(());
+    }
+    let source = match op.src {
+        Operand::Immediate => op.immediate.to_le_bytes(),
+        which => source_mmx(core, bus, op, which, BYTES)?,
+    };
+    enter_mmx(core);
+    let to = index(op.dst);
+    let result = O::apply(read_mmx(core, to), source, op.immediate as u8);
+    write_mmx(core, to, result);
+    Ok(())
+}
