@@ -167,6 +167,10 @@ fn lower(instruction: &Instruction, bytes: &[u8], bits: Bits) -> Op {
     op.dst = operand(instruction, 0, &mut op);
     op.src = operand(instruction, 1, &mut op);
     op.third = operand(instruction, 2, &mut op);
+    if instruction.op_count() > 3 && instruction.op3_kind() == OpKind::Immediate8_2nd {
+        // INSERTQ's index.
+        op.immediate2 = instruction.immediate8_2nd();
+    }
     if let Some(opcode) = numeric_opcode(bytes, bits) {
         op.immediate = opcode;
     }

@@ -1,8 +1,7 @@
 //! Processor models as tables: what CPUID says, and what hangs on it.
 //!
 //! `qemu64` has the values of QEMU's TCG, because firmware copies them into its tables, and there is
-//! one for each set of machine types that differ. It advertises MMX and SSE, which raise #UD until they are
-//! built.
+//! one for each set of machine types that differ.
 
 use crate::{
     features::{Feature, Features},

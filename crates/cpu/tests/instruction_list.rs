@@ -13,9 +13,6 @@ const ABSENT: &[(CpuidFeature, &str)] = &[(
 
 /// Features some model offers that are still being built.
 const NOT_YET: &[CpuidFeature] = &[
-    CpuidFeature::SSE4A,
-    CpuidFeature::AES,
-    CpuidFeature::PCLMULQDQ,
     CpuidFeature::XSAVE,
     CpuidFeature::XSAVEOPT,
     CpuidFeature::AVX,

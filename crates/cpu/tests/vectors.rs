@@ -1,16 +1,16 @@
-//! MMX and SSE up to SSE4.2: each row is one instruction with all registers before and what changed, as
+//! MMX, SSE up to SSE4.2, AES, PCLMULQDQ: each row is one instruction with all registers before and what changed, as
 //! a processor gave it; then what the manual says of modes and faults.
 
 mod common;
 
 use common::{
     CODE, DATA, Machine,
-    registers::{Asm, Code, check, ready},
+    registers::{Asm, Code, check, check_on, ready},
 };
 use iced_x86::code_asm::*;
 use rstest::rstest;
 use warmboot_cpu::{
-    Stop,
+    Stop, models,
     state::{cr0, cr4},
 };
 
@@ -110,6 +110,26 @@ fn integers(#[case] code: Code, #[case] before: &str, #[case] after: &str) {
 #[case::masked(|a: Asm| a.movmskpd(ecx, xmm0), "xmm0=80000000000000000000000000000000 ecx=5", "ecx=2")]
 fn floats(#[case] code: Code, #[case] before: &str, #[case] after: &str) {
     check(code, before, after);
+}
+
+#[rstest]
+#[case::encrypt(|a: Asm| a.aesenc(xmm0, xmm1), "xmm0=7b5b54657374566563746f725d53475d xmm1=48692853686179295b477565726f6e5d", "xmm0=a8311c2f9fdba3c58b104b58ded7e595")]
+#[case::encrypt_last(|a: Asm| a.aesenclast(xmm0, xmm1), "xmm0=7b5b54657374566563746f725d53475d xmm1=48692853686179295b477565726f6e5d", "xmm0=c7fb881e938c5964177ec42553fdc611")]
+#[case::decrypt(|a: Asm| a.aesdec(xmm0, xmm1), "xmm0=7b5b54657374566563746f725d53475d xmm1=48692853686179295b477565726f6e5d", "xmm0=138ac342faea2787b58eb95eb730392a")]
+#[case::decrypt_last(|a: Asm| a.aesdeclast(xmm0, xmm1), "xmm0=7b5b54657374566563746f725d53475d xmm1=48692853686179295b477565726f6e5d", "xmm0=c5a391ef6b317f95d410637b72a593d0")]
+#[case::unmix(|a: Asm| a.aesimc(xmm0, xmm1), "xmm0=0 xmm1=48692853686179295b477565726f6e5d", "xmm0=597f8df109efaa15f39bc5a119d859b6")]
+#[case::assist_key(|a: Asm| a.aeskeygenassist(xmm0, xmm1, 1), "xmm0=0 xmm1=3c4fcf098815f7aba6d2ae2816157e2b", "xmm0=1eb848beb848a013424b5e524b5e434")]
+#[case::carryless(|a: Asm| a.pclmulqdq(xmm0, xmm1, 0x10), "xmm0=7b5b54657374566563746f725d53475d xmm1=48692853686179295b477565726f6e5d", "xmm0=1bd17c8d556ab5a17fa540ac2a281315")]
+fn cryptography(#[case] code: Code, #[case] before: &str, #[case] after: &str) {
+    check(code, before, after);
+}
+
+/// SSE4A, which only AMD's have.
+#[rstest]
+#[case::extract_field(|a: Asm| a.extrq_3(xmm0, 12, 20), "xmm0=7b5b54657374566563746f725d53475d", "xmm0=5d5")]
+#[case::insert_field(|a: Asm| a.insertq_4(xmm0, xmm1, 12, 20), "xmm0=7b5b54657374566563746f725d53475d xmm1=abc", "xmm0=63746f72abc3475d")]
+fn fields(#[case] code: Code, #[case] before: &str, #[case] after: &str) {
+    check_on(&models::QEMU64_1_4, code, before, after);
 }
 
 #[rstest]

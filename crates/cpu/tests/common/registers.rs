@@ -4,7 +4,7 @@
 
 use iced_x86::{IcedError, code_asm::CodeAssembler};
 use warmboot_cpu::{
-    Cpu, State, Stop,
+    Cpu, Model, State, Stop,
     flags::{Flags, bit},
     fpu::Extended,
     models,
@@ -90,15 +90,19 @@ impl Registers {
     }
 }
 
-/// A machine whose next instructions are `code` and a HLT, with x87 and SSE switched on.
+/// A machine of the model that has nearly everything, whose next instructions are `code` and a HLT, with
+/// x87 and SSE switched on.
 pub fn ready(code: Code) -> (Machine, u64) {
+    ready_on(&models::MAX, code)
+}
+
+fn ready_on(model: &'static Model, code: Code) -> (Machine, u64) {
     let mut code = assemble(32, CODE, code);
     let length = code.len() as u64;
     code.push(0xf4);
     let mut machine = Machine::protected(0, &code);
-    // The model that has them all.
     let before = machine.state().clone();
-    machine.cpu = Cpu::new(&models::MAX, 0);
+    machine.cpu = Cpu::new(model, 0);
     let state = machine.cpu.state_mut();
     *state = before;
     state.cr0 |= cr0::NE;
@@ -112,7 +116,12 @@ pub fn ready(code: Code) -> (Machine, u64) {
 /// Runs `code` from `before`, and expects `before` changed by `after` in all registers and in the
 /// memory mentioned.
 pub fn check(code: Code, before: &str, after: &str) {
-    let (mut machine, length) = ready(code);
+    check_on(&models::MAX, code, before, after);
+}
+
+/// As [`check`], on another model.
+pub fn check_on(model: &'static Model, code: Code, before: &str, after: &str) {
+    let (mut machine, length) = ready_on(model, code);
     let state = machine.state().clone();
     let mut registers = Registers { state, memory: Vec::new(), vector: None };
     registers.apply(before);

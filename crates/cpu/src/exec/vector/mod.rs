@@ -1,6 +1,8 @@
 //! MMX and SSE: how their instructions reach registers and memory (Intel SDM vol. 1, chapters 9-12).
 
 mod convert;
+mod cryptography;
+mod fields;
 mod float;
 mod lanes;
 mod moves;
@@ -25,6 +27,8 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
         .or_else(|| packed::handler(instruction))
         .or_else(|| shuffle::handler(instruction))
         .or_else(|| convert::handler(instruction))
+        .or_else(|| cryptography::handler(instruction))
+        .or_else(|| fields::handler(instruction))
         .or_else(|| state::handler(instruction))
         .or_else(|| text::handler(instruction))
 }
