@@ -10,7 +10,7 @@ use common::{
 use iced_x86::code_asm::*;
 use rstest::rstest;
 use warmboot_cpu::{
-    Path, Stop,
+    Path, State, Stop,
     fpu::{Extended, Pointer},
     state::cr0,
 };
@@ -271,4 +271,19 @@ fn saved_and_restored(#[case] code: Code) {
         (fpu.control, fpu.status, fpu.valid, fpu.registers)
     );
     assert_eq!(machine.state().sse, sse);
+}
+
+/// A snapshot cannot bring in what no processor holds.
+#[rstest]
+#[case::opcode(|state: &mut State| state.fpu.opcode = 0x800, "fpu.opcode holds 0x800: expected at most 0x7ff")]
+#[case::control(|state: &mut State| state.fpu.control = 0x2000, "fpu.control holds 0x2000: expected at most 0x1f7f")]
+#[case::mxcsr(|state: &mut State| state.sse.mxcsr = 0x1_0000, "sse.mxcsr holds 0x10000: expected at most 0xffff")]
+fn refused_states(#[case] change: fn(&mut State), #[case] expect: &str) {
+    let (mut machine, _) = ready(|a: Asm| a.nop());
+    let before = machine.state().clone();
+    let mut state = before.clone();
+    change(&mut state);
+    let refusal = machine.cpu.restore(state, false).map_err(|error| error.to_string());
+    assert_eq!(refusal, Err(expect.to_owned()));
+    assert_eq!(*machine.state(), before);
 }
