@@ -33,6 +33,7 @@ const CHECKS: &[Check] = &[
     ("digest of debug and release, cached and plain", builds_and_paths),
     ("a flipped bit is noticed", flipped_bit),
     ("saved, loaded in a new process, run on", crate::save_restore::sample),
+    ("changed facts and left-out steps are noticed", crate::mutation::sample),
     ("parity with QEMU", || Ok(crate::parity::run(&[])?)),
     ("memory map against QEMU's", || Ok(crate::memory_map::run(&[])?)),
     ("recorded processor tests", || crate::run_vectors(&[])),

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use common::limits;
 use rstest::rstest;
 use warmboot_machine::{
-    Condition, Config, Destination, Drive, DriveKind, Ended, Firmware, Machine, MemorySource, ResetPath,
-    Slot, ZeroSource,
+    Condition, Config, Destination, Drive, DriveKind, Ended, Firmware, Machine, MemorySource, PowerState,
+    ResetPath, Slot, ZeroSource,
 };
 use warmboot_test_roms::reset::{self, Disabled};
 
@@ -233,4 +233,64 @@ fn without_the_copy(#[case] rom: &str, #[case] expect: &str, #[case] attempts: u
 fn without_shadow_ram(#[values("reset-0.6.1", "reset-el6", "reset-coreboot")] rom: &str) {
     let mut machine = machine(rom, "idle", Disabled { copy: true, ..Disabled::default() });
     assert_ne!(run(&mut machine, &["serial:idle"]).to_string(), "serial:idle");
+}
+
+/// What the guest could have noticed: the processor, every chip, every byte of each RAM block, and what
+/// it said.
+fn guest_side(machine: &Machine) -> (String, Vec<serde_json::Value>, blake3::Hash, String) {
+    let mut blocks = blake3::Hasher::new();
+    for block in ["pc.ram", "pc.bios", "pc.rom"] {
+        let memory = machine.memory();
+        let id = memory.block(block).expect("a block");
+        let mut bytes = vec![0; memory.info(id).size as usize];
+        memory.read_block(id, 0, &mut bytes).expect("the whole block");
+        blocks.update(&bytes);
+    }
+    let chips = machine.chips().filter_map(|chip| machine.chip_state(chip)).collect();
+    let said = [machine.debug_log(), machine.serial_log()].map(String::from_utf8_lossy).concat();
+    (format!("{:?}", machine.processor()), chips, blocks.finalize(), said)
+}
+
+/// A ROM that behaved otherwise because it knew where it is would prove nothing. Nothing a guest can
+/// reach holds the name of the generation, of the firmware or of a disk: with others it all goes the
+/// same way, to the last byte.
+#[rstest]
+fn no_name_reaches_the_guest(
+    #[values("facts", "reset-el6", "reset-244caf86", "reset-1.12")] rom: &str,
+    #[values("qemu-kvm-0.12-rhel6", "qemu-kvm-1.5-rhel7", "qemu", "hardware")] emulator: &str,
+) {
+    let run_named = |name: &'static str| {
+        let rom = warmboot_test_roms::find(rom).expect("an image of ours");
+        let disk = warmboot_test_roms::find("idle").expect("an image of ours");
+        let generation = *warmboot_machine::generations::find(emulator).expect("a generation");
+        let generation = warmboot_machine::Generation { name, about: name, ..generation };
+        let drive = Drive {
+            at: Slot::Ide { channel: 0, unit: 0 },
+            kind: DriveKind::HardDisk,
+            source: Arc::new(MemorySource((disk.build)().expect("it assembles").into())),
+            name: name.into(),
+            read_only: false,
+            latency: 0,
+        };
+        let firmware = Firmware { name: name.into(), bytes: (rom.build)().expect("it assembles").into() };
+        let config = Config {
+            firmware,
+            generation: Some(generation),
+            drives: vec![drive],
+            serial: true,
+            memory: 16 << 20,
+            ..Config::default()
+        };
+        let mut machine = Machine::new(&config).expect("a machine");
+        run(&mut machine, &["serial:idle", "halt"]);
+        // `facts` may have switched itself off.
+        if machine.power() == PowerState::On {
+            machine.reset(ResetPath::System).expect("it runs");
+            run(&mut machine, &["serial:idle", "halt"]);
+        }
+        guest_side(&machine)
+    };
+    let first = run_named("first");
+    assert!(!first.3.is_empty(), "it ran");
+    assert_eq!(first, run_named("quite another name"));
 }
