@@ -394,24 +394,21 @@ pub static CORE2: Model = intel_64(
 
 const HASWELL_NAME: &str = "Intel Core Processor (Haswell, no TSX)";
 
-/// A Haswell, without what nothing here executes: MONITOR, VMX, TSX, x2APIC, the TSC deadline timer.
+/// A Haswell, without what nothing here executes: XSAVE, AVX and what builds on them, MONITOR, VMX, TSX,
+/// x2APIC, the TSC deadline timer.
 pub static HASWELL: Model = intel_64(
     "haswell",
-    "Intel Core of the fourth generation: family 6, model 60, stepping 4; AVX2, BMI, PCID, RDRAND",
+    "Intel Core of the fourth generation: family 6, model 60, stepping 4; BMI, PCID, RDRAND, but no AVX yet",
     &[
         vendor(0, 0xd, GENUINE_INTEL),
-        // SSE3, PCLMULQDQ, SSSE3, FMA, CX16, PCID, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, XSAVE, AVX, F16C,
-        // RDRAND.
-        leaf(1, [0x0003_06c4, CLFLUSH_64, 0x76da_3203, CORE_EDX]),
+        // SSE3, PCLMULQDQ, SSSE3, CX16, PCID, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, RDRAND.
+        leaf(1, [0x0003_06c4, CLFLUSH_64, 0x42da_2203, CORE_EDX]),
         leaf(2, [0x7603_6301, 0x00f0_b5ff, 0, 0x00c1_0000]),
         subleaf(4, 0, [0x0000_0121, 0x01c0_003f, 0x0000_003f, 0]),
         subleaf(4, 1, [0x0000_0122, 0x01c0_003f, 0x0000_003f, 0]),
         subleaf(4, 2, [0x0000_0143, 0x01c0_003f, 0x0000_01ff, 0]),
-        // FSGSBASE, BMI1, AVX2, SMEP, BMI2, ERMS, INVPCID.
-        subleaf(7, 0, [0, 0x0000_07a9, 0, 0]),
-        subleaf(0xd, 0, [7, 0x340, 0x340, 0]),
-        subleaf(0xd, 1, [1, 0, 0, 0]),
-        subleaf(0xd, 2, [0x100, 0x240, 0, 0]),
+        // FSGSBASE, BMI1, SMEP, BMI2, ERMS, INVPCID.
+        subleaf(7, 0, [0, 0x0000_0789, 0, 0]),
         vendor(0x8000_0000, 0x8000_0008, GENUINE_INTEL),
         // LAHF_LM, LZCNT; with RDTSCP.
         leaf(0x8000_0001, [0, 0, 0x21, INTEL_64 | 0x0800_0000]),
@@ -430,13 +427,10 @@ pub static MAX: Model = intel_64(
     "everything that is executed; no such processor was ever made",
     &[
         vendor(0, 0xd, GENUINE_INTEL),
-        leaf(1, [0x0006_06a6, CLFLUSH_64, 0x76da_3203, CORE_EDX]),
-        // FSGSBASE, BMI1, AVX2, SMEP, BMI2, ERMS, INVPCID, RDSEED, ADX, SMAP, CLFLUSHOPT, CLWB; UMIP, PKU,
+        leaf(1, [0x0006_06a6, CLFLUSH_64, 0x42da_2203, CORE_EDX]),
+        // FSGSBASE, BMI1, SMEP, BMI2, ERMS, INVPCID, RDSEED, ADX, SMAP, CLFLUSHOPT, CLWB; UMIP, PKU,
         // LA57, RDPID.
-        subleaf(7, 0, [0, 0x019c_07a9, 0x0041_000c, 0]),
-        subleaf(0xd, 0, [7, 0x340, 0x340, 0]),
-        subleaf(0xd, 1, [1, 0, 0, 0]),
-        subleaf(0xd, 2, [0x100, 0x240, 0, 0]),
+        subleaf(7, 0, [0, 0x019c_0789, 0x0041_000c, 0]),
         vendor(0x8000_0000, 0x8000_0008, GENUINE_INTEL),
         // LAHF_LM, LZCNT, PREFETCHW; with RDTSCP and pages of 1 GiB.
         leaf(0x8000_0001, [0, 0, 0x121, INTEL_64 | 0x0c00_0000]),

@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         machine::generations::ALL.iter().map(|generation| row(generation.name, generation.about)).collect(),
     );
     section(
-        "CPU models (--cpu); x87, SSE and long mode raise #UD so far, whatever CPUID says:",
+        "CPU models (--cpu); an instruction that CPUID does not offer raises #UD:",
         machine::cpu_models::MODELS.iter().map(|cpu| row(cpu.name, cpu.about)).collect(),
     );
     compare_many(&mut text, "How machine types differ", &machine_type_facts());

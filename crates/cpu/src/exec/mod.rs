@@ -37,7 +37,7 @@ type Group<B> = fn(&Instruction) -> Option<Handler<B>>;
 
 /// The handler of `instruction`, or `None` when a processor with these features does not have it (#UD).
 ///
-/// AVX and XSAVE have no group yet: they end up here.
+/// AVX and XSAVE have no group yet, and no model offers them.
 #[must_use]
 pub fn lower<B: Bus>(instruction: &Instruction, features: Features) -> Option<Handler<B>> {
     if !features.allow(instruction) {
