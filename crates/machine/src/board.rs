@@ -28,6 +28,8 @@ pub(crate) enum Signal {
     Smi,
     Init,
     StartUp(u8),
+    /// IGNNE#: the processor goes on in spite of an x87 exception.
+    IgnoreNumericError,
 }
 
 /// Whether the machine has power.
@@ -725,5 +727,11 @@ impl Bus for Board {
         self.begin(cycle);
         let at = self.clock.at(cycle.retired);
         self.set_apic_base(value, at);
+    }
+
+    fn numeric_error(&mut self, cycle: Cycle) {
+        self.begin(cycle);
+        let at = self.clock.at(cycle.retired);
+        self.coprocessor_error(true, at);
     }
 }

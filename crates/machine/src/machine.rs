@@ -236,6 +236,7 @@ impl Machine {
                 Signal::Smi => self.cpu.signal_smi(),
                 Signal::Init => self.cpu.signal_init(),
                 Signal::StartUp(vector) => self.cpu.signal_sipi(vector),
+                Signal::IgnoreNumericError => self.cpu.set_ignore_numeric_error(true),
             }
         }
     }

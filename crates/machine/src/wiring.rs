@@ -20,6 +20,7 @@ mod line {
     pub const RTC: u8 = 8;
     pub const SCI: u8 = 9;
     pub const MOUSE: u8 = 12;
+    pub const COPROCESSOR: u8 = 13;
     pub const IDE_PRIMARY: u8 = 14;
     pub const IDE_SECONDARY: u8 = 15;
 }
@@ -57,9 +58,23 @@ impl Board {
             Device::Piix4Pm(_) => self.interrupt(slot, line::SCI, level, at),
             // The functions of device 31 have their interrupt pins at the bridge among them.
             Device::Ahci(_) => self.drive(|device| matches!(device, Device::Ich9Lpc(_)), pin, level, at),
+            // A write to port F0h: the error latch is cleared, and IGNNE# lets the handler use the x87.
+            Device::PostCode(_) if self.wires.interrupts[usize::from(line::COPROCESSOR)] != 0 => {
+                self.interrupt(slot, line::COPROCESSOR, level, at);
+                self.signals.push(Signal::IgnoreNumericError);
+            }
             // Outputs of the PIRQ routers and of the HPET are numbered by interrupt line.
             Device::Piix3(_) | Device::Ich9Lpc(_) | Device::Hpet(_) => self.interrupt(slot, pin, level, at),
             _ => {}
+        }
+    }
+
+    /// FERR# of the processor reaches the latch whose output is IRQ 13 (IBM PC AT Technical Reference,
+    /// "Math coprocessor"); it stays until port F0h is written.
+    pub(crate) fn coprocessor_error(&mut self, level: bool, at: Moment) {
+        let latch = self.slots.iter().position(|slot| matches!(slot.device, Device::PostCode(_)));
+        if let Some(slot) = latch {
+            self.interrupt(slot, line::COPROCESSOR, level, at);
         }
     }
 

@@ -425,3 +425,59 @@ fn tables_are_true() {
         }
     }
 }
+
+/// An x87 exception without CR0.NE is IRQ 13; its handler clears the latch at port F0h, the exception
+/// in the x87, and goes back (IBM PC AT Technical Reference, "Math coprocessor").
+#[test]
+fn a_numeric_error_is_interrupt_13() {
+    const HANDLER: u16 = 0x100;
+    let mut code = vec![
+        0x31,
+        0xc0,
+        0x8e,
+        0xd8,
+        0x8e,
+        0xd0, // XOR AX,AX; MOV DS,AX; MOV SS,AX
+        0xbc,
+        0x00,
+        0x70, // MOV SP,7000h
+        0xc7,
+        0x06,
+        0xd4,
+        0x01,
+        HANDLER as u8,
+        (HANDLER >> 8) as u8, // vector 75h
+        0xc7,
+        0x06,
+        0xd6,
+        0x01,
+        0x00,
+        0xf0, //
+    ];
+    let controllers = [(0x20, 0x11), (0xa0, 0x11), (0x21, 8), (0xa1, 0x70), (0x21, 4), (0xa1, 2)];
+    code.extend(out(&controllers));
+    code.extend(out(&[(0x21, 1), (0xa1, 1), (0x21, 0xfb), (0xa1, 0xdf)]));
+    code.extend([
+        0xdb, 0xe3, // FNINIT
+        0xc7, 0x06, 0x00, 0x05, 0x7b, 0x03, 0xd9, 0x2e, 0x00, 0x05, // FLDCW: division by zero unmasked
+        0xd9, 0xe8, 0xd9, 0xee, 0xde, 0xf9, // FLD1; FLDZ; FDIVP
+        0xfb, 0x9b, // STI; FWAIT
+        0xfe, 0x06, 0x02, 0x05, 0xfa, 0xf4, // INC BYTE [502h]; CLI; HLT
+    ]);
+    code.resize(usize::from(HANDLER), 0xf4);
+    code.extend([0xfe, 0x06, 0x03, 0x05]); // INC BYTE [503h]
+    code.extend(out(&[(0xf0, 0)]));
+    code.extend([0xdb, 0xe2]); // FNCLEX
+    code.extend(out(&[(0xa0, 0x20), (0x20, 0x20)]));
+    code.push(0xcf); // IRET
+    let image = image(&code).split_off(0x2_0000);
+    let firmware = Firmware { name: "test".into(), bytes: image.into() };
+    // Without a local APIC there is nothing between the 8259As and the processor.
+    let config = Config { firmware, machine: "isapc".into(), ..Config::default() };
+    let mut machine = Machine::new(&config).expect("a machine");
+    let ended = machine.run(&[Condition::Halt], limits(10_000, None)).expect("it can come true");
+    assert_eq!(ended, Ended::Halt);
+    let mut counts = [0; 2];
+    machine.read_memory(0x502, &mut counts);
+    assert_eq!(counts, [1, 1], "went on once, after one interrupt");
+}

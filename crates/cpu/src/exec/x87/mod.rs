@@ -40,6 +40,8 @@ pub(in crate::exec) fn available(core: &Core) -> Exec {
 /// unless IGNNE# lets it go on (SDM vol. 1, D.2.1.1). False: the instruction is tried again.
 pub(in crate::exec) fn no_error_pending<B: Bus>(core: &mut Core, bus: &mut B) -> Result<bool, Exception> {
     if core.state.fpu.status & status::SUMMARY == 0 {
+        // The latch behind IGNNE# is cleared when FERR# goes away.
+        core.state.fpu.ignore_numeric_error = false;
         return Ok(true);
     }
     if core.state.cr0 & cr0::NE != 0 {
