@@ -240,8 +240,6 @@ impl Features {
     pub fn allow(self, instruction: &Instruction) -> bool {
         instruction.cpuid_features().iter().all(|known| match Feature::of(*known) {
             Some(feature) => self.has(feature),
-            // Long NOPs came with the P6, as CMOV did.
-            None if *known == CpuidFeature::MULTIBYTENOP => self.has(Feature::Cmov),
             None => without_bit(*known),
         })
     }
@@ -269,7 +267,9 @@ fn without_bit(known: CpuidFeature) -> bool {
     use CpuidFeature as Known;
     matches!(
         known,
-        Known::INTEL8086
+        // The P6 and later have long NOPs, and so does QEMU's 486, which is ours.
+        Known::MULTIBYTENOP
+            | Known::INTEL8086
             | Known::INTEL186
             | Known::INTEL286
             | Known::INTEL386
@@ -297,7 +297,11 @@ mod tests {
     #[case::fisttp(&QEMU64, &[0xdb, 0x08], true)]
     #[case::sse2_on_sse(&PENTIUM3, &[0x66, 0x0f, 0x58, 0xc1], false)]
     #[case::sse(&PENTIUM3, &[0x0f, 0x58, 0xc1], true)]
-    #[case::long_nop_486(&I486, &[0x0f, 0x1f, 0], false)]
+    #[case::long_nop_486(&I486, &[0x0f, 0x1f, 0], true)]
+    #[case::rdtsc_486(&I486, &[0x0f, 0x31], true)]
+    #[case::rdmsr_486(&I486, &[0x0f, 0x32], true)]
+    #[case::cmov_486(&I486, &[0x0f, 0x44, 0xc1], false)]
+    #[case::cmpxchg8b_486(&I486, &[0x0f, 0xc7, 0x08], false)]
     #[case::endbr(&PENTIUM3, &[0xf3, 0x0f, 0x1e, 0xfb], true)]
     #[case::movbe(&QEMU64, &[0x0f, 0x38, 0xf0, 0x00], false)]
     fn allows(#[case] model: &Model, #[case] bytes: &[u8], #[case] expect: bool) {

@@ -294,7 +294,12 @@ const fn intel_32(
         name,
         about,
         leaves,
-        features: Features::offered(leaves),
+        // TCG executes RDTSC, RDMSR and WRMSR whatever CPUID offers (seen on QEMU 7.2).
+        features: if unknown_msrs_ignored {
+            Features::offered(leaves).with(Feature::Tsc).with(Feature::Msr)
+        } else {
+            Features::offered(leaves)
+        },
         physical_bits,
         cr4: control(Features::offered(leaves)),
         save_map: SaveMap::Intel32,
@@ -302,7 +307,8 @@ const fn intel_32(
     }
 }
 
-/// A 486DX as QEMU has it: no local APIC, no time-stamp counter, no model-specific registers.
+/// A 486DX as QEMU has it: no local APIC; a time-stamp counter and model-specific registers that CPUID
+/// does not tell of, which old SeaBIOS counts on.
 pub static I486: Model = intel_32(
     "486",
     "Intel 486DX, which isapc has: FPU and PSE, no local APIC",
