@@ -290,7 +290,6 @@ mod tests {
     use crate::models::{I486, Model, PENTIUM3, QEMU64};
 
     #[rstest]
-    #[case::tsc_486(&I486, &[0x0f, 0x31], false)]
     #[case::cmov_486(&I486, &[0x0f, 0x44, 0xc1], false)]
     #[case::tsc(&PENTIUM3, &[0x0f, 0x31], true)]
     #[case::fisttp_needs_sse3(&PENTIUM3, &[0xdb, 0x08], false)]
