@@ -76,7 +76,8 @@ impl Chip for PostCode {
         }
     }
 
-    fn reset(&mut self, _kind: ResetKind, _fx: &mut Effects) {
+    fn reset(&mut self, _kind: ResetKind, fx: &mut Effects) {
         self.state = State::default();
+        fx.line(COPROCESSOR_ERROR, false);
     }
 }

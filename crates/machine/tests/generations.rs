@@ -426,58 +426,62 @@ fn tables_are_true() {
     }
 }
 
-/// An x87 exception without CR0.NE is IRQ 13; its handler clears the latch at port F0h, the exception
-/// in the x87, and goes back (IBM PC AT Technical Reference, "Math coprocessor").
-#[test]
-fn a_numeric_error_is_interrupt_13() {
+/// A program on isapc, where nothing stands between the 8259As and the processor, whose only open
+/// interrupt is 13, at `handler`: 1.0 is divided by zero, FWAIT waits with interrupts on, and then a byte
+/// at 502h counts.
+fn numeric_error(handler: &[u8]) -> Machine {
     const HANDLER: u16 = 0x100;
-    let mut code = vec![
-        0x31,
-        0xc0,
-        0x8e,
-        0xd8,
-        0x8e,
-        0xd0, // XOR AX,AX; MOV DS,AX; MOV SS,AX
-        0xbc,
-        0x00,
-        0x70, // MOV SP,7000h
-        0xc7,
-        0x06,
-        0xd4,
-        0x01,
-        HANDLER as u8,
-        (HANDLER >> 8) as u8, // vector 75h
-        0xc7,
-        0x06,
-        0xd6,
-        0x01,
-        0x00,
-        0xf0, //
-    ];
-    let controllers = [(0x20, 0x11), (0xa0, 0x11), (0x21, 8), (0xa1, 0x70), (0x21, 4), (0xa1, 2)];
-    code.extend(out(&controllers));
+    let [low, high] = HANDLER.to_le_bytes();
+    let mut code = vec![0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xd0]; // XOR AX,AX; MOV DS,AX; MOV SS,AX
+    code.extend([0xbc, 0x00, 0x70]); // MOV SP,7000h
+    code.extend([0xc7, 0x06, 0xd4, 0x01, low, high]); // vector 75h: its offset,
+    code.extend([0xc7, 0x06, 0xd6, 0x01, 0x00, 0xf0]); // and F000
+    code.extend(out(&[(0x20, 0x11), (0xa0, 0x11), (0x21, 8), (0xa1, 0x70), (0x21, 4), (0xa1, 2)]));
     code.extend(out(&[(0x21, 1), (0xa1, 1), (0x21, 0xfb), (0xa1, 0xdf)]));
-    code.extend([
-        0xdb, 0xe3, // FNINIT
-        0xc7, 0x06, 0x00, 0x05, 0x7b, 0x03, 0xd9, 0x2e, 0x00, 0x05, // FLDCW: division by zero unmasked
-        0xd9, 0xe8, 0xd9, 0xee, 0xde, 0xf9, // FLD1; FLDZ; FDIVP
-        0xfb, 0x9b, // STI; FWAIT
-        0xfe, 0x06, 0x02, 0x05, 0xfa, 0xf4, // INC BYTE [502h]; CLI; HLT
-    ]);
+    code.extend([0xdb, 0xe3]); // FNINIT
+    code.extend([0xc7, 0x06, 0x00, 0x05, 0x7b, 0x03]); // control word: division by zero is not masked
+    code.extend([0xd9, 0x2e, 0x00, 0x05]); // FLDCW
+    code.extend([0xd9, 0xe8, 0xd9, 0xee, 0xde, 0xf9]); // FLD1; FLDZ; FDIVP
+    code.extend([0xfb, 0x9b]); // STI; FWAIT
+    code.extend([0xfe, 0x06, 0x02, 0x05, 0xfa, 0xf4]); // INC BYTE [502h]; CLI; HLT
     code.resize(usize::from(HANDLER), 0xf4);
-    code.extend([0xfe, 0x06, 0x03, 0x05]); // INC BYTE [503h]
-    code.extend(out(&[(0xf0, 0)]));
-    code.extend([0xdb, 0xe2]); // FNCLEX
-    code.extend(out(&[(0xa0, 0x20), (0x20, 0x20)]));
-    code.push(0xcf); // IRET
+    code.extend(handler);
     let image = image(&code).split_off(0x2_0000);
     let firmware = Firmware { name: "test".into(), bytes: image.into() };
-    // Without a local APIC there is nothing between the 8259As and the processor.
     let config = Config { firmware, machine: "isapc".into(), ..Config::default() };
     let mut machine = Machine::new(&config).expect("a machine");
     let ended = machine.run(&[Condition::Halt], limits(10_000, None)).expect("it can come true");
     assert_eq!(ended, Ended::Halt);
+    machine
+}
+
+/// Which chips hold interrupt line 13, one bit each.
+fn line_13(machine: &Machine) -> serde_json::Value {
+    machine.wires()["interrupts"][13].clone()
+}
+
+/// An x87 exception without CR0.NE is IRQ 13; its handler clears the latch at port F0h, the exception
+/// in the x87, and goes back (IBM PC AT Technical Reference, "Math coprocessor").
+#[test]
+fn a_numeric_error_is_interrupt_13() {
+    let mut handler = vec![0xfe, 0x06, 0x03, 0x05]; // INC BYTE [503h]
+    handler.extend(out(&[(0xf0, 0)]));
+    handler.extend([0xdb, 0xe2]); // FNCLEX
+    handler.extend(out(&[(0xa0, 0x20), (0x20, 0x20)]));
+    handler.push(0xcf); // IRET
+    let machine = numeric_error(&handler);
     let mut counts = [0; 2];
     machine.read_memory(0x502, &mut counts);
     assert_eq!(counts, [1, 1], "went on once, after one interrupt");
+    assert_eq!(line_13(&machine), 0);
+}
+
+/// The latch would otherwise interrupt whatever firmware opens IRQ 13 next.
+#[test]
+fn a_reset_clears_the_latch_of_a_numeric_error() {
+    let mut machine = numeric_error(&[0xfa, 0xf4]); // CLI; HLT
+    assert_ne!(line_13(&machine), 0);
+    machine.reset(ResetPath::System).expect("it runs");
+    assert_eq!(line_13(&machine), 0);
+    assert!(!machine.processor().fpu.ignore_numeric_error);
 }
