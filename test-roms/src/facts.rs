@@ -12,7 +12,7 @@ use iced_x86::code_asm::*;
 use crate::{
     Kind, TestRom,
     assemble::{Block, Built, build},
-    real_mode::{BIOS, big_real, say, say_ax, say_word, serial, write_descriptors, write_print},
+    real_mode::{BIOS, big_real, say, say_ax, say_word, segments, serial, write_descriptors, write_print},
 };
 
 pub(crate) const ROM: TestRom = TestRom {
@@ -64,14 +64,8 @@ const SMI_HANDLER: u32 = 0x3_8000;
 
 fn firmware(b: &mut Block) -> Built {
     b.name("start")?;
-    b.cli()?;
-    b.cld()?;
     b.mov(ebp, cr0)?;
-    b.xor(ax, ax)?;
-    b.mov(ds, ax)?;
-    b.mov(es, ax)?;
-    b.mov(ss, ax)?;
-    b.mov(sp, 0x7000u32)?;
+    segments(b)?;
     b.shr(ebp, 16)?;
     b.mov(word_ptr(CR0), bp)?;
     serial(b)?;

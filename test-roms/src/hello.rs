@@ -13,7 +13,7 @@ use iced_x86::code_asm::*;
 use crate::{
     Kind, TestRom,
     assemble::{Block, Built, build},
-    real_mode::{BIOS, big_real, say, say_word, serial, write_descriptors, write_print},
+    real_mode::{BIOS, big_real, say, say_word, segments, serial, write_descriptors, write_print},
 };
 
 pub(crate) const ROM: TestRom = TestRom {
@@ -42,13 +42,7 @@ const BUFFER: u16 = 0x2000;
 
 fn firmware(b: &mut Block) -> Built {
     b.name("start")?;
-    b.cli()?;
-    b.cld()?;
-    b.xor(ax, ax)?;
-    b.mov(ds, ax)?;
-    b.mov(es, ax)?;
-    b.mov(ss, ax)?;
-    b.mov(sp, 0x7000u32)?;
+    segments(b)?;
     serial(b)?;
     count(b)?;
     shadow(b)?;

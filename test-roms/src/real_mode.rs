@@ -17,6 +17,17 @@ pub(crate) fn serial(b: &mut Block) -> Built {
     Ok(())
 }
 
+/// Interrupts off, data and stack in segment 0. Changes AX.
+pub(crate) fn segments(b: &mut Block) -> Built {
+    b.cli()?;
+    b.cld()?;
+    b.xor(ax, ax)?;
+    for segment in [ds, es, ss] {
+        b.mov(segment, ax)?;
+    }
+    Ok(b.mov(sp, 0x7000u32)?)
+}
+
 /// Prints a text on both.
 pub(crate) fn say(b: &mut Block, text: &str) -> Built {
     let text = b.text(text)?;

@@ -3,18 +3,24 @@
 use std::{
     fs,
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 
 use rstest::rstest;
 
-fn warmboot(arguments: &[&str], folder: &Path) -> Output {
+fn started(arguments: &[&str], folder: &Path) -> Child {
     Command::new(env!("CARGO_BIN_EXE_warmboot"))
         .args(arguments)
         .current_dir(folder)
         .stdin(Stdio::null())
-        .output()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .expect("the command starts")
+}
+
+fn warmboot(arguments: &[&str], folder: &Path) -> Output {
+    started(arguments, folder).wait_with_output().expect("the command ends")
 }
 
 /// A folder with files to be refused.
@@ -156,14 +162,7 @@ fn the_second_boot_is_waited_for() {
 fn a_closed_pipe_is_no_panic() {
     let folder = folder();
     for arguments in [&["machines"][..], &["memory-map", "--firmware", "rom:hello"]] {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_warmboot"))
-            .args(arguments)
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the command starts");
+        let mut child = started(arguments, folder.path());
         drop(child.stdout.take());
         let output = child.wait_with_output().expect("the command ends");
         let message = String::from_utf8_lossy(&output.stderr);
@@ -251,14 +250,7 @@ fn interrupted(#[case] arguments: &[&str], #[case] expect: &str) {
                     survivors = { reset = \"system\", until = \"port:0x80\", limit = \"9000G\" }\n\
                     [[step]]\nexpect = { disks = 1 }\n";
     fs::write(folder.path().join("loop.toml"), scenario).expect("a file");
-    let child = Command::new(env!("CARGO_BIN_EXE_warmboot"))
-        .args(arguments)
-        .current_dir(folder.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the command starts");
+    let child = started(arguments, folder.path());
     let process = child.id().to_string();
     // Bit 1 of the signals that are caught: before that, Ctrl+C ends the process as ever.
     let listens = || {

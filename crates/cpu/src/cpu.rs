@@ -147,10 +147,10 @@ impl<B: Bus> Cpu<B> {
     /// RESET#: everything takes its power-on value. The TSC starts at the machine's time; the
     /// A20 mask is the machine's and stays.
     pub fn reset(&mut self) {
-        let kept = self.core.state.clone();
-        self.core.state = State::reset(self.core.model, self.core.bootstrap);
-        self.core.state.interrupt_line = kept.interrupt_line;
-        self.core.state.random = kept.random;
+        let fresh = State::reset(self.core.model, self.core.bootstrap);
+        let before = std::mem::replace(&mut self.core.state, fresh);
+        self.core.state.interrupt_line = before.interrupt_line;
+        self.core.state.random = before.random;
         self.state_changed();
     }
 
@@ -610,7 +610,7 @@ fn fetch<B: Bus>(core: &mut Core, bus: &mut B) -> Result<Lowered<B>, Exception> 
     let mut bytes = [0; LONGEST];
     let mut have = 0;
     while have < available {
-        let at = linear.wrapping_add(have as u64) & core.linear_part(privilege);
+        let at = linear.wrapping_add(have as u64) & core.linear_mask;
         let target = core.resolve(bus, at, Access::Fetch, privilege)?;
         let room = 4096 - (at & 0xfff) as usize;
         // A device is read byte by byte, no further than the instruction goes.

@@ -4,13 +4,13 @@
 mod common;
 
 use common::{
-    CODE, DATA, Machine,
-    registers::{Asm, Code, check, check_on, ready},
+    DATA, Machine,
+    registers::{Asm, Code, check, check_fault, check_on, ready},
 };
 use iced_x86::code_asm::*;
 use rstest::rstest;
 use warmboot_cpu::{
-    Stop, models,
+    models,
     state::{cr0, cr4},
 };
 
@@ -151,13 +151,7 @@ fn fields(#[case] code: Code, #[case] before: &str, #[case] after: &str) {
     m.cpu.state_mut().sse.mxcsr = 0;
 }, Some(6))]
 fn faults(#[case] code: Code, #[case] prepare: fn(&mut Machine), #[case] vector: Option<u64>) {
-    let (mut machine, _) = ready(code);
-    prepare(&mut machine);
-    assert_eq!(machine.run().1, Stop::Halt);
-    assert_eq!(machine.vector(), vector);
-    if vector.is_some() {
-        assert_eq!(u64::from(machine.stack(if vector == Some(13) { 1 } else { 0 })), CODE);
-    }
+    check_fault(code, prepare, vector);
 }
 
 /// MMX takes x87's registers as they lie, marks all in use, and writes ones to sign and exponent; EMMS

@@ -5,7 +5,7 @@ mod common;
 
 use common::{
     CODE, DATA, Machine,
-    registers::{Asm, Code, check, ready},
+    registers::{Asm, Code, check, check_fault, ready},
 };
 use iced_x86::code_asm::*;
 use rstest::rstest;
@@ -189,13 +189,7 @@ type Prepare = fn(&mut Machine);
 #[case::fxsave_unaligned(|a: Asm| a.fxsave(ptr(esi + 8)), |_: &mut Machine| {}, Some(13))]
 #[case::mxcsr_reserved(|a: Asm| a.fxrstor(ptr(esi)), |m: &mut Machine| m.bus.poke32(DATA + 24, 0x1_0000), Some(13))]
 fn faults(#[case] code: Code, #[case] prepare: Prepare, #[case] vector: Option<u64>) {
-    let (mut machine, _) = ready(code);
-    prepare(&mut machine);
-    assert_eq!(machine.run().1, Stop::Halt);
-    assert_eq!(machine.vector(), vector);
-    if vector.is_some() {
-        assert_eq!(u64::from(machine.stack(if vector == Some(13) { 1 } else { 0 })), CODE);
-    }
+    check_fault(code, prepare, vector);
 }
 
 /// Without CR0.NE the processor tells of the exception, and stands still until an interrupt comes.

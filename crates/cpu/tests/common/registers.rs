@@ -159,3 +159,15 @@ pub fn check_on(model: &'static Model, code: Code, before: &str, after: &str) {
     let memory: Vec<u8> = (DATA..).take(registers.memory.len()).map(|at| machine.bus.byte(at)).collect();
     assert_eq!(memory, registers.memory, "{memory:02x?}");
 }
+
+/// Runs an instruction, after `prepare`, and expects this exception of it, or none.
+pub fn check_fault(code: Code, prepare: impl Fn(&mut Machine), vector: Option<u64>) {
+    let (mut machine, _) = ready(code);
+    prepare(&mut machine);
+    assert_eq!(machine.run().1, Stop::Halt);
+    assert_eq!(machine.vector(), vector);
+    if vector.is_some() {
+        // An error code lies below where it happened.
+        assert_eq!(u64::from(machine.stack(if vector == Some(13) { 1 } else { 0 })), CODE);
+    }
+}

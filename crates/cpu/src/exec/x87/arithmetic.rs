@@ -3,7 +3,10 @@
 
 use iced_x86::{Code, Instruction};
 
-use super::{Waiting, complete, indefinite, screen_one, settle, stack_fault, stack_index, waiting};
+use super::{
+    Waiting, complete, has_room_for_two, indefinite, missing_operand, screen_one, settle, stack_fault,
+    stack_index, waiting,
+};
 use crate::{
     Bus, Core, Exec, Handler, Op,
     exec::x87::transfer::{Int16, Int32, Real32, Real64, Source},
@@ -97,9 +100,7 @@ impl<O: Operation, S: Source> Waiting for FromMemory<O, S> {
         let source = S::load(core, bus, op)?;
         let fpu = &mut core.state.fpu;
         if fpu.empty(0) {
-            if stack_fault(fpu, false) {
-                fpu.set_st(0, indefinite());
-            }
+            missing_operand(fpu);
             return Ok(());
         }
         let destination = fpu.st(0).unpack();
@@ -181,9 +182,7 @@ impl<const NEAREST: bool> Waiting for Remainder<NEAREST> {
         let fpu = &mut core.state.fpu;
         fpu.condition(status::C2, false);
         if fpu.empty(0) || fpu.empty(1) {
-            if stack_fault(fpu, false) {
-                fpu.set_st(0, indefinite());
-            }
+            missing_operand(fpu);
             return Ok(());
         }
         let (a, b) = (fpu.st(0).unpack(), fpu.st(1).unpack());
@@ -258,12 +257,7 @@ struct Extract;
 impl Waiting for Extract {
     fn run<B: Bus>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
         let fpu = &mut core.state.fpu;
-        if fpu.empty(0) || !fpu.empty(7) {
-            let overflow = !fpu.empty(0);
-            if stack_fault(fpu, overflow) {
-                fpu.set_st(0, indefinite());
-                fpu.push(indefinite());
-            }
+        if !has_room_for_two(fpu) {
             return Ok(());
         }
         let a = fpu.st(0).unpack();
@@ -298,9 +292,7 @@ impl<const CHANGE: bool> Waiting for Sign<CHANGE> {
     fn run<B: Bus>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
         let fpu = &mut core.state.fpu;
         if fpu.empty(0) {
-            if stack_fault(fpu, false) {
-                fpu.set_st(0, indefinite());
-            }
+            missing_operand(fpu);
             return Ok(());
         }
         let mut value = fpu.st(0);

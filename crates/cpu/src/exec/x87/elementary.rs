@@ -4,7 +4,10 @@ use std::cmp::Ordering;
 
 use iced_x86::{Code, Instruction};
 
-use super::{Waiting, complete, indefinite, prevents, screen_one, settle, stack_fault, waiting};
+use super::{
+    Waiting, complete, has_room_for_two, indefinite, missing_operand, prevents, screen_one, settle,
+    stack_fault, waiting,
+};
 use crate::{
     Bus, Core, Exec, Handler, Op,
     float::{self, Angle, Class, EXTENDED, Number, Outcome, Rules, compare, exception},
@@ -185,9 +188,7 @@ impl<F: CircularFunction> Waiting for Circular<F> {
         let fpu = &mut core.state.fpu;
         fpu.condition(status::C2, false);
         if fpu.empty(0) {
-            if stack_fault(fpu, false) {
-                fpu.set_st(0, indefinite());
-            }
+            missing_operand(fpu);
             return Ok(());
         }
         let x = fpu.st(0).unpack();
@@ -253,12 +254,7 @@ impl<F: TwoResults> Waiting for Pair<F> {
     fn run<B: Bus>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
         let fpu = &mut core.state.fpu;
         fpu.condition(status::C2, false);
-        if fpu.empty(0) || !fpu.empty(7) {
-            let overflow = !fpu.empty(0);
-            if stack_fault(fpu, overflow) {
-                fpu.set_st(0, indefinite());
-                fpu.push(indefinite());
-            }
+        if !has_room_for_two(fpu) {
             return Ok(());
         }
         let x = fpu.st(0).unpack();

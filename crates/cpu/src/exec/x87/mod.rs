@@ -103,6 +103,28 @@ fn stack_fault(fpu: &mut Fpu, overflow: bool) -> bool {
     fpu.raise(exception::INVALID)
 }
 
+/// An operand of an instruction whose result goes to ST(0) was not there.
+fn missing_operand(fpu: &mut Fpu) {
+    if stack_fault(fpu, false) {
+        fpu.set_st(0, indefinite());
+    }
+}
+
+/// Whether an instruction that puts one result for ST(0) and pushes another can: both are the indefinite
+/// where ST(0) is not there or the stack is full.
+fn has_room_for_two(fpu: &mut Fpu) -> bool {
+    let there = !fpu.empty(0);
+    if there && fpu.empty(7) {
+        return true;
+    }
+    // What is there overflows.
+    if stack_fault(fpu, there) {
+        fpu.set_st(0, indefinite());
+        fpu.push(indefinite());
+    }
+    false
+}
+
 /// What the operands alone decide: an invalid or NaN operand's result, or which flags go on with
 /// the operation.
 fn screen(a: Number, b: Number) -> Result<u8, Outcome> {

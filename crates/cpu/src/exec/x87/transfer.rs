@@ -2,7 +2,9 @@
 
 use iced_x86::{Code, Instruction};
 
-use super::{Waiting, indefinite, prevents, screen_one, settle, stack_fault, stack_index, waiting};
+use super::{
+    Waiting, indefinite, missing_operand, prevents, screen_one, settle, stack_fault, stack_index, waiting,
+};
 use crate::{
     Bus, Core, Exception, Exec, Handler, Op,
     float::{EXTENDED, Encoding, Number, Rounding, exception, from_integer, round_number, to_integer},
@@ -447,9 +449,7 @@ impl<const CONDITION: u8> Waiting for MoveIf<CONDITION> {
         let from = stack_index(op.src);
         let fpu = &mut core.state.fpu;
         if fpu.empty(0) || fpu.empty(from) {
-            if stack_fault(fpu, false) {
-                fpu.set_st(0, indefinite());
-            }
+            missing_operand(fpu);
             return Ok(());
         }
         if holds {
