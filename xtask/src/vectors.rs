@@ -307,7 +307,7 @@ enum Rule {
     /// It does not.
     AsRecorded,
     /// A fault that the 80286 did not take: LOCK where it is not allowed (#UD, SDM vol. 2A, LOCK),
-    /// an IDIV overflow it missed, a #UD before its #GP, and x87 instructions until we have them.
+    /// an IDIV overflow it missed, a #UD before its #GP.
     Fault(u8),
     /// Beyond the limit of the stack segment: #SS, vector 12 (SDM vol. 3A, 6.15), not 13.
     StackFault,
@@ -329,7 +329,6 @@ fn rule(form: &str, test: &Test, faulting: &Registers) -> Rule {
         return Rule::Fault(6);
     }
     match form {
-        "D8" => return Rule::Fault(6),
         "F6.7" if IDIV_OVERFLOWS_MISSED.contains(&test.index) => return Rule::Fault(0),
         "C7" if test.index == UNDEFINED_BEFORE_LIMIT => return Rule::Fault(6),
         "8C" | "8E" if rest.get(1).is_some_and(|modrm| matches!((modrm >> 3) & 7, 4 | 5)) => {
