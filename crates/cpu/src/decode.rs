@@ -167,9 +167,9 @@ fn lower(instruction: &Instruction, bytes: &[u8], bits: Bits) -> Op {
     op.dst = operand(instruction, 0, &mut op);
     op.src = operand(instruction, 1, &mut op);
     op.third = operand(instruction, 2, &mut op);
-    if instruction.op_count() > 3 && instruction.op3_kind() == OpKind::Immediate8_2nd {
-        // INSERTQ's index.
-        op.immediate2 = instruction.immediate8_2nd();
+    // A fourth operand is INSERTQ's index, an immediate after three of VEX, or a register of VBLENDVPS.
+    if let Operand::Xmm(register) | Operand::Ymm(register) = operand(instruction, 3, &mut op) {
+        op.immediate2 = register;
     }
     if let Some(opcode) = numeric_opcode(bytes, bits) {
         op.immediate = opcode;
@@ -215,6 +215,8 @@ fn register(register: Register) -> Operand {
         Operand::Mmx(number)
     } else if register.is_xmm() {
         Operand::Xmm(number)
+    } else if register.is_ymm() {
+        Operand::Ymm(number)
     } else {
         Operand::None
     }
@@ -273,6 +275,9 @@ fn operand(instruction: &Instruction, index: u32, op: &mut Op) -> Operand {
         }
         OpKind::Memory => {
             let scale = instruction.memory_index_scale().trailing_zeros() as u8;
+            if instruction.is_vsib() {
+                op.immediate2 = instruction.memory_index().number() as u8;
+            }
             op.memory = Memory {
                 segment: segment_number(instruction),
                 base: address_register(instruction.memory_base()),

@@ -27,6 +27,8 @@ pub enum Operand {
     Mmx(u8),
     /// XMMi.
     Xmm(u8),
+    /// YMMi.
+    Ymm(u8),
 }
 
 /// A memory reference: segment, base + index * 2^scale + displacement, cut to the address size.
@@ -60,7 +62,7 @@ pub struct Op {
     pub dst: Operand,
     /// Second operand.
     pub src: Operand,
-    /// Third operand (IMUL, SHLD/SHRD).
+    /// Third operand (IMUL, SHLD/SHRD, VEX).
     pub third: Operand,
     /// Length in bytes.
     pub length: u8,
@@ -78,7 +80,8 @@ pub struct Op {
     /// (already absolute within the segment); far pointer as selector << 32 | offset; first
     /// immediate of ENTER; x87's opcode, as FSTENV stores it.
     pub immediate: u64,
-    /// Second immediate (ENTER).
+    /// Second immediate (ENTER); number of a fourth register (VBLENDVPS), or of the vector register that
+    /// is the memory operand's index (VGATHERDPS).
     pub immediate2: u8,
     /// iced-x86's code, for handlers that serve several forms.
     pub code: iced_x86::Code,

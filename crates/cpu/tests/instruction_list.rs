@@ -60,7 +60,9 @@ impl Forms {
     fn operands(&mut self, bitness: u32, start: &[u8], opcode: u8) {
         let escape = start.is_empty() || matches!(start.last(), Some(0x0f | 0x66 | 0x67 | 0xf2 | 0xf3));
         for modrm in (0..=255_u8).filter(|modrm| modrm >> 6 == 0 || modrm >> 6 == 3) {
-            if modrm & 7 > 1 && !(escape && modrm >> 6 == 3) {
+            // The index of a gather is a vector register of a SIB byte.
+            let gather = start.first() == Some(&0xc4) && modrm & 0xc7 == 4;
+            if modrm & 7 > 1 && !(escape && modrm >> 6 == 3) && !gather {
                 continue;
             }
             let mut bytes = start.to_vec();
