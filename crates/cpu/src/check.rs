@@ -85,6 +85,14 @@ impl State {
         if self.cr4 & !model.cr4 != 0 {
             return wrong("cr4", self.cr4, "a bit no such processor has");
         }
+        let xcr0 = self.avx.xcr0;
+        if !model.allows_xcr0(xcr0) {
+            return wrong("xcr0", xcr0, "components no such processor has, or that need others");
+        }
+        let upper = self.avx.upper.as_flattened().iter().copied().find(|half| *half != 0);
+        if let Some(half) = upper.filter(|_| !model.features.has(Feature::Avx)) {
+            return wrong("the upper half of a YMM register", half, "no such processor has AVX");
+        }
         let efer = self.msrs.efer;
         if efer & !(model.efer() | efer::LMA) != 0 {
             return wrong("efer", efer, "a bit no such processor has");

@@ -1,4 +1,4 @@
-//! The registers of x87, MMX and SSE (Intel SDM vol. 1, 8.1, 9.2 and 10.2).
+//! The registers of x87, MMX, SSE and AVX (Intel SDM vol. 1, 8.1, 9.2, 10.2 and 14.1).
 
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +86,33 @@ impl Sse {
     pub(crate) fn reset() -> Sse {
         Sse { mxcsr: MXCSR_RESET, ..Sse::default() }
     }
+}
+
+/// AVX, and which registers XSAVE manages.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Avx {
+    /// XCR0.
+    pub xcr0: u64,
+    /// Bits 255-128 of YMM0-YMM15, low half first; the rest of them is XMM0-XMM15.
+    pub upper: [[u64; 2]; 16],
+}
+
+impl Default for Avx {
+    /// After RESET#: x87 cannot be left out.
+    fn default() -> Avx {
+        Avx { xcr0: xcr0::X87, upper: [[0; 2]; 16] }
+    }
+}
+
+/// Bits of XCR0, of the instructions' masks and of the XSAVE area's header (SDM vol. 1, 13.1).
+pub mod xcr0 {
+    #![allow(missing_docs)]
+    pub const X87: u64 = 1 << 0;
+    /// XMM registers and MXCSR.
+    pub const SSE: u64 = 1 << 1;
+    /// Upper halves of the YMM registers.
+    pub const AVX: u64 = 1 << 2;
+    pub const PKRU: u64 = 1 << 9;
 }
 
 /// MXCSR after reset: everything masked.

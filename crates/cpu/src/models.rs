@@ -5,6 +5,7 @@
 
 use crate::{
     features::{Feature, Features},
+    fpu::xcr0,
     state::{cr4, efer},
 };
 
@@ -400,21 +401,25 @@ pub static CORE2: Model = intel_64(
 
 const HASWELL_NAME: &str = "Intel Core Processor (Haswell, no TSX)";
 
-/// A Haswell, without what nothing here executes: XSAVE, AVX and what builds on them, MONITOR, VMX, TSX,
-/// x2APIC, the TSC deadline timer.
+/// A Haswell, without what nothing here executes: MONITOR, VMX, TSX, x2APIC, the TSC deadline timer.
 pub static HASWELL: Model = intel_64(
     "haswell",
-    "Intel Core of the fourth generation: family 6, model 60, stepping 4; BMI, PCID, RDRAND, but no AVX yet",
+    "Intel Core of the fourth generation: family 6, model 60, stepping 4; AVX2, FMA, BMI, PCID, RDRAND",
     &[
         vendor(0, 0xd, GENUINE_INTEL),
-        // SSE3, PCLMULQDQ, SSSE3, CX16, PCID, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, RDRAND.
-        leaf(1, [0x0003_06c4, CLFLUSH_64, 0x42da_2203, CORE_EDX]),
+        // SSE3, PCLMULQDQ, SSSE3, FMA, CX16, PCID, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, XSAVE, AVX, F16C,
+        // RDRAND.
+        leaf(1, [0x0003_06c4, CLFLUSH_64, 0x76da_3203, CORE_EDX]),
         leaf(2, [0x7603_6301, 0x00f0_b5ff, 0, 0x00c1_0000]),
         subleaf(4, 0, [0x0000_0121, 0x01c0_003f, 0x0000_003f, 0]),
         subleaf(4, 1, [0x0000_0122, 0x01c0_003f, 0x0000_003f, 0]),
         subleaf(4, 2, [0x0000_0143, 0x01c0_003f, 0x0000_01ff, 0]),
-        // FSGSBASE, BMI1, SMEP, BMI2, ERMS, INVPCID.
-        subleaf(7, 0, [0, 0x0000_0789, 0, 0]),
+        // FSGSBASE, BMI1, AVX2, SMEP, BMI2, ERMS, INVPCID.
+        subleaf(7, 0, [0, 0x0000_07a9, 0, 0]),
+        // x87, SSE and AVX; XSAVEOPT.
+        subleaf(0xd, 0, [7, 0, 0x340, 0]),
+        subleaf(0xd, 1, [1, 0, 0, 0]),
+        subleaf(0xd, 2, [0x100, 0x240, 0, 0]),
         vendor(0x8000_0000, 0x8000_0008, GENUINE_INTEL),
         // LAHF_LM, LZCNT; with RDTSCP.
         leaf(0x8000_0001, [0, 0, 0x21, INTEL_64 | 0x0800_0000]),
@@ -433,10 +438,15 @@ pub static MAX: Model = intel_64(
     "everything that is executed; no such processor was ever made",
     &[
         vendor(0, 0xd, GENUINE_INTEL),
-        leaf(1, [0x0006_06a6, CLFLUSH_64, 0x42da_2203, CORE_EDX]),
-        // FSGSBASE, BMI1, SMEP, BMI2, ERMS, INVPCID, RDSEED, ADX, SMAP, CLFLUSHOPT, CLWB; UMIP, PKU,
+        leaf(1, [0x0006_06a6, CLFLUSH_64, 0x76da_3203, CORE_EDX]),
+        // FSGSBASE, BMI1, AVX2, SMEP, BMI2, ERMS, INVPCID, RDSEED, ADX, SMAP, CLFLUSHOPT, CLWB; UMIP, PKU,
         // LA57, RDPID.
-        subleaf(7, 0, [0, 0x019c_0789, 0x0041_000c, 0]),
+        subleaf(7, 0, [0, 0x019c_07a9, 0x0041_000c, 0]),
+        // x87, SSE, AVX and PKRU; XSAVEOPT.
+        subleaf(0xd, 0, [0x207, 0, 0xa88, 0]),
+        subleaf(0xd, 1, [1, 0, 0, 0]),
+        subleaf(0xd, 2, [0x100, 0x240, 0, 0]),
+        subleaf(0xd, 9, [8, 0xa80, 0, 0]),
         vendor(0x8000_0000, 0x8000_0008, GENUINE_INTEL),
         // LAHF_LM, LZCNT, PREFETCHW; with RDTSCP and pages of 1 GiB.
         leaf(0x8000_0001, [0, 0, 0x121, INTEL_64 | 0x0c00_0000]),
@@ -507,20 +517,67 @@ impl Model {
         bit(Feature::Syscall, efer::SCE) | bit(Feature::LongMode, efer::LME) | bit(Feature::Nx, efer::NXE)
     }
 
+    /// Where the XSAVE area has component `index`: offset and length (leaf 0Dh).
+    #[must_use]
+    pub fn component(&self, index: u32) -> Option<(u32, u32)> {
+        let known = index > 1 && self.features.has(Feature::Xsave);
+        let [length, offset, ..] = if known { self.find(0xd, index)? } else { return None };
+        (length != 0).then_some((offset, length))
+    }
+
+    /// Bits of XCR0 that can be set.
+    #[must_use]
+    pub fn xcr0(&self) -> u64 {
+        match self.find(0xd, 0) {
+            Some([low, _, _, high]) if self.features.has(Feature::Xsave) => {
+                u64::from(high) << 32 | u64::from(low)
+            }
+            _ => xcr0::X87,
+        }
+    }
+
+    /// Whether XCR0 can hold `value` (SDM vol. 1, 13.3).
+    #[must_use]
+    pub fn allows_xcr0(&self, value: u64) -> bool {
+        let avx_alone = value & (xcr0::SSE | xcr0::AVX) == xcr0::AVX;
+        value & !self.xcr0() == 0 && value & xcr0::X87 != 0 && !avx_alone
+    }
+
+    /// Length of the XSAVE area of these components.
+    fn area(&self, components: u64) -> u32 {
+        const LEGACY_AND_HEADER: u32 = 576;
+        let enabled = (2..63).filter(|index| components >> index & 1 != 0);
+        let ends = enabled.filter_map(|index| self.component(index)).map(|(offset, length)| offset + length);
+        ends.fold(LEGACY_AND_HEADER, u32::max)
+    }
+
     /// AMD's: some rare cases are not as Intel has them (APM vol. 3).
     #[must_use]
     pub fn amd(&self) -> bool {
         self.find(0, 0).is_some_and(|[_, name @ ..]| name == AUTHENTIC_AMD)
     }
 
-    /// CPUID (Intel SDM vol. 2A) without a hypervisor's leaves. A function beyond the highest gives
-    /// the highest basic one.
-    #[must_use]
-    pub fn cpuid(&self, function: u32, index: u32, apic_id: u8, apic_enabled: bool) -> [u32; 4] {
+    /// The function that answers for `function`: one beyond the highest gives the highest basic one.
+    fn answering(&self, function: u32) -> u32 {
         let group = function & 0xc000_0000;
         let highest = self.find(group, 0).map_or(0, |values| values[0]);
         let known = function <= highest && self.find(group, 0).is_some();
-        let function = if known { function } else { self.find(0, 0).map_or(0, |values| values[0]) };
+        if known { function } else { self.find(0, 0).map_or(0, |values| values[0]) }
+    }
+
+    /// EBX of leaf 0Dh, where `function` and `index` ask for it: the length of the XSAVE area of what
+    /// `xcr0` enables.
+    #[must_use]
+    pub fn enabled_area(&self, function: u32, index: u32, xcr0: u64) -> Option<u32> {
+        let asked = self.answering(function) == 0xd && index == 0 && self.features.has(Feature::Xsave);
+        asked.then(|| self.area(xcr0))
+    }
+
+    /// CPUID (Intel SDM vol. 2A) without a hypervisor's leaves, and without what the system has switched
+    /// on. A function beyond the highest gives the highest basic one.
+    #[must_use]
+    pub fn cpuid(&self, function: u32, index: u32, apic_id: u8, apic_enabled: bool) -> [u32; 4] {
+        let function = self.answering(function);
         let mut values = self.find(function, index).unwrap_or_default();
         if function == 1 {
             values[1] |= u32::from(apic_id) << 24;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     flags::Flags,
-    fpu::{Fpu, Sse},
+    fpu::{Avx, Fpu, Sse},
     models::Model,
 };
 
@@ -355,6 +355,9 @@ pub struct State {
     pub fpu: Fpu,
     /// SSE.
     pub sse: Sse,
+    /// AVX.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub avx: Avx,
 }
 
 /// Bits of CR0.
@@ -447,7 +450,7 @@ impl State {
         state
     }
 
-    /// INIT#: as reset, but MSRs (other than IA32_EFER), x87, SSE, caches, the TSC, SMBASE and what is
+    /// INIT#: as reset, but MSRs (other than IA32_EFER), x87, SSE, AVX, XCR0, caches, the TSC, SMBASE and what is
     /// pending stay (vol. 3A, table 9-1).
     pub fn init(&mut self, model: &Model, bootstrap: bool) {
         let kept = State {
@@ -456,6 +459,7 @@ impl State {
             tsc_offset: self.tsc_offset,
             fpu: self.fpu.clone(),
             sse: self.sse.clone(),
+            avx: self.avx.clone(),
             random: self.random,
             interrupt_line: self.interrupt_line,
             cr0: (self.cr0 & (cr0::CD | cr0::NW)) | cr0::ET,

@@ -8,6 +8,7 @@ mod branch;
 mod cache_control;
 mod checksum;
 mod decimal;
+mod extended_state;
 mod far;
 mod flag_bits;
 mod flag_image;
@@ -36,8 +37,6 @@ use crate::{Bus, Features, Handler};
 type Group<B> = fn(&Instruction) -> Option<Handler<B>>;
 
 /// The handler of `instruction`, or `None` when a processor with these features does not have it (#UD).
-///
-/// AVX and XSAVE have no group yet, and no model offers them.
 #[must_use]
 pub fn lower<B: Bus>(instruction: &Instruction, features: Features) -> Option<Handler<B>> {
     if !features.allow(instruction) {
@@ -51,6 +50,7 @@ pub fn lower<B: Bus>(instruction: &Instruction, features: Features) -> Option<Ha
         cache_control::handler,
         checksum::handler,
         decimal::handler,
+        extended_state::handler,
         far::handler,
         flag_bits::handler,
         flag_image::handler,

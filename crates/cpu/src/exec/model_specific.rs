@@ -77,9 +77,14 @@ fn cpuid<B: Bus>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
     let function = core.register(gpr::RAX) as u32;
     let index = core.register(gpr::RCX) as u32;
     let enabled = core.state.msrs.apic_base & APIC_ENABLED != 0;
-    let values = core.hypervisor.leaf(function);
-    let mut values = values.unwrap_or_else(|| core.model.cpuid(function, index, core.index, enabled));
-    // OSXSAVE and OSPKE show what the system has switched on.
+    let hypervisor = core.hypervisor.leaf(function);
+    let mut values = hypervisor.unwrap_or_else(|| core.model.cpuid(function, index, core.index, enabled));
+    // OSXSAVE, OSPKE and the length of the XSAVE area show what the system has switched on.
+    if hypervisor.is_none()
+        && let Some(length) = core.model.enabled_area(function, index, core.state.avx.xcr0)
+    {
+        values[1] = length;
+    }
     if function == 1 && core.state.cr4 & cr4::OSXSAVE != 0 {
         values[2] |= 1 << 27;
     }

@@ -1,4 +1,4 @@
-//! Sum, product, quotient, square root and comparison of numbers that are not NaN.
+//! Sum, product, fused product and sum, quotient, square root and comparison of numbers that are not NaN.
 
 use std::cmp::Ordering;
 
@@ -93,6 +93,25 @@ pub(crate) fn multiply(a: Number, b: Number, rules: &Rules) -> Outcome {
             let product = product(a, b);
             round(sign, product.exponent, product.significand, rules)
         }
+    }
+}
+
+/// `a * b + c`, rounded once. The product is exact: of single or double operands, for which this is, it
+/// has spare bits below it.
+pub(crate) fn multiply_add(a: Number, b: Number, c: Number, rules: &Rules) -> Outcome {
+    let sign = a.sign != b.sign;
+    match (a.class, b.class) {
+        (Class::Infinite, Class::Zero) | (Class::Zero, Class::Infinite) => Outcome::invalid(),
+        (Class::Infinite, _) | (_, Class::Infinite) => add(Number::infinite(sign), c, rules),
+        (Class::Zero, _) | (_, Class::Zero) => add(Number::zero(sign), c, rules),
+        _ => match c.class {
+            Class::Infinite => Outcome::exact(c),
+            Class::Zero => {
+                let product = product(a, b);
+                round(sign, product.exponent, product.significand, rules)
+            }
+            _ => sum(product(a, b), Magnitude::of(c), rules),
+        },
     }
 }
 

@@ -1,6 +1,6 @@
 //! Between encodings and numbers (SDM vol. 1, 4.2.2 and 8.2).
 
-use super::{Class, DOUBLE, EXTENDED, Format, Number, QUIET, SINGLE, TOP};
+use super::{Class, DOUBLE, EXTENDED, Format, HALF, Number, QUIET, SINGLE, TOP};
 
 /// An interchange format with an implicit leading one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -9,6 +9,8 @@ pub(crate) enum Encoding {
     Single,
     /// 64 bits.
     Double,
+    /// 16 bits, which are only converted.
+    Half,
 }
 
 impl Encoding {
@@ -16,6 +18,7 @@ impl Encoding {
         match self {
             Encoding::Single => SINGLE,
             Encoding::Double => DOUBLE,
+            Encoding::Half => HALF,
         }
     }
 
@@ -24,6 +27,7 @@ impl Encoding {
         match self {
             Encoding::Single => (23, 31),
             Encoding::Double => (52, 63),
+            Encoding::Half => (10, 15),
         }
     }
 

@@ -13,7 +13,7 @@ mod integers;
 mod remainder;
 mod wide;
 
-pub(crate) use arithmetic::{add, compare, divide, multiply, square_root};
+pub(crate) use arithmetic::{add, compare, divide, multiply, multiply_add, square_root};
 pub(crate) use convert::{Encoding, pack_extended, quieted, unpack_extended};
 pub(crate) use elementary::{
     Angle, arc_tangent, cosine, exponential_minus_1, logarithm, logarithm_plus_1, sine, tangent,
@@ -71,6 +71,7 @@ pub(crate) struct Format {
     pub(crate) most: i32,
 }
 
+pub(crate) const HALF: Format = Format { precision: 11, least: -14, most: 15 };
 pub(crate) const SINGLE: Format = Format { precision: 24, least: -126, most: 127 };
 pub(crate) const DOUBLE: Format = Format { precision: 53, least: -1022, most: 1023 };
 pub(crate) const EXTENDED: Format = Format { precision: 64, least: -16382, most: 16383 };

@@ -1,12 +1,13 @@
-//! One instruction on x87, MMX and SSE registers written as text, compared in all of them.
+//! One instruction on x87, MMX, SSE and AVX registers written as text, compared in all of them.
 //!
 //! The expected values in the tables that use this are those a real processor gave.
 
 use iced_x86::{IcedError, code_asm::CodeAssembler};
 use warmboot_cpu::{
     Cpu, Model, State, Stop,
+    features::Feature,
     flags::{Flags, bit},
-    fpu::Extended,
+    fpu::{Extended, xcr0},
     models,
     state::{cr0, cr4, gpr},
 };
@@ -26,6 +27,12 @@ struct Registers {
 
 fn hex(text: &str) -> u64 {
     u64::from_str_radix(text, 16).expect("hexadecimal")
+}
+
+/// Sixteen bytes, low half first.
+fn halves(text: &str) -> [u64; 2] {
+    let value = u128::from_str_radix(text, 16).expect("hexadecimal");
+    [value as u64, (value >> 64) as u64]
 }
 
 fn bytes(text: &str) -> Vec<u8> {
@@ -49,7 +56,7 @@ fn set_stack(state: &mut State, index: &str, value: &str) {
 }
 
 impl Registers {
-    /// `cw=37f sw=0 st0=3fff:8000000000000000 mm1=12 xmm2=34 mxcsr=1f80 eax=1 flags=45 m=0011 #19`:
+    /// `cw=37f sw=0 st0=3fff:8000000000000000 mm1=12 xmm2=34 ymm3=56 mxcsr=1f80 eax=1 flags=45 m=0011 #19`:
     /// `m` is memory at ESI, byte by byte; `st1=empty`; `#19` an exception.
     fn apply(&mut self, text: &str) {
         let state = &mut self.state;
@@ -81,8 +88,13 @@ impl Registers {
                     state.fpu.registers[at] = Extended { sign_exponent: 0xffff, significand: hex(value) };
                 }
                 _ if name.starts_with("xmm") => {
-                    let value = u128::from_str_radix(value, 16).expect("hexadecimal");
-                    state.sse.registers[hex(&name[3..]) as usize] = [value as u64, (value >> 64) as u64];
+                    state.sse.registers[hex(&name[3..]) as usize] = halves(value);
+                }
+                _ if name.starts_with("ymm") => {
+                    let at = hex(&name[3..]) as usize;
+                    let (high, low) = value.split_at(value.len().saturating_sub(32));
+                    state.sse.registers[at] = halves(low);
+                    state.avx.upper[at] = halves(if high.is_empty() { "0" } else { high });
                 }
                 _ => panic!("no register is called {name}"),
             }
@@ -91,7 +103,7 @@ impl Registers {
 }
 
 /// A machine of the model that has nearly everything, whose next instructions are `code` and a HLT, with
-/// x87 and SSE switched on.
+/// x87, SSE and AVX switched on.
 pub fn ready(code: Code) -> (Machine, u64) {
     ready_on(&models::MAX, code)
 }
@@ -107,6 +119,10 @@ fn ready_on(model: &'static Model, code: Code) -> (Machine, u64) {
     *state = before;
     state.cr0 |= cr0::NE;
     state.cr4 |= cr4::OSFXSR | cr4::OSXMMEXCPT;
+    if model.features.has(Feature::Xsave) {
+        state.cr4 |= cr4::OSXSAVE;
+        state.avx.xcr0 = xcr0::X87 | xcr0::SSE | xcr0::AVX;
+    }
     state.fpu.control = 0x37f;
     state.fpu.valid = 0;
     state.gpr[usize::from(gpr::RSI)] = DATA;
@@ -151,6 +167,7 @@ pub fn check_on(model: &'static Model, code: Code, before: &str, after: &str) {
         }
     }
     assert_eq!(got.sse, expected.sse, "{:x?}, expected {:x?}", got.sse, expected.sse);
+    assert_eq!(got.avx, expected.avx, "{:x?}, expected {:x?}", got.avx, expected.avx);
     if registers.vector.is_none() {
         let arithmetic = |flags: Flags| flags.bits() & bit::ARITHMETIC;
         assert_eq!(got.gpr[..3], expected.gpr[..3], "{:x?}", got.gpr);

@@ -21,13 +21,13 @@ operations! {
 /// The handler of an instruction of this group.
 pub(super) fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
     match instruction.mnemonic() {
-        Mnemonic::Aesenc => packed::<B, Encrypt>(instruction),
-        Mnemonic::Aesenclast => packed::<B, EncryptLast>(instruction),
-        Mnemonic::Aesdec => packed::<B, Decrypt>(instruction),
-        Mnemonic::Aesdeclast => packed::<B, DecryptLast>(instruction),
-        Mnemonic::Aesimc => packed::<B, Unmix>(instruction),
-        Mnemonic::Aeskeygenassist => packed::<B, AssistKey>(instruction),
-        Mnemonic::Pclmulqdq => packed::<B, MultiplyCarryless>(instruction),
+        Mnemonic::Aesenc | Mnemonic::Vaesenc => packed::<B, Encrypt>(instruction),
+        Mnemonic::Aesenclast | Mnemonic::Vaesenclast => packed::<B, EncryptLast>(instruction),
+        Mnemonic::Aesdec | Mnemonic::Vaesdec => packed::<B, Decrypt>(instruction),
+        Mnemonic::Aesdeclast | Mnemonic::Vaesdeclast => packed::<B, DecryptLast>(instruction),
+        Mnemonic::Aesimc | Mnemonic::Vaesimc => packed::<B, Unmix>(instruction),
+        Mnemonic::Aeskeygenassist | Mnemonic::Vaeskeygenassist => packed::<B, AssistKey>(instruction),
+        Mnemonic::Pclmulqdq | Mnemonic::Vpclmulqdq => packed::<B, MultiplyCarryless>(instruction),
         _ => None,
     }
 }

@@ -1,13 +1,13 @@
-//! SSE's floating-point arithmetic and comparisons (Intel SDM vol. 1, 11.5; vol. 2).
+//! Floating-point arithmetic and comparisons of SSE and AVX (Intel SDM vol. 1, 11.5 and 14.1; vol. 2).
 
 use std::{cmp::Ordering, marker::PhantomData};
 
 use iced_x86::{Instruction, Mnemonic};
 
 use super::{
-    Xmm, index,
+    Form, Legacy, Vex, avx_available, by_form, index, is_vex, is_wide,
     lanes::{get, set},
-    read_xmm, source_128, source_low, sse_available, write_xmm,
+    read_xmm, read_ymm, source_128, source_low, source_ymm, sse_available, write_xmm, write_ymm,
 };
 use crate::{
     Bus, Core, Exception, Exec, Handler, Op,
@@ -55,7 +55,7 @@ impl Control {
 
 /// Sets exception flags in MXCSR; one that is not masked is #XM, or #UD where the system does not take
 /// that.
-fn raise(core: &mut Core, flags: u8) -> Exec {
+pub(super) fn raise(core: &mut Core, flags: u8) -> Exec {
     core.state.sse.mxcsr |= u32::from(flags);
     if flags & !Control::of(core).masked() == 0 {
         return Ok(());
@@ -99,9 +99,8 @@ fn screened(a: Number, b: Number, operation: impl FnOnce() -> Outcome) -> Outcom
 pub(super) trait Precision {
     const ENCODING: Encoding;
     const BYTES: usize;
-    const LANES: usize = 16 / Self::BYTES;
-    fn get(vector: &Xmm, at: usize) -> u64;
-    fn set(vector: &mut Xmm, at: usize, value: u64);
+    fn get<const N: usize>(vector: &[u8; N], at: usize) -> u64;
+    fn set<const N: usize>(vector: &mut [u8; N], at: usize, value: u64);
 }
 
 pub(super) struct Single;
@@ -111,11 +110,11 @@ impl Precision for Single {
     const ENCODING: Encoding = Encoding::Single;
     const BYTES: usize = 4;
 
-    fn get(vector: &Xmm, at: usize) -> u64 {
-        get::<u32, 16>(vector, at).into()
+    fn get<const N: usize>(vector: &[u8; N], at: usize) -> u64 {
+        get::<u32, N>(vector, at).into()
     }
 
-    fn set(vector: &mut Xmm, at: usize, value: u64) {
+    fn set<const N: usize>(vector: &mut [u8; N], at: usize, value: u64) {
         set(vector, at, value as u32);
     }
 }
@@ -124,11 +123,11 @@ impl Precision for Double {
     const ENCODING: Encoding = Encoding::Double;
     const BYTES: usize = 8;
 
-    fn get(vector: &Xmm, at: usize) -> u64 {
+    fn get<const N: usize>(vector: &[u8; N], at: usize) -> u64 {
         get(vector, at)
     }
 
-    fn set(vector: &mut Xmm, at: usize, value: u64) {
+    fn set<const N: usize>(vector: &mut [u8; N], at: usize, value: u64) {
         set(vector, at, value);
     }
 }
@@ -145,7 +144,8 @@ struct Divide;
 struct SquareRoot;
 struct Minimum;
 struct Maximum;
-struct Compare;
+/// Only the bits of the immediate that are in it count.
+struct Compare<const PREDICATES: u8>;
 struct Round;
 struct Reciprocal;
 struct ReciprocalRoot;
@@ -159,7 +159,7 @@ fn arithmetic(control: Control, encoding: Encoding, a: u64, b: u64, operation: O
 }
 
 /// A result's bits; a biased one, whose exception is not masked, is never stored.
-fn packed(encoding: Encoding, outcome: Outcome) -> u64 {
+pub(super) fn packed(encoding: Encoding, outcome: Outcome) -> u64 {
     let format = encoding.format();
     match outcome.number.exponent > format.most {
         true => 0,
@@ -232,20 +232,24 @@ fn relation(a: Number, b: Number, quiet: bool) -> (Option<Ordering>, u8) {
     }
 }
 
-impl Element for Compare {
-    /// CMPPS: eight predicates (SDM vol. 2A, table 3-1).
+/// Predicates of CMPPS and VCMPPS (SDM vol. 2A, table 3-1): the relations that make each true, less, equal,
+/// greater and unordered from bit 0 on. The second sixteen are the first, but quiet where those signal.
+const RELATIONS: [u8; 16] = [2, 1, 3, 8, 13, 14, 12, 7, 10, 9, 11, 0, 5, 6, 4, 15];
+
+impl<const PREDICATES: u8> Element for Compare<PREDICATES> {
     fn apply(control: Control, encoding: Encoding, a: u64, b: u64, immediate: u8) -> (u64, u8) {
         let (a, b) = (control.unpack(encoding, a), control.unpack(encoding, b));
-        let predicate = immediate & 3;
-        let (relation, flags) = relation(a, b, matches!(predicate, 0 | 3));
-        let holds = match predicate {
-            0 => relation == Some(Ordering::Equal),
-            1 => relation == Some(Ordering::Less),
-            2 => matches!(relation, Some(Ordering::Less | Ordering::Equal)),
-            _ => relation.is_none(),
+        let predicate = immediate & PREDICATES;
+        let signals = matches!(predicate & 3, 1 | 2) != (predicate & 16 != 0);
+        let (relation, flags) = relation(a, b, !signals);
+        let place = match relation {
+            Some(Ordering::Less) => 0,
+            Some(Ordering::Equal) => 1,
+            Some(Ordering::Greater) => 2,
+            None => 3,
         };
-        let negated = immediate & 4 != 0;
-        (u64::from(holds != negated).wrapping_neg(), flags)
+        let holds = RELATIONS[usize::from(predicate & 15)] >> place & 1;
+        (u64::from(holds).wrapping_neg(), flags)
     }
 }
 
@@ -306,16 +310,16 @@ struct Alternating<P>(PhantomData<P>);
 /// DPPS and DPPD.
 struct DotProduct<P>(PhantomData<P>);
 
-/// What is done with two vectors.
+/// What is done with two vectors of `N` bytes, 16 or 32.
 trait Vector {
-    /// Bytes of a source in memory.
-    const BYTES: usize = 16;
-    fn apply(control: Control, a: &Xmm, b: &Xmm, immediate: u8) -> (Xmm, u8);
+    /// Bytes of the source that count; zero: all.
+    const BYTES: usize = 0;
+    fn apply<const N: usize>(control: Control, a: &[u8; N], b: &[u8; N], immediate: u8) -> ([u8; N], u8);
 }
 
 impl<P: Precision, E: Element> Vector for Packed<P, E> {
-    fn apply(control: Control, a: &Xmm, b: &Xmm, immediate: u8) -> (Xmm, u8) {
-        lanes::<P>(control, P::LANES, *a, |at| {
+    fn apply<const N: usize>(control: Control, a: &[u8; N], b: &[u8; N], immediate: u8) -> ([u8; N], u8) {
+        lanes::<P, N>(control, N / P::BYTES, *a, |at| {
             E::apply(control, P::ENCODING, P::get(a, at), P::get(b, at), immediate)
         })
     }
@@ -324,26 +328,34 @@ impl<P: Precision, E: Element> Vector for Packed<P, E> {
 impl<P: Precision, E: Element> Vector for Scalar<P, E> {
     const BYTES: usize = P::BYTES;
 
-    fn apply(control: Control, a: &Xmm, b: &Xmm, immediate: u8) -> (Xmm, u8) {
-        lanes::<P>(control, 1, *a, |at| {
+    fn apply<const N: usize>(control: Control, a: &[u8; N], b: &[u8; N], immediate: u8) -> ([u8; N], u8) {
+        lanes::<P, N>(control, 1, *a, |at| {
             E::apply(control, P::ENCODING, P::get(a, at), P::get(b, at), immediate)
         })
     }
 }
 
+/// Where the sixteen bytes begin that element `at` is in, and its place there.
+fn within<P: Precision>(at: usize) -> (usize, usize) {
+    let place = at % (16 / P::BYTES);
+    (at - place, place)
+}
+
 impl<P: Precision, E: Element> Vector for Horizontal<P, E> {
-    fn apply(control: Control, a: &Xmm, b: &Xmm, immediate: u8) -> (Xmm, u8) {
-        let half = P::LANES / 2;
-        lanes::<P>(control, P::LANES, *a, |at| {
-            let (from, at) = if at < half { (a, at) } else { (b, at - half) };
-            E::apply(control, P::ENCODING, P::get(from, 2 * at), P::get(from, 2 * at + 1), immediate)
+    fn apply<const N: usize>(control: Control, a: &[u8; N], b: &[u8; N], immediate: u8) -> ([u8; N], u8) {
+        let half = 8 / P::BYTES;
+        lanes::<P, N>(control, N / P::BYTES, *a, |at| {
+            let (first, place) = within::<P>(at);
+            let (from, place) = if place < half { (a, place) } else { (b, place - half) };
+            let at = first + 2 * place;
+            E::apply(control, P::ENCODING, P::get(from, at), P::get(from, at + 1), immediate)
         })
     }
 }
 
 impl<P: Precision> Vector for Alternating<P> {
-    fn apply(control: Control, a: &Xmm, b: &Xmm, immediate: u8) -> (Xmm, u8) {
-        lanes::<P>(control, P::LANES, *a, |at| {
+    fn apply<const N: usize>(control: Control, a: &[u8; N], b: &[u8; N], immediate: u8) -> ([u8; N], u8) {
+        lanes::<P, N>(control, N / P::BYTES, *a, |at| {
             let element = if at & 1 == 0 { Subtract::apply } else { Add::apply };
             element(control, P::ENCODING, P::get(a, at), P::get(b, at), immediate)
         })
@@ -353,36 +365,43 @@ impl<P: Precision> Vector for Alternating<P> {
 impl<P: Precision> Vector for DotProduct<P> {
     /// In three stages: the products, the sums of two, the sum of all. One that raises what is not
     /// masked is the last.
-    fn apply(control: Control, a: &Xmm, b: &Xmm, immediate: u8) -> (Xmm, u8) {
+    fn apply<const N: usize>(control: Control, a: &[u8; N], b: &[u8; N], immediate: u8) -> ([u8; N], u8) {
+        let elements = N / P::BYTES;
         let (products, mut all) =
-            lanes::<P>(control, P::LANES, [0; 16], |at| match immediate >> (4 + at) & 1 {
+            lanes::<P, N>(control, elements, [0; N], |at| match immediate >> (4 + within::<P>(at).1) & 1 {
                 0 => (0, 0),
                 _ => Multiply::apply(control, P::ENCODING, P::get(a, at), P::get(b, at), 0),
             });
         let mut sums = products;
-        let mut count = P::LANES / 2;
+        let mut count = 8 / P::BYTES;
         while count != 0 && all & !control.masked() == 0 {
             let terms = sums;
             let flags;
-            (sums, flags) = lanes::<P>(control, count, [0; 16], |at| {
-                Add::apply(control, P::ENCODING, P::get(&terms, 2 * at), P::get(&terms, 2 * at + 1), 0)
+            (sums, flags) = lanes::<P, N>(control, elements, [0; N], |at| match within::<P>(at) {
+                (first, place) if place < count => {
+                    let at = first + 2 * place;
+                    Add::apply(control, P::ENCODING, P::get(&terms, at), P::get(&terms, at + 1), 0)
+                }
+                _ => (0, 0),
             });
             all |= flags;
             count /= 2;
         }
-        let sum = P::get(&sums, 0);
-        let spread = |at| (if immediate >> at & 1 != 0 { sum } else { 0 }, 0);
-        (lanes::<P>(control, P::LANES, [0; 16], spread).0, all)
+        let spread = |at| {
+            let (first, place) = within::<P>(at);
+            (if immediate >> place & 1 != 0 { P::get(&sums, first) } else { 0 }, 0)
+        };
+        (lanes::<P, N>(control, elements, [0; N], spread).0, all)
     }
 }
 
 /// The first `count` lanes replaced, with the flags of all.
-fn lanes<P: Precision>(
+pub(super) fn lanes<P: Precision, const N: usize>(
     control: Control,
     count: usize,
-    from: Xmm,
+    from: [u8; N],
     mut make: impl FnMut(usize) -> (u64, u8),
-) -> (Xmm, u8) {
+) -> ([u8; N], u8) {
     let mut result = from;
     let mut all = 0;
     for at in 0..count {
@@ -399,10 +418,15 @@ fn reported(control: Control, flags: u8) -> u8 {
     if flags & BEFORE & !control.masked() != 0 { flags & BEFORE } else { flags }
 }
 
-fn vector<B: Bus, V: Vector>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+/// The handler of an operation: SSE's or AVX's.
+fn of<B: Bus, V: Vector>(instruction: &Instruction) -> Handler<B> {
+    if is_vex(instruction) { on_ymm::<B, V> } else { on_xmm::<B, V> }
+}
+
+fn on_xmm<B: Bus, V: Vector>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     sse_available(core)?;
     let source = match V::BYTES {
-        16 => source_128(core, bus, op, op.src)?,
+        0 => source_128::<B, Legacy>(core, bus, op, op.src)?,
         bytes => u128::from(source_low(core, bus, op, op.src, bytes)?).to_le_bytes(),
     };
     let to = index(op.dst);
@@ -413,15 +437,36 @@ fn vector<B: Bus, V: Vector>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     Ok(())
 }
 
+fn on_ymm<B: Bus, V: Vector>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    avx_available(core)?;
+    let (which, first, to) = (Vex::last(op), Vex::first(op), index(op.dst));
+    let (control, immediate) = (Control::of(core), op.immediate as u8);
+    if is_wide(op.dst) {
+        let source = source_ymm(core, bus, op, which, true)?;
+        let (result, flags) = V::apply(control, &read_ymm(core, first), &source, immediate);
+        raise(core, flags)?;
+        write_ymm(core, to, result);
+        return Ok(());
+    }
+    let source = match V::BYTES {
+        0 => source_128::<B, Vex>(core, bus, op, which)?,
+        bytes => u128::from(source_low(core, bus, op, which, bytes)?).to_le_bytes(),
+    };
+    let (result, flags) = V::apply(control, &read_xmm(core, first), &source, immediate);
+    raise(core, flags)?;
+    Vex::write(core, to, result);
+    Ok(())
+}
+
 /// The four forms of an operation, by mnemonic.
 macro_rules! four {
     ($instruction:expr, $($ps:ident $pd:ident $ss:ident $sd:ident: $element:ty;)*) => {
         match $instruction.mnemonic() {
             $(
-                Mnemonic::$ps => Some(vector::<B, Packed<Single, $element>> as Handler<B>),
-                Mnemonic::$pd => Some(vector::<B, Packed<Double, $element>> as Handler<B>),
-                Mnemonic::$ss => Some(vector::<B, Scalar<Single, $element>> as Handler<B>),
-                Mnemonic::$sd => Some(vector::<B, Scalar<Double, $element>> as Handler<B>),
+                Mnemonic::$ps => Some(of::<B, Packed<Single, $element>>($instruction)),
+                Mnemonic::$pd => Some(of::<B, Packed<Double, $element>>($instruction)),
+                Mnemonic::$ss => Some(of::<B, Scalar<Single, $element>>($instruction)),
+                Mnemonic::$sd => Some(of::<B, Scalar<Double, $element>>($instruction)),
             )*
             _ => None,
         }
@@ -438,37 +483,51 @@ pub(super) fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
         Sqrtps Sqrtpd Sqrtss Sqrtsd: SquareRoot;
         Minps Minpd Minss Minsd: Minimum;
         Maxps Maxpd Maxss Maxsd: Maximum;
-        Cmpps Cmppd Cmpss Cmpsd: Compare;
+        Cmpps Cmppd Cmpss Cmpsd: Compare<7>;
         Roundps Roundpd Roundss Roundsd: Round;
+        Vaddps Vaddpd Vaddss Vaddsd: Add;
+        Vsubps Vsubpd Vsubss Vsubsd: Subtract;
+        Vmulps Vmulpd Vmulss Vmulsd: Multiply;
+        Vdivps Vdivpd Vdivss Vdivsd: Divide;
+        Vsqrtps Vsqrtpd Vsqrtss Vsqrtsd: SquareRoot;
+        Vminps Vminpd Vminss Vminsd: Minimum;
+        Vmaxps Vmaxpd Vmaxss Vmaxsd: Maximum;
+        Vcmpps Vcmppd Vcmpss Vcmpsd: Compare<31>;
+        Vroundps Vroundpd Vroundss Vroundsd: Round;
     };
     four.or_else(|| others(instruction))
 }
 
 fn others<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
+    use Mnemonic as Is;
     Some(match instruction.mnemonic() {
-        Mnemonic::Rcpps => vector::<B, Packed<Single, Reciprocal>>,
-        Mnemonic::Rcpss => vector::<B, Scalar<Single, Reciprocal>>,
-        Mnemonic::Rsqrtps => vector::<B, Packed<Single, ReciprocalRoot>>,
-        Mnemonic::Rsqrtss => vector::<B, Scalar<Single, ReciprocalRoot>>,
-        Mnemonic::Haddps => vector::<B, Horizontal<Single, Add>>,
-        Mnemonic::Haddpd => vector::<B, Horizontal<Double, Add>>,
-        Mnemonic::Hsubps => vector::<B, Horizontal<Single, Subtract>>,
-        Mnemonic::Hsubpd => vector::<B, Horizontal<Double, Subtract>>,
-        Mnemonic::Addsubps => vector::<B, Alternating<Single>>,
-        Mnemonic::Addsubpd => vector::<B, Alternating<Double>>,
-        Mnemonic::Dpps => vector::<B, DotProduct<Single>>,
-        Mnemonic::Dppd => vector::<B, DotProduct<Double>>,
-        Mnemonic::Comiss => compare_to_flags::<B, Single, false>,
-        Mnemonic::Comisd => compare_to_flags::<B, Double, false>,
-        Mnemonic::Ucomiss => compare_to_flags::<B, Single, true>,
-        Mnemonic::Ucomisd => compare_to_flags::<B, Double, true>,
+        Is::Rcpps | Is::Vrcpps => of::<B, Packed<Single, Reciprocal>>(instruction),
+        Is::Rcpss | Is::Vrcpss => of::<B, Scalar<Single, Reciprocal>>(instruction),
+        Is::Rsqrtps | Is::Vrsqrtps => of::<B, Packed<Single, ReciprocalRoot>>(instruction),
+        Is::Rsqrtss | Is::Vrsqrtss => of::<B, Scalar<Single, ReciprocalRoot>>(instruction),
+        Is::Haddps | Is::Vhaddps => of::<B, Horizontal<Single, Add>>(instruction),
+        Is::Haddpd | Is::Vhaddpd => of::<B, Horizontal<Double, Add>>(instruction),
+        Is::Hsubps | Is::Vhsubps => of::<B, Horizontal<Single, Subtract>>(instruction),
+        Is::Hsubpd | Is::Vhsubpd => of::<B, Horizontal<Double, Subtract>>(instruction),
+        Is::Addsubps | Is::Vaddsubps => of::<B, Alternating<Single>>(instruction),
+        Is::Addsubpd | Is::Vaddsubpd => of::<B, Alternating<Double>>(instruction),
+        Is::Dpps | Is::Vdpps => of::<B, DotProduct<Single>>(instruction),
+        Is::Dppd | Is::Vdppd => of::<B, DotProduct<Double>>(instruction),
+        Is::Comiss | Is::Vcomiss => by_form!(instruction, compare_to_flags, Single, false),
+        Is::Comisd | Is::Vcomisd => by_form!(instruction, compare_to_flags, Double, false),
+        Is::Ucomiss | Is::Vucomiss => by_form!(instruction, compare_to_flags, Single, true),
+        Is::Ucomisd | Is::Vucomisd => by_form!(instruction, compare_to_flags, Double, true),
         _ => return None,
     })
 }
 
 /// COMISS and its relatives.
-fn compare_to_flags<B: Bus, P: Precision, const QUIET: bool>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    sse_available(core)?;
+fn compare_to_flags<B: Bus, F: Form, P: Precision, const QUIET: bool>(
+    core: &mut Core,
+    bus: &mut B,
+    op: &Op,
+) -> Exec {
+    F::available(core)?;
     let source = source_low(core, bus, op, op.src, P::BYTES)?;
     let control = Control::of(core);
     let a = control.unpack(P::ENCODING, P::get(&read_xmm(core, index(op.dst)), 0));
@@ -481,7 +540,18 @@ fn compare_to_flags<B: Bus, P: Precision, const QUIET: bool>(core: &mut Core, bu
 
 /// A number converted to another encoding.
 pub(super) fn converted(control: Control, from: Encoding, to: Encoding, bits: u64) -> (u64, u8) {
+    converted_by(control, &control.rules(to), from, to, bits)
+}
+
+/// As [`converted`], with other rules than MXCSR's.
+pub(super) fn converted_by(
+    control: Control,
+    rules: &Rules,
+    from: Encoding,
+    to: Encoding,
+    bits: u64,
+) -> (u64, u8) {
     let number = control.unpack(from, bits);
-    let outcome = screened(number, number, || round_number(number, &control.rules(to)));
+    let outcome = screened(number, number, || round_number(number, rules));
     (packed(to, outcome), outcome.flags)
 }

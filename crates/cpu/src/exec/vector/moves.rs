@@ -3,10 +3,10 @@
 use iced_x86::{Code, Instruction, Mnemonic, OpKind};
 
 use super::{
-    Xmm, enter_mmx, index,
+    Form, Legacy, Vex, Xmm, avx_available, by_form, enter_mmx, index, is_wide,
     lanes::{Lane, get, set},
-    load_64, load_128, mmx_available, read_mmx, read_xmm, source_mmx, sse_available, store_128, write_mmx,
-    write_xmm,
+    load_64, load_vector, mmx_available, read_mmx, read_xmm, read_ymm, source_mmx, source_ymm, sse_available,
+    store_vector, write_mmx, write_xmm, write_ymm,
 };
 use crate::{Bus, Core, Exec, Handler, Op, Operand, exec::bits::address_mask, state::gpr, width::Width};
 
@@ -19,21 +19,22 @@ pub(super) fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
 }
 
 fn whole<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
+    use Mnemonic as Is;
     let loads = instruction.op0_kind() == OpKind::Register;
     Some(match instruction.mnemonic() {
-        Mnemonic::Movups | Mnemonic::Movupd | Mnemonic::Movdqu | Mnemonic::Lddqu if loads => load::<B, false>,
-        Mnemonic::Movups | Mnemonic::Movupd | Mnemonic::Movdqu => store::<B, false>,
-        Mnemonic::Movaps | Mnemonic::Movapd | Mnemonic::Movdqa | Mnemonic::Movntdqa if loads => {
-            load::<B, true>
+        Is::Movups | Is::Movupd | Is::Movdqu | Is::Lddqu if loads => load::<B, false>,
+        Is::Movups | Is::Movupd | Is::Movdqu => store::<B, false>,
+        Is::Movaps | Is::Movapd | Is::Movdqa | Is::Movntdqa if loads => load::<B, true>,
+        Is::Movaps | Is::Movapd | Is::Movdqa | Is::Movntps | Is::Movntpd | Is::Movntdq => store::<B, true>,
+        Is::Vmovups | Is::Vmovupd | Is::Vmovdqu | Is::Vlddqu if loads => load_ymm::<B, false>,
+        Is::Vmovups | Is::Vmovupd | Is::Vmovdqu => store_ymm::<B, false>,
+        Is::Vmovaps | Is::Vmovapd | Is::Vmovdqa | Is::Vmovntdqa if loads => load_ymm::<B, true>,
+        Is::Vmovaps | Is::Vmovapd | Is::Vmovdqa | Is::Vmovntps | Is::Vmovntpd | Is::Vmovntdq => {
+            store_ymm::<B, true>
         }
-        Mnemonic::Movaps
-        | Mnemonic::Movapd
-        | Mnemonic::Movdqa
-        | Mnemonic::Movntps
-        | Mnemonic::Movntpd
-        | Mnemonic::Movntdq => store::<B, true>,
-        Mnemonic::Maskmovdqu => masked::<B, true>,
-        Mnemonic::Maskmovq => masked::<B, false>,
+        Is::Maskmovdqu => masked::<B, Legacy, true>,
+        Is::Vmaskmovdqu => masked::<B, Vex, true>,
+        Is::Maskmovq => masked::<B, Legacy, false>,
         _ => return None,
     })
 }
@@ -41,7 +42,7 @@ fn whole<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
 fn load<B: Bus, const ALIGNED: bool>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     sse_available(core)?;
     let value = match op.src {
-        Operand::Memory => load_128(core, bus, op, ALIGNED)?,
+        Operand::Memory => load_vector(core, bus, op, ALIGNED)?,
         which => read_xmm(core, index(which)),
     };
     write_xmm(core, index(op.dst), value);
@@ -52,16 +53,43 @@ fn store<B: Bus, const ALIGNED: bool>(core: &mut Core, bus: &mut B, op: &Op) -> 
     sse_available(core)?;
     let value = read_xmm(core, index(op.src));
     match op.dst {
-        Operand::Memory => store_128(core, bus, op, ALIGNED, value)?,
+        Operand::Memory => store_vector(core, bus, op, ALIGNED, &value)?,
         which => write_xmm(core, index(which), value),
     }
     Ok(())
 }
 
+/// VMOVAPS and its relatives, of 16 or 32 bytes.
+fn load_ymm<B: Bus, const ALIGNED: bool>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    avx_available(core)?;
+    let wide = is_wide(op.dst);
+    if ALIGNED && op.src == Operand::Memory {
+        let at = core.effective_address(op);
+        core.aligned(op.memory.segment, at, if wide { 32 } else { 16 })?;
+    }
+    let value = source_ymm(core, bus, op, op.src, wide)?;
+    write_ymm(core, index(op.dst), value);
+    Ok(())
+}
+
+fn store_ymm<B: Bus, const ALIGNED: bool>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    avx_available(core)?;
+    let from = index(op.src);
+    match (op.dst, is_wide(op.src)) {
+        (Operand::Memory, true) => store_vector(core, bus, op, ALIGNED, &read_ymm(core, from)),
+        (Operand::Memory, false) => store_vector(core, bus, op, ALIGNED, &read_xmm(core, from)),
+        (to, wide) => {
+            let value = source_ymm(core, bus, op, op.src, wide)?;
+            write_ymm(core, index(to), value);
+            Ok(())
+        }
+    }
+}
+
 /// MASKMOVQ and MASKMOVDQU: the bytes whose mask has its sign set, at DI. All are probed first.
-fn masked<B: Bus, const WIDE: bool>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+fn masked<B: Bus, F: Form, const WIDE: bool>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let (value, mask) = if WIDE {
-        sse_available(core)?;
+        F::available(core)?;
         (read_xmm(core, index(op.src)), read_xmm(core, index(op.third)))
     } else {
         if !mmx_available(core, bus)? {
@@ -90,20 +118,29 @@ fn widened(value: [u8; 8]) -> Xmm {
 }
 
 fn halves<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
+    use Mnemonic as Is;
+    let stores = instruction.op0_kind() == OpKind::Memory;
+    Some(match instruction.mnemonic() {
+        Is::Movss | Is::Vmovss if !stores => by_form!(instruction, load_scalar, u32),
+        Is::Movss | Is::Vmovss | Is::Movntss => by_form!(instruction, store_scalar, u32),
+        Is::Movsd | Is::Vmovsd if !stores => by_form!(instruction, load_scalar, u64),
+        Is::Movsd | Is::Vmovsd | Is::Movntsd => by_form!(instruction, store_scalar, u64),
+        Is::Movlps | Is::Movlpd | Is::Vmovlps | Is::Vmovlpd if stores => by_form!(instruction, store_half, 0),
+        Is::Movlps | Is::Movlpd | Is::Vmovlps | Is::Vmovlpd => by_form!(instruction, load_half, 0),
+        Is::Movhps | Is::Movhpd | Is::Vmovhps | Is::Vmovhpd if stores => by_form!(instruction, store_half, 1),
+        Is::Movhps | Is::Movhpd | Is::Vmovhps | Is::Vmovhpd => by_form!(instruction, load_half, 1),
+        Is::Movhlps | Is::Vmovhlps => by_form!(instruction, between_halves, 1, 0),
+        Is::Movlhps | Is::Vmovlhps => by_form!(instruction, between_halves, 0, 1),
+        Is::Movddup => duplicate::<B, Legacy>,
+        Is::Vmovddup if !instruction.op0_register().is_ymm() => duplicate::<B, Vex>,
+        _ => return quadwords(instruction),
+    })
+}
+
+fn quadwords<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
     Some(match instruction.code() {
-        Code::Movss_xmm_xmmm32 => load_scalar::<B, u32>,
-        Code::Movsd_xmm_xmmm64 => load_scalar::<B, u64>,
-        Code::Movss_xmmm32_xmm | Code::Movntss_m32_xmm => store_scalar::<B, u32>,
-        Code::Movsd_xmmm64_xmm | Code::Movntsd_m64_xmm => store_scalar::<B, u64>,
-        Code::Movlps_xmm_m64 | Code::Movlpd_xmm_m64 => load_half::<B, 0>,
-        Code::Movhps_xmm_m64 | Code::Movhpd_xmm_m64 => load_half::<B, 1>,
-        Code::Movlps_m64_xmm | Code::Movlpd_m64_xmm => store_half::<B, 0>,
-        Code::Movhps_m64_xmm | Code::Movhpd_m64_xmm => store_half::<B, 1>,
-        Code::Movhlps_xmm_xmm => between_halves::<B, 1, 0>,
-        Code::Movlhps_xmm_xmm => between_halves::<B, 0, 1>,
-        Code::Movddup_xmm_xmmm64 => duplicate,
-        Code::Movq_xmm_xmmm64 => load_low,
-        Code::Movq_xmmm64_xmm => store_low,
+        Code::Movq_xmm_xmmm64 | Code::VEX_Vmovq_xmm_xmmm64 => by_form!(instruction, load_low),
+        Code::Movq_xmmm64_xmm | Code::VEX_Vmovq_xmmm64_xmm => by_form!(instruction, store_low),
         Code::Movq_mm_mmm64 => load_mmx,
         Code::Movq_mmm64_mm | Code::Movntq_m64_mm => store_mmx,
         Code::Movq2dq_xmm_mm => mmx_to_xmm,
@@ -113,57 +150,60 @@ fn halves<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
 }
 
 /// MOVSS and MOVSD: from memory the rest becomes zero, from a register it stays.
-fn load_scalar<B: Bus, W: Width + Lane>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    sse_available(core)?;
-    let to = index(op.dst);
-    let result = match op.src {
+fn load_scalar<B: Bus, F: Form, W: Width + Lane>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    F::available(core)?;
+    let result = match F::last(op) {
         Operand::Memory => u128::from(load_64(core, bus, op, <W as Width>::BYTES)?).to_le_bytes(),
         which => {
-            let mut result = read_xmm(core, to);
+            let mut result = read_xmm(core, F::first(op));
             set::<W, 16>(&mut result, 0, get(&read_xmm(core, index(which)), 0));
             result
         }
     };
-    write_xmm(core, to, result);
+    F::write(core, index(op.dst), result);
     Ok(())
 }
 
-fn store_scalar<B: Bus, W: Width + Lane>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    sse_available(core)?;
+fn store_scalar<B: Bus, F: Form, W: Width + Lane>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    F::available(core)?;
     let value: W = get(&read_xmm(core, index(op.src)), 0);
-    if op.dst == Operand::Memory {
-        return core.store::<W, B>(bus, op, op.dst, value);
-    }
-    let to = index(op.dst);
-    let mut result = read_xmm(core, to);
-    set(&mut result, 0, value);
-    write_xmm(core, to, result);
-    Ok(())
+    core.store::<W, B>(bus, op, op.dst, value)
 }
 
-fn load_half<B: Bus, const HALF: usize>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    sse_available(core)?;
+fn load_half<B: Bus, F: Form, const HALF: usize>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    F::available(core)?;
     let value = load_64(core, bus, op, 8)?;
-    core.state.sse.registers[usize::from(index(op.dst) & 15)][HALF] = value;
+    set_half::<F, HALF>(core, op, value);
     Ok(())
 }
 
-fn store_half<B: Bus, const HALF: usize>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    sse_available(core)?;
+/// Replaces a half of the first source.
+fn set_half<F: Form, const HALF: usize>(core: &mut Core, op: &Op, value: u64) {
+    let mut result = read_xmm(core, F::first(op));
+    set(&mut result, HALF, value);
+    F::write(core, index(op.dst), result);
+}
+
+fn store_half<B: Bus, F: Form, const HALF: usize>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    F::available(core)?;
     let value = core.state.sse.registers[usize::from(index(op.src) & 15)][HALF];
     core.store::<u64, B>(bus, op, op.dst, value)
 }
 
 /// MOVHLPS and MOVLHPS.
-fn between_halves<B: Bus, const FROM: usize, const TO: usize>(
+fn between_halves<B: Bus, F: Form, const FROM: usize, const TO: usize>(
     core: &mut Core,
     _bus: &mut B,
     op: &Op,
 ) -> Exec {
-    sse_available(core)?;
-    let registers = &mut core.state.sse.registers;
-    registers[usize::from(index(op.dst) & 15)][TO] = registers[usize::from(index(op.src) & 15)][FROM];
+    F::available(core)?;
+    let value = core.state.sse.registers[usize::from(index(F::last(op)) & 15)][FROM];
+    set_half::<F, TO>(core, op, value);
     Ok(())
+}
+
+fn write_halves<F: Form>(core: &mut Core, which: Operand, [low, high]: [u64; 2]) {
+    F::write(core, index(which), (u128::from(high) << 64 | u128::from(low)).to_le_bytes());
 }
 
 /// The low half of an XMM register, or eight bytes of memory.
@@ -171,26 +211,26 @@ fn low<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Result<u64, crate::Exce
     super::source_low(core, bus, op, op.src, 8)
 }
 
-fn duplicate<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    sse_available(core)?;
+fn duplicate<B: Bus, F: Form>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    F::available(core)?;
     let value = low(core, bus, op)?;
-    core.state.sse.registers[usize::from(index(op.dst) & 15)] = [value, value];
+    write_halves::<F>(core, op.dst, [value, value]);
     Ok(())
 }
 
-fn load_low<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    sse_available(core)?;
+fn load_low<B: Bus, F: Form>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    F::available(core)?;
     let value = low(core, bus, op)?;
-    core.state.sse.registers[usize::from(index(op.dst) & 15)] = [value, 0];
+    write_halves::<F>(core, op.dst, [value, 0]);
     Ok(())
 }
 
-fn store_low<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    sse_available(core)?;
+fn store_low<B: Bus, F: Form>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    F::available(core)?;
     let [value, _] = core.state.sse.registers[usize::from(index(op.src) & 15)];
     match op.dst {
         Operand::Memory => core.store::<u64, B>(bus, op, op.dst, value)?,
-        which => core.state.sse.registers[usize::from(index(which) & 15)] = [value, 0],
+        which => write_halves::<F>(core, which, [value, 0]),
     }
     Ok(())
 }
@@ -247,10 +287,10 @@ fn general<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
         Code::Movq_mm_rm64 => general_to_mmx::<B, u64>,
         Code::Movd_rm32_mm => mmx_to_general::<B, u32>,
         Code::Movq_rm64_mm => mmx_to_general::<B, u64>,
-        Code::Movd_xmm_rm32 => general_to_xmm::<B, u32>,
-        Code::Movq_xmm_rm64 => general_to_xmm::<B, u64>,
-        Code::Movd_rm32_xmm => xmm_to_general::<B, u32>,
-        Code::Movq_rm64_xmm => xmm_to_general::<B, u64>,
+        Code::Movd_xmm_rm32 | Code::VEX_Vmovd_xmm_rm32 => by_form!(instruction, general_to_xmm, u32),
+        Code::Movq_xmm_rm64 | Code::VEX_Vmovq_xmm_rm64 => by_form!(instruction, general_to_xmm, u64),
+        Code::Movd_rm32_xmm | Code::VEX_Vmovd_rm32_xmm => by_form!(instruction, xmm_to_general, u32),
+        Code::Movq_rm64_xmm | Code::VEX_Vmovq_rm64_xmm => by_form!(instruction, xmm_to_general, u64),
         Code::Movnti_m32_r32 => store_general::<B, u32>,
         Code::Movnti_m64_r64 => store_general::<B, u64>,
         _ => return None,
@@ -277,15 +317,15 @@ fn mmx_to_general<B: Bus, W: Width>(core: &mut Core, bus: &mut B, op: &Op) -> Ex
     Ok(())
 }
 
-fn general_to_xmm<B: Bus, W: Width>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    sse_available(core)?;
+fn general_to_xmm<B: Bus, F: Form, W: Width>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    F::available(core)?;
     let value = core.load::<W, B>(bus, op, op.src)?.to_u64();
-    core.state.sse.registers[usize::from(index(op.dst) & 15)] = [value, 0];
+    write_halves::<F>(core, op.dst, [value, 0]);
     Ok(())
 }
 
-fn xmm_to_general<B: Bus, W: Width>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    sse_available(core)?;
+fn xmm_to_general<B: Bus, F: Form, W: Width>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    F::available(core)?;
     let [value, _] = core.state.sse.registers[usize::from(index(op.src) & 15)];
     core.store(bus, op, op.dst, W::from_u64(value))
 }
@@ -304,35 +344,39 @@ fn elements<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
         Mnemonic::Pinsrw if mmx => insert_word_mmx,
         Mnemonic::Pextrw if mmx => extract_word_mmx,
         Mnemonic::Pmovmskb if mmx => signs_mmx,
-        Mnemonic::Pinsrb => insert::<B, u8>,
-        Mnemonic::Pinsrw => insert::<B, u16>,
-        Mnemonic::Pinsrd => insert::<B, u32>,
-        Mnemonic::Pinsrq => insert::<B, u64>,
-        Mnemonic::Pextrb => extract::<B, u8>,
-        Mnemonic::Pextrw => extract::<B, u16>,
-        Mnemonic::Pextrd | Mnemonic::Extractps => extract::<B, u32>,
-        Mnemonic::Pextrq => extract::<B, u64>,
-        Mnemonic::Pmovmskb => signs::<B, 1>,
-        Mnemonic::Movmskps => signs::<B, 4>,
-        Mnemonic::Movmskpd => signs::<B, 8>,
-        Mnemonic::Ptest => test,
+        Mnemonic::Pinsrb | Mnemonic::Vpinsrb => by_form!(instruction, insert, u8),
+        Mnemonic::Pinsrw | Mnemonic::Vpinsrw => by_form!(instruction, insert, u16),
+        Mnemonic::Pinsrd | Mnemonic::Vpinsrd => by_form!(instruction, insert, u32),
+        Mnemonic::Pinsrq | Mnemonic::Vpinsrq => by_form!(instruction, insert, u64),
+        Mnemonic::Pextrb | Mnemonic::Vpextrb => by_form!(instruction, extract, u8),
+        Mnemonic::Pextrw | Mnemonic::Vpextrw => by_form!(instruction, extract, u16),
+        Mnemonic::Pextrd | Mnemonic::Extractps | Mnemonic::Vpextrd | Mnemonic::Vextractps => {
+            by_form!(instruction, extract, u32)
+        }
+        Mnemonic::Pextrq | Mnemonic::Vpextrq => by_form!(instruction, extract, u64),
+        Mnemonic::Pmovmskb | Mnemonic::Vpmovmskb => by_form!(instruction, signs, 1),
+        Mnemonic::Movmskps | Mnemonic::Vmovmskps => by_form!(instruction, signs, 4),
+        Mnemonic::Movmskpd | Mnemonic::Vmovmskpd => by_form!(instruction, signs, 8),
+        Mnemonic::Ptest => test::<B>,
+        Mnemonic::Vptest => test_ymm::<B, { u64::MAX }>,
+        Mnemonic::Vtestps => test_ymm::<B, 0x8000_0000_8000_0000>,
+        Mnemonic::Vtestpd => test_ymm::<B, 0x8000_0000_0000_0000>,
         _ => return None,
     })
 }
 
-fn insert<B: Bus, W: Width + Lane>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    sse_available(core)?;
-    let value: W = core.load(bus, op, op.src)?;
-    let to = index(op.dst);
-    let mut result = read_xmm(core, to);
+fn insert<B: Bus, F: Form, W: Width + Lane>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    F::available(core)?;
+    let value: W = core.load(bus, op, F::last(op))?;
+    let mut result = read_xmm(core, F::first(op));
     set(&mut result, op.immediate as usize & 15, value);
-    write_xmm(core, to, result);
+    F::write(core, index(op.dst), result);
     Ok(())
 }
 
 /// Into a general register the lane is zero-extended.
-fn extract<B: Bus, W: Width + Lane>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    sse_available(core)?;
+fn extract<B: Bus, F: Form, W: Width + Lane>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    F::available(core)?;
     let value: W = get(&read_xmm(core, index(op.src)), op.immediate as usize & 15);
     match op.dst {
         Operand::Memory => core.store(bus, op, op.dst, value),
@@ -368,9 +412,12 @@ fn gathered(bytes: &[u8], lane: usize) -> u64 {
     (0..).zip(signs).fold(0, |all, (at, byte)| all | u64::from(byte >> 7) << at)
 }
 
-fn signs<B: Bus, const BYTES: usize>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    sse_available(core)?;
-    let value = gathered(&read_xmm(core, index(op.src)), BYTES);
+fn signs<B: Bus, F: Form, const BYTES: usize>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    F::available(core)?;
+    let value = match is_wide(op.src) {
+        true => gathered(&read_ymm(core, index(op.src)), BYTES),
+        false => gathered(&read_xmm(core, index(op.src)), BYTES),
+    };
     core.store(bus, op, op.dst, value)
 }
 
@@ -383,13 +430,35 @@ fn signs_mmx<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     core.store(bus, op, op.dst, value)
 }
 
-/// PTEST: ZF where nothing is in common, CF where the source has nothing besides.
+/// PTEST.
 fn test<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     sse_available(core)?;
-    let source = u128::from_le_bytes(super::source_128(core, bus, op, op.src)?);
+    let source = u128::from_le_bytes(super::source_128::<B, Legacy>(core, bus, op, op.src)?);
     let destination = u128::from_le_bytes(read_xmm(core, index(op.dst)));
-    core.state.flags.set_arithmetic(0);
-    core.state.flags.set_zero(source & destination == 0);
-    core.state.flags.set_carry(source & !destination == 0);
+    set_test_flags(core, source & destination == 0, source & !destination == 0);
     Ok(())
+}
+
+/// VPTEST, and VTESTPS and VTESTPD, which look at signs only.
+fn test_ymm<B: Bus, const BITS: u64>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    avx_available(core)?;
+    let wide = is_wide(op.dst);
+    let source = source_ymm(core, bus, op, op.src, wide)?;
+    let destination = read_ymm(core, index(op.dst));
+    let all = |holds: fn(u64, u64) -> u64| {
+        (0..4).all(|at| holds(get(&source, at), get(&destination, at)) & BITS == 0)
+    };
+    set_test_flags(
+        core,
+        all(|source, destination| source & destination),
+        all(|source, destination| source & !destination),
+    );
+    Ok(())
+}
+
+/// ZF where nothing is in common, CF where the source has nothing besides.
+fn set_test_flags(core: &mut Core, disjoint: bool, contained: bool) {
+    core.state.flags.set_arithmetic(0);
+    core.state.flags.set_zero(disjoint);
+    core.state.flags.set_carry(contained);
 }

@@ -1,26 +1,32 @@
-//! Integer arithmetic, logic and shifts on packed lanes, for MMX and XMM registers alike (Intel SDM
+//! Integer arithmetic, logic and shifts on packed lanes, for MMX, XMM and YMM registers alike (Intel SDM
 //! vol. 2), and the logic of ANDPS and its relatives.
 
 use iced_x86::{Instruction, Mnemonic};
 
 use super::{
-    enter_mmx, index,
+    Form, Legacy, Vex, Xmm, avx_available, enter_mmx, index, is_vex, is_wide, joined,
     lanes::{each, from_fn, get, set},
-    mmx_available, read_mmx, read_xmm, source_128, source_mmx, sse_available, write_mmx, write_xmm,
+    lanes_of, load_vector, mmx_available, read_mmx, read_xmm, read_ymm, source_128, source_mmx, source_ymm,
+    sse_available, widened, write_mmx, write_xmm, write_ymm,
 };
 use crate::{Bus, Core, Exec, Handler, Op, Operand};
 
 /// An operation on two vectors of `N` bytes: the destination and the source.
 pub(super) trait Packed {
+    /// How many bits of the immediate are the first lane's of a YMM register; zero: all are every lane's.
+    const BITS: u32 = 0;
+
     fn apply<const N: usize>(a: [u8; N], b: [u8; N], immediate: u8) -> [u8; N];
 }
 
 /// Operations by name. Each is a type of its own, so that each handler is compiled for it.
 macro_rules! operations {
-    ($($name:ident: |$a:ident, $b:ident $(, $immediate:ident)?| $body:expr;)*) => {
+    ($($name:ident: |$a:ident, $b:ident $(, $immediate:ident $(>> $bits:literal)?)?| $body:expr;)*) => {
         $(
             struct $name;
             impl Packed for $name {
+                $($(const BITS: u32 = $bits;)?)?
+
                 #[inline(always)]
                 #[allow(unused_variables)]
                 fn apply<const N: usize>($a: [u8; N], $b: [u8; N], immediate: u8) -> [u8; N] {
@@ -119,7 +125,7 @@ operations! {
     ShiftBytesLeft: |a, b| from_fn(|at| at.checked_sub(count(&b)).map_or(0, |from| a[from]));
     ShiftBytesRight: |a, b| from_fn(|at| a.get(at.saturating_add(count(&b))).copied().unwrap_or(0));
     Minimum8: |a, b| minimum_of_words(b);
-    DifferencesOfBlocks: |a, b, immediate| differences_of_blocks(a, b, immediate);
+    DifferencesOfBlocks: |a, b, immediate >> 3| differences_of_blocks(a, b, immediate);
 }
 
 fn mask8(holds: bool) -> u8 {
@@ -204,7 +210,9 @@ pub(super) fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
 /// The handler for the registers that the instruction has.
 pub(super) fn packed<B: Bus, O: Packed>(instruction: &Instruction) -> Option<Handler<B>> {
     let register = instruction.op0_register();
-    if register.is_mm() {
+    if is_vex(instruction) {
+        Some(on_ymm::<B, O>)
+    } else if register.is_mm() {
         Some(on_mmx::<B, O, 8>)
     } else if register.is_xmm() {
         Some(on_xmm::<B, O>)
@@ -213,102 +221,127 @@ pub(super) fn packed<B: Bus, O: Packed>(instruction: &Instruction) -> Option<Han
     }
 }
 
+/// As [`packed`], of a shift, whose count is the same for all lanes.
+fn shift<B: Bus, O: Packed>(instruction: &Instruction) -> Option<Handler<B>> {
+    if is_vex(instruction) { Some(shift_ymm::<B, O>) } else { packed::<B, O>(instruction) }
+}
+
 fn sums<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
     match instruction.mnemonic() {
-        Mnemonic::Paddb => packed::<B, AddBytes>(instruction),
-        Mnemonic::Paddw => packed::<B, AddWords>(instruction),
-        Mnemonic::Paddd => packed::<B, AddDoublewords>(instruction),
-        Mnemonic::Paddq => packed::<B, AddQuadwords>(instruction),
-        Mnemonic::Paddsb => packed::<B, AddSignedBytes>(instruction),
-        Mnemonic::Paddsw => packed::<B, AddSignedWords>(instruction),
-        Mnemonic::Paddusb => packed::<B, AddUnsignedBytes>(instruction),
-        Mnemonic::Paddusw => packed::<B, AddUnsignedWords>(instruction),
-        Mnemonic::Psubb => packed::<B, SubtractBytes>(instruction),
-        Mnemonic::Psubw => packed::<B, SubtractWords>(instruction),
-        Mnemonic::Psubd => packed::<B, SubtractDoublewords>(instruction),
-        Mnemonic::Psubq => packed::<B, SubtractQuadwords>(instruction),
-        Mnemonic::Psubsb => packed::<B, SubtractSignedBytes>(instruction),
-        Mnemonic::Psubsw => packed::<B, SubtractSignedWords>(instruction),
-        Mnemonic::Psubusb => packed::<B, SubtractUnsignedBytes>(instruction),
-        Mnemonic::Psubusw => packed::<B, SubtractUnsignedWords>(instruction),
-        Mnemonic::Pavgb => packed::<B, AverageBytes>(instruction),
-        Mnemonic::Pavgw => packed::<B, AverageWords>(instruction),
-        Mnemonic::Psadbw => packed::<B, SumDifferences>(instruction),
-        Mnemonic::Psignb => packed::<B, SignBytes>(instruction),
-        Mnemonic::Psignw => packed::<B, SignWords>(instruction),
-        Mnemonic::Psignd => packed::<B, SignDoublewords>(instruction),
-        Mnemonic::Pabsb => packed::<B, AbsoluteBytes>(instruction),
-        Mnemonic::Pabsw => packed::<B, AbsoluteWords>(instruction),
-        Mnemonic::Pabsd => packed::<B, AbsoluteDoublewords>(instruction),
-        Mnemonic::Phaddw => packed::<B, AddPairs>(instruction),
-        Mnemonic::Phaddsw => packed::<B, AddPairsSaturating>(instruction),
-        Mnemonic::Phaddd => packed::<B, AddPairsDoublewords>(instruction),
-        Mnemonic::Phsubw => packed::<B, SubtractPairs>(instruction),
-        Mnemonic::Phsubsw => packed::<B, SubtractPairsSaturating>(instruction),
-        Mnemonic::Phsubd => packed::<B, SubtractPairsDoublewords>(instruction),
-        Mnemonic::Mpsadbw => packed::<B, DifferencesOfBlocks>(instruction),
+        Mnemonic::Paddb | Mnemonic::Vpaddb => packed::<B, AddBytes>(instruction),
+        Mnemonic::Paddw | Mnemonic::Vpaddw => packed::<B, AddWords>(instruction),
+        Mnemonic::Paddd | Mnemonic::Vpaddd => packed::<B, AddDoublewords>(instruction),
+        Mnemonic::Paddq | Mnemonic::Vpaddq => packed::<B, AddQuadwords>(instruction),
+        Mnemonic::Paddsb | Mnemonic::Vpaddsb => packed::<B, AddSignedBytes>(instruction),
+        Mnemonic::Paddsw | Mnemonic::Vpaddsw => packed::<B, AddSignedWords>(instruction),
+        Mnemonic::Paddusb | Mnemonic::Vpaddusb => packed::<B, AddUnsignedBytes>(instruction),
+        Mnemonic::Paddusw | Mnemonic::Vpaddusw => packed::<B, AddUnsignedWords>(instruction),
+        Mnemonic::Psubb | Mnemonic::Vpsubb => packed::<B, SubtractBytes>(instruction),
+        Mnemonic::Psubw | Mnemonic::Vpsubw => packed::<B, SubtractWords>(instruction),
+        Mnemonic::Psubd | Mnemonic::Vpsubd => packed::<B, SubtractDoublewords>(instruction),
+        Mnemonic::Psubq | Mnemonic::Vpsubq => packed::<B, SubtractQuadwords>(instruction),
+        Mnemonic::Psubsb | Mnemonic::Vpsubsb => packed::<B, SubtractSignedBytes>(instruction),
+        Mnemonic::Psubsw | Mnemonic::Vpsubsw => packed::<B, SubtractSignedWords>(instruction),
+        Mnemonic::Psubusb | Mnemonic::Vpsubusb => packed::<B, SubtractUnsignedBytes>(instruction),
+        Mnemonic::Psubusw | Mnemonic::Vpsubusw => packed::<B, SubtractUnsignedWords>(instruction),
+        Mnemonic::Pavgb | Mnemonic::Vpavgb => packed::<B, AverageBytes>(instruction),
+        Mnemonic::Pavgw | Mnemonic::Vpavgw => packed::<B, AverageWords>(instruction),
+        Mnemonic::Psadbw | Mnemonic::Vpsadbw => packed::<B, SumDifferences>(instruction),
+        Mnemonic::Psignb | Mnemonic::Vpsignb => packed::<B, SignBytes>(instruction),
+        Mnemonic::Psignw | Mnemonic::Vpsignw => packed::<B, SignWords>(instruction),
+        Mnemonic::Psignd | Mnemonic::Vpsignd => packed::<B, SignDoublewords>(instruction),
+        Mnemonic::Pabsb | Mnemonic::Vpabsb => packed::<B, AbsoluteBytes>(instruction),
+        Mnemonic::Pabsw | Mnemonic::Vpabsw => packed::<B, AbsoluteWords>(instruction),
+        Mnemonic::Pabsd | Mnemonic::Vpabsd => packed::<B, AbsoluteDoublewords>(instruction),
+        Mnemonic::Phaddw | Mnemonic::Vphaddw => packed::<B, AddPairs>(instruction),
+        Mnemonic::Phaddsw | Mnemonic::Vphaddsw => packed::<B, AddPairsSaturating>(instruction),
+        Mnemonic::Phaddd | Mnemonic::Vphaddd => packed::<B, AddPairsDoublewords>(instruction),
+        Mnemonic::Phsubw | Mnemonic::Vphsubw => packed::<B, SubtractPairs>(instruction),
+        Mnemonic::Phsubsw | Mnemonic::Vphsubsw => packed::<B, SubtractPairsSaturating>(instruction),
+        Mnemonic::Phsubd | Mnemonic::Vphsubd => packed::<B, SubtractPairsDoublewords>(instruction),
+        Mnemonic::Mpsadbw | Mnemonic::Vmpsadbw => packed::<B, DifferencesOfBlocks>(instruction),
         _ => None,
     }
 }
 
 fn products<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
     match instruction.mnemonic() {
-        Mnemonic::Pmullw => packed::<B, MultiplyLow>(instruction),
-        Mnemonic::Pmulld => packed::<B, MultiplyLowDoublewords>(instruction),
-        Mnemonic::Pmulhw => packed::<B, MultiplyHigh>(instruction),
-        Mnemonic::Pmulhuw => packed::<B, MultiplyHighUnsigned>(instruction),
-        Mnemonic::Pmulhrsw => packed::<B, MultiplyRounded>(instruction),
-        Mnemonic::Pmuludq => packed::<B, MultiplyEven>(instruction),
-        Mnemonic::Pmuldq => packed::<B, MultiplyEvenSigned>(instruction),
-        Mnemonic::Pmaddwd => packed::<B, MultiplyAdd>(instruction),
-        Mnemonic::Pmaddubsw => packed::<B, MultiplyAddBytes>(instruction),
-        Mnemonic::Pand | Mnemonic::Andps | Mnemonic::Andpd => packed::<B, And>(instruction),
-        Mnemonic::Pandn | Mnemonic::Andnps | Mnemonic::Andnpd => packed::<B, AndNot>(instruction),
-        Mnemonic::Por | Mnemonic::Orps | Mnemonic::Orpd => packed::<B, Or>(instruction),
-        Mnemonic::Pxor | Mnemonic::Xorps | Mnemonic::Xorpd => packed::<B, ExclusiveOr>(instruction),
+        Mnemonic::Pmullw | Mnemonic::Vpmullw => packed::<B, MultiplyLow>(instruction),
+        Mnemonic::Pmulld | Mnemonic::Vpmulld => packed::<B, MultiplyLowDoublewords>(instruction),
+        Mnemonic::Pmulhw | Mnemonic::Vpmulhw => packed::<B, MultiplyHigh>(instruction),
+        Mnemonic::Pmulhuw | Mnemonic::Vpmulhuw => packed::<B, MultiplyHighUnsigned>(instruction),
+        Mnemonic::Pmulhrsw | Mnemonic::Vpmulhrsw => packed::<B, MultiplyRounded>(instruction),
+        Mnemonic::Pmuludq | Mnemonic::Vpmuludq => packed::<B, MultiplyEven>(instruction),
+        Mnemonic::Pmuldq | Mnemonic::Vpmuldq => packed::<B, MultiplyEvenSigned>(instruction),
+        Mnemonic::Pmaddwd | Mnemonic::Vpmaddwd => packed::<B, MultiplyAdd>(instruction),
+        Mnemonic::Pmaddubsw | Mnemonic::Vpmaddubsw => packed::<B, MultiplyAddBytes>(instruction),
+        Mnemonic::Pand
+        | Mnemonic::Andps
+        | Mnemonic::Andpd
+        | Mnemonic::Vpand
+        | Mnemonic::Vandps
+        | Mnemonic::Vandpd => packed::<B, And>(instruction),
+        Mnemonic::Pandn
+        | Mnemonic::Andnps
+        | Mnemonic::Andnpd
+        | Mnemonic::Vpandn
+        | Mnemonic::Vandnps
+        | Mnemonic::Vandnpd => packed::<B, AndNot>(instruction),
+        Mnemonic::Por
+        | Mnemonic::Orps
+        | Mnemonic::Orpd
+        | Mnemonic::Vpor
+        | Mnemonic::Vorps
+        | Mnemonic::Vorpd => packed::<B, Or>(instruction),
+        Mnemonic::Pxor
+        | Mnemonic::Xorps
+        | Mnemonic::Xorpd
+        | Mnemonic::Vpxor
+        | Mnemonic::Vxorps
+        | Mnemonic::Vxorpd => packed::<B, ExclusiveOr>(instruction),
         _ => None,
     }
 }
 
 fn comparisons<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
     match instruction.mnemonic() {
-        Mnemonic::Pcmpeqb => packed::<B, EqualBytes>(instruction),
-        Mnemonic::Pcmpeqw => packed::<B, EqualWords>(instruction),
-        Mnemonic::Pcmpeqd => packed::<B, EqualDoublewords>(instruction),
-        Mnemonic::Pcmpeqq => packed::<B, EqualQuadwords>(instruction),
-        Mnemonic::Pcmpgtb => packed::<B, GreaterBytes>(instruction),
-        Mnemonic::Pcmpgtw => packed::<B, GreaterWords>(instruction),
-        Mnemonic::Pcmpgtd => packed::<B, GreaterDoublewords>(instruction),
-        Mnemonic::Pcmpgtq => packed::<B, GreaterQuadwords>(instruction),
-        Mnemonic::Pminub => packed::<B, MinimumUnsignedBytes>(instruction),
-        Mnemonic::Pminuw => packed::<B, MinimumUnsignedWords>(instruction),
-        Mnemonic::Pminud => packed::<B, MinimumUnsignedDoublewords>(instruction),
-        Mnemonic::Pminsb => packed::<B, MinimumSignedBytes>(instruction),
-        Mnemonic::Pminsw => packed::<B, MinimumSignedWords>(instruction),
-        Mnemonic::Pminsd => packed::<B, MinimumSignedDoublewords>(instruction),
-        Mnemonic::Pmaxub => packed::<B, MaximumUnsignedBytes>(instruction),
-        Mnemonic::Pmaxuw => packed::<B, MaximumUnsignedWords>(instruction),
-        Mnemonic::Pmaxud => packed::<B, MaximumUnsignedDoublewords>(instruction),
-        Mnemonic::Pmaxsb => packed::<B, MaximumSignedBytes>(instruction),
-        Mnemonic::Pmaxsw => packed::<B, MaximumSignedWords>(instruction),
-        Mnemonic::Pmaxsd => packed::<B, MaximumSignedDoublewords>(instruction),
-        Mnemonic::Phminposuw => packed::<B, Minimum8>(instruction),
+        Mnemonic::Pcmpeqb | Mnemonic::Vpcmpeqb => packed::<B, EqualBytes>(instruction),
+        Mnemonic::Pcmpeqw | Mnemonic::Vpcmpeqw => packed::<B, EqualWords>(instruction),
+        Mnemonic::Pcmpeqd | Mnemonic::Vpcmpeqd => packed::<B, EqualDoublewords>(instruction),
+        Mnemonic::Pcmpeqq | Mnemonic::Vpcmpeqq => packed::<B, EqualQuadwords>(instruction),
+        Mnemonic::Pcmpgtb | Mnemonic::Vpcmpgtb => packed::<B, GreaterBytes>(instruction),
+        Mnemonic::Pcmpgtw | Mnemonic::Vpcmpgtw => packed::<B, GreaterWords>(instruction),
+        Mnemonic::Pcmpgtd | Mnemonic::Vpcmpgtd => packed::<B, GreaterDoublewords>(instruction),
+        Mnemonic::Pcmpgtq | Mnemonic::Vpcmpgtq => packed::<B, GreaterQuadwords>(instruction),
+        Mnemonic::Pminub | Mnemonic::Vpminub => packed::<B, MinimumUnsignedBytes>(instruction),
+        Mnemonic::Pminuw | Mnemonic::Vpminuw => packed::<B, MinimumUnsignedWords>(instruction),
+        Mnemonic::Pminud | Mnemonic::Vpminud => packed::<B, MinimumUnsignedDoublewords>(instruction),
+        Mnemonic::Pminsb | Mnemonic::Vpminsb => packed::<B, MinimumSignedBytes>(instruction),
+        Mnemonic::Pminsw | Mnemonic::Vpminsw => packed::<B, MinimumSignedWords>(instruction),
+        Mnemonic::Pminsd | Mnemonic::Vpminsd => packed::<B, MinimumSignedDoublewords>(instruction),
+        Mnemonic::Pmaxub | Mnemonic::Vpmaxub => packed::<B, MaximumUnsignedBytes>(instruction),
+        Mnemonic::Pmaxuw | Mnemonic::Vpmaxuw => packed::<B, MaximumUnsignedWords>(instruction),
+        Mnemonic::Pmaxud | Mnemonic::Vpmaxud => packed::<B, MaximumUnsignedDoublewords>(instruction),
+        Mnemonic::Pmaxsb | Mnemonic::Vpmaxsb => packed::<B, MaximumSignedBytes>(instruction),
+        Mnemonic::Pmaxsw | Mnemonic::Vpmaxsw => packed::<B, MaximumSignedWords>(instruction),
+        Mnemonic::Pmaxsd | Mnemonic::Vpmaxsd => packed::<B, MaximumSignedDoublewords>(instruction),
+        Mnemonic::Phminposuw | Mnemonic::Vphminposuw => packed::<B, Minimum8>(instruction),
         _ => None,
     }
 }
 
 fn shifts<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
     match instruction.mnemonic() {
-        Mnemonic::Psllw => packed::<B, ShiftLeftWords>(instruction),
-        Mnemonic::Pslld => packed::<B, ShiftLeftDoublewords>(instruction),
-        Mnemonic::Psllq => packed::<B, ShiftLeftQuadwords>(instruction),
-        Mnemonic::Psrlw => packed::<B, ShiftRightWords>(instruction),
-        Mnemonic::Psrld => packed::<B, ShiftRightDoublewords>(instruction),
-        Mnemonic::Psrlq => packed::<B, ShiftRightQuadwords>(instruction),
-        Mnemonic::Psraw => packed::<B, ShiftArithmeticWords>(instruction),
-        Mnemonic::Psrad => packed::<B, ShiftArithmeticDoublewords>(instruction),
-        Mnemonic::Pslldq => packed::<B, ShiftBytesLeft>(instruction),
-        Mnemonic::Psrldq => packed::<B, ShiftBytesRight>(instruction),
+        Mnemonic::Psllw | Mnemonic::Vpsllw => shift::<B, ShiftLeftWords>(instruction),
+        Mnemonic::Pslld | Mnemonic::Vpslld => shift::<B, ShiftLeftDoublewords>(instruction),
+        Mnemonic::Psllq | Mnemonic::Vpsllq => shift::<B, ShiftLeftQuadwords>(instruction),
+        Mnemonic::Psrlw | Mnemonic::Vpsrlw => shift::<B, ShiftRightWords>(instruction),
+        Mnemonic::Psrld | Mnemonic::Vpsrld => shift::<B, ShiftRightDoublewords>(instruction),
+        Mnemonic::Psrlq | Mnemonic::Vpsrlq => shift::<B, ShiftRightQuadwords>(instruction),
+        Mnemonic::Psraw | Mnemonic::Vpsraw => shift::<B, ShiftArithmeticWords>(instruction),
+        Mnemonic::Psrad | Mnemonic::Vpsrad => shift::<B, ShiftArithmeticDoublewords>(instruction),
+        Mnemonic::Pslldq | Mnemonic::Vpslldq => shift::<B, ShiftBytesLeft>(instruction),
+        Mnemonic::Psrldq | Mnemonic::Vpsrldq => shift::<B, ShiftBytesRight>(instruction),
         _ => None,
     }
 }
@@ -318,12 +351,44 @@ fn on_xmm<B: Bus, O: Packed>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     sse_available(core)?;
     let source = match op.src {
         Operand::Immediate => u128::from(op.immediate).to_le_bytes(),
-        which => source_128(core, bus, op, which)?,
+        which => source_128::<B, Legacy>(core, bus, op, which)?,
     };
     let to = index(op.dst);
     let result = O::apply(read_xmm(core, to), source, op.immediate as u8);
     write_xmm(core, to, result);
     Ok(())
+}
+
+/// On YMM registers, or on XMM registers with a VEX prefix: lane by lane of sixteen bytes.
+fn on_ymm<B: Bus, O: Packed>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    avx_available(core)?;
+    let source = source_ymm(core, bus, op, Vex::last(op), is_wide(op.dst))?;
+    in_lanes::<O>(core, op, source);
+    Ok(())
+}
+
+/// VPSLLW and its relatives: the count is the immediate, or sixteen bytes for both lanes.
+fn shift_ymm<B: Bus, O: Packed>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    avx_available(core)?;
+    let count: Xmm = match op.third {
+        Operand::Immediate => u128::from(op.immediate).to_le_bytes(),
+        Operand::Memory => load_vector(core, bus, op, false)?,
+        which => read_xmm(core, index(which)),
+    };
+    in_lanes::<O>(core, op, joined([count, count]));
+    Ok(())
+}
+
+/// `O` of the first source and `source`, in as many lanes as the destination has.
+fn in_lanes<O: Packed>(core: &mut Core, op: &Op, source: super::Ymm) {
+    let (a, b) = (lanes_of(&read_ymm(core, Vex::first(op))), lanes_of(&source));
+    let immediate = op.immediate as u8;
+    let low = O::apply(a[0], b[0], immediate);
+    let result = match is_wide(op.dst) {
+        true => joined([low, O::apply(a[1], b[1], immediate >> O::BITS)]),
+        false => widened(low),
+    };
+    write_ymm(core, index(op.dst), result);
 }
 
 /// On MMX registers; a source in memory has `BYTES` bytes.

@@ -2,15 +2,15 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::{enter_mmx, mmx_available, sse_available};
+use super::{Form, by_form, enter_mmx, mmx_available};
 use crate::{Bus, Core, Exception, Exec, Handler, Op, fpu::MXCSR_MASK};
 
 /// The handler of an instruction of this group.
 pub(super) fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
     Some(match instruction.mnemonic() {
         Mnemonic::Emms => leave_mmx,
-        Mnemonic::Ldmxcsr => load_control,
-        Mnemonic::Stmxcsr => store_control,
+        Mnemonic::Ldmxcsr | Mnemonic::Vldmxcsr => by_form!(instruction, load_control),
+        Mnemonic::Stmxcsr | Mnemonic::Vstmxcsr => by_form!(instruction, store_control),
         // Memory is seen in program order, and nothing is cached.
         Mnemonic::Sfence
         | Mnemonic::Lfence
@@ -33,8 +33,8 @@ fn leave_mmx<B: Bus>(core: &mut Core, bus: &mut B, _op: &Op) -> Exec {
 }
 
 /// LDMXCSR: bits that do not exist are #GP(0).
-fn load_control<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    sse_available(core)?;
+fn load_control<B: Bus, F: Form>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    F::available(core)?;
     let value: u32 = core.load(bus, op, op.dst)?;
     if value & !MXCSR_MASK != 0 {
         return Err(Exception::general_protection(0));
@@ -43,8 +43,8 @@ fn load_control<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     Ok(())
 }
 
-fn store_control<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    sse_available(core)?;
+fn store_control<B: Bus, F: Form>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    F::available(core)?;
     let value = core.state.sse.mxcsr;
     core.store(bus, op, op.dst, value)
 }

@@ -1,23 +1,24 @@
 //! PCMPESTRI, PCMPESTRM, PCMPISTRI and PCMPISTRM (Intel SDM vol. 1, 12.8; vol. 2B, 4.1).
 
-use iced_x86::{Code, Instruction};
+use iced_x86::{Instruction, Mnemonic};
 
 use super::{
-    Xmm, index,
+    Form, Xmm, by_form, index,
     lanes::{from_fn, get},
-    load_128, read_xmm, sse_available, write_xmm,
+    load_vector, read_xmm,
 };
 use crate::{Bus, Core, Exec, Handler, Op, Operand, exec::operands::write_part, flags::bit, state::gpr};
 
 /// The handler of an instruction of this group.
 pub(super) fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
-    Some(match instruction.code() {
-        Code::Pcmpestri_xmm_xmmm128_imm8 => compare::<B, 4, true>,
-        Code::Pcmpestri64_xmm_xmmm128_imm8 => compare::<B, 8, true>,
-        Code::Pcmpestrm_xmm_xmmm128_imm8 => compare::<B, 4, false>,
-        Code::Pcmpestrm64_xmm_xmmm128_imm8 => compare::<B, 8, false>,
-        Code::Pcmpistri_xmm_xmmm128_imm8 => compare::<B, 0, true>,
-        Code::Pcmpistrm_xmm_xmmm128_imm8 => compare::<B, 0, false>,
+    use Mnemonic as Is;
+    Some(match instruction.mnemonic() {
+        Is::Pcmpestri | Is::Vpcmpestri => by_form!(instruction, compare, 4, true),
+        Is::Pcmpestri64 | Is::Vpcmpestri64 => by_form!(instruction, compare, 8, true),
+        Is::Pcmpestrm | Is::Vpcmpestrm => by_form!(instruction, compare, 4, false),
+        Is::Pcmpestrm64 | Is::Vpcmpestrm64 => by_form!(instruction, compare, 8, false),
+        Is::Pcmpistri | Is::Vpcmpistri => by_form!(instruction, compare, 0, true),
+        Is::Pcmpistrm | Is::Vpcmpistrm => by_form!(instruction, compare, 0, false),
         _ => return None,
     })
 }
@@ -101,11 +102,15 @@ fn result(control: Control, a: &Text, b: &Text) -> u32 {
 }
 
 /// The instructions; `LENGTHS` is the size of the registers that hold lengths, or zero.
-fn compare<B: Bus, const LENGTHS: u8, const TO_INDEX: bool>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    sse_available(core)?;
+fn compare<B: Bus, F: Form, const LENGTHS: u8, const TO_INDEX: bool>(
+    core: &mut Core,
+    bus: &mut B,
+    op: &Op,
+) -> Exec {
+    F::available(core)?;
     let control = Control(op.immediate as u8);
     let second = match op.src {
-        Operand::Memory => load_128(core, bus, op, false)?,
+        Operand::Memory => load_vector(core, bus, op, false)?,
         which => read_xmm(core, index(which)),
     };
     let first = read_xmm(core, index(op.dst));
@@ -126,7 +131,7 @@ fn compare<B: Bus, const LENGTHS: u8, const TO_INDEX: bool>(core: &mut Core, bus
         };
         write_part(core, gpr::RCX, found);
     } else {
-        write_xmm(core, 0, mask(control, result, most_significant));
+        F::write(core, 0, mask(control, result, most_significant));
     }
     let flag = |holds: bool, flag: u32| if holds { flag } else { 0 };
     core.state.flags.set_arithmetic(

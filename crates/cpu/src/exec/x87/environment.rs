@@ -229,55 +229,78 @@ fn xmm_registers(core: &Core) -> usize {
     }
 }
 
-/// FXSAVE: the tags are one bit for each register.
-fn fxsave<B: Bus, const WIDE: bool>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    let (segment, at) = fx_place(core, bus, op, true)?;
+/// The x87 part of an FXSAVE area: the tags are one bit for each register.
+pub(in crate::exec) fn write_x87<B: Bus>(
+    core: &mut Core,
+    bus: &mut B,
+    segment: u8,
+    at: u64,
+    wide: bool,
+) -> Exec {
     let fpu = core.state.fpu.clone();
-    let mut put = |core: &mut Core, offset: u64, value: u64| {
-        core.store_at(bus, segment, at.wrapping_add(offset), value)
-    };
+    let mut put = |offset: u64, value: u64| core.store_at(bus, segment, at.wrapping_add(offset), value);
     let pointer = |pointer: Pointer| {
-        if WIDE { pointer.offset } else { pointer.offset & 0xffff_ffff | u64::from(pointer.selector) << 32 }
+        if wide { pointer.offset } else { pointer.offset & 0xffff_ffff | u64::from(pointer.selector) << 32 }
     };
     let head = u64::from(fpu.control)
         | u64::from(fpu.status) << 16
         | u64::from(fpu.valid) << 32
         | u64::from(fpu.opcode & 0x7ff) << 48;
-    put(core, 0, head)?;
-    put(core, 8, pointer(fpu.instruction))?;
-    put(core, 16, pointer(fpu.data))?;
+    put(0, head)?;
+    put(8, pointer(fpu.instruction))?;
+    put(16, pointer(fpu.data))?;
     for index in 0..8 {
         let register = fpu.st(index);
         let offset = FXSAVE_STACK + 16 * u64::from(index);
-        put(core, offset, register.significand)?;
-        put(core, offset + 8, register.sign_exponent.into())?;
-    }
-    let count = xmm_registers(core);
-    if count != 0 {
-        put(core, 24, u64::from(core.state.sse.mxcsr) | u64::from(MXCSR_MASK) << 32)?;
-    }
-    let registers = core.state.sse.registers;
-    for (index, [low, high]) in (0..).zip(registers.into_iter().take(count)) {
-        put(core, FXSAVE_XMM + 16 * index, low)?;
-        put(core, FXSAVE_XMM + 16 * index + 8, high)?;
+        put(offset, register.significand)?;
+        put(offset + 8, register.sign_exponent.into())?;
     }
     Ok(())
 }
 
-/// FXRSTOR: reserved bits of MXCSR are #GP(0).
-fn fxrstor<B: Bus, const WIDE: bool>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    let (segment, at) = fx_place(core, bus, op, false)?;
+/// MXCSR and its mask.
+pub(in crate::exec) fn write_mxcsr<B: Bus>(core: &mut Core, bus: &mut B, segment: u8, at: u64) -> Exec {
+    let value = u64::from(core.state.sse.mxcsr) | u64::from(MXCSR_MASK) << 32;
+    core.store_at(bus, segment, at.wrapping_add(8 * MXCSR_AT as u64), value)
+}
+
+/// The first `count` XMM registers.
+pub(in crate::exec) fn write_xmm<B: Bus>(
+    core: &mut Core,
+    bus: &mut B,
+    segment: u8,
+    at: u64,
+    count: usize,
+) -> Exec {
+    let registers = core.state.sse.registers;
+    for (offset, half) in (FXSAVE_XMM..).step_by(8).zip(registers.as_flattened().iter().take(2 * count)) {
+        core.store_at(bus, segment, at.wrapping_add(offset), *half)?;
+    }
+    Ok(())
+}
+
+/// An FXSAVE area, as far as it is not the program's own.
+pub(in crate::exec) type Legacy = [u64; FXSAVE_LENGTH as usize / 8];
+/// Which of its words MXCSR and its mask are.
+pub(in crate::exec) const MXCSR_AT: usize = 3;
+
+pub(in crate::exec) fn read_legacy<B: Bus>(
+    core: &mut Core,
+    bus: &mut B,
+    segment: u8,
+    at: u64,
+) -> Result<Legacy, Exception> {
     let mut words = [0_u64; FXSAVE_LENGTH as usize / 8];
-    for (index, word) in (0..).zip(&mut words) {
-        *word = core.load_at(bus, segment, at.wrapping_add(8 * index))?;
+    for (offset, word) in (0..).step_by(8).zip(&mut words) {
+        *word = core.load_at(bus, segment, at.wrapping_add(offset))?;
     }
+    Ok(words)
+}
+
+/// Takes x87's part.
+pub(in crate::exec) fn take_x87(core: &mut Core, words: &Legacy, wide: bool) {
     let word = |offset: u64| words.get((offset / 8) as usize).copied().unwrap_or(0);
-    let count = xmm_registers(core);
-    let mxcsr = word(24) as u32;
-    if count != 0 && mxcsr & !MXCSR_MASK != 0 {
-        return Err(Exception::general_protection(0));
-    }
-    let pointer = |value: u64| match WIDE {
+    let pointer = |value: u64| match wide {
         true => Pointer { selector: 0, offset: value },
         false => Pointer { selector: (value >> 32) as u16, offset: value & 0xffff_ffff },
     };
@@ -294,12 +317,46 @@ fn fxrstor<B: Bus, const WIDE: bool>(core: &mut Core, bus: &mut B, op: &Op) -> E
         Extended { significand: word(offset), sign_exponent: word(offset + 8) as u16 }
     });
     put_registers(fpu, registers);
-    let sse = &mut core.state.sse;
+}
+
+/// Takes MXCSR; reserved bits of it are #GP(0), and nothing is taken.
+pub(in crate::exec) fn take_mxcsr(core: &mut Core, words: &Legacy) -> Exec {
+    let mxcsr = words[MXCSR_AT] as u32;
+    if mxcsr & !MXCSR_MASK != 0 {
+        return Err(Exception::general_protection(0));
+    }
+    core.state.sse.mxcsr = mxcsr;
+    Ok(())
+}
+
+/// Takes the first `count` XMM registers.
+pub(in crate::exec) fn take_xmm(core: &mut Core, words: &Legacy, count: usize) {
+    let halves = words.iter().skip(FXSAVE_XMM as usize / 8);
+    let registers = core.state.sse.registers.as_flattened_mut();
+    for (register, half) in registers.iter_mut().take(2 * count).zip(halves) {
+        *register = *half;
+    }
+}
+
+fn fxsave<B: Bus, const WIDE: bool>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    let (segment, at) = fx_place(core, bus, op, true)?;
+    write_x87(core, bus, segment, at, WIDE)?;
+    let count = xmm_registers(core);
     if count != 0 {
-        sse.mxcsr = mxcsr;
+        write_mxcsr(core, bus, segment, at)?;
     }
-    for (index, register) in (0..).zip(sse.registers.iter_mut().take(count)) {
-        *register = [word(FXSAVE_XMM + 16 * index), word(FXSAVE_XMM + 16 * index + 8)];
+    write_xmm(core, bus, segment, at, count)
+}
+
+/// FXRSTOR: reserved bits of MXCSR are #GP(0).
+fn fxrstor<B: Bus, const WIDE: bool>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    let (segment, at) = fx_place(core, bus, op, false)?;
+    let words = read_legacy(core, bus, segment, at)?;
+    let count = xmm_registers(core);
+    if count != 0 {
+        take_mxcsr(core, &words)?;
     }
+    take_x87(core, &words, WIDE);
+    take_xmm(core, &words, count);
     Ok(())
 }
