@@ -11,6 +11,7 @@ mod disk;
 mod facts;
 mod harness;
 mod hello;
+mod linux_boot;
 mod modes;
 mod paging;
 mod real_mode;
@@ -29,6 +30,8 @@ pub use disk::pattern_sector;
 pub enum Kind {
     /// Firmware, mapped below 4 GiB and at F0000; execution starts 16 bytes before its end.
     Firmware,
+    /// An option ROM, which firmware runs before it boots.
+    OptionRom,
     /// A 1.44 MB floppy disk.
     Floppy,
     /// A hard disk.
@@ -64,6 +67,7 @@ const ALL: &[TestRom] = &[
     v8086::ROM,
     selfmod::ROM,
     strings::ROM,
+    linux_boot::ROM,
     disk::FLOPPY_HELLO,
     disk::DISK_HELLO,
     disk::READ_LOOP,
@@ -109,6 +113,14 @@ mod tests {
                     assert!(bytes.len().is_power_of_two() && bytes.len() >= 0x10000, "{}", rom.name);
                     let jump = bytes[bytes.len() - 16];
                     assert!(matches!(jump, 0xea | 0xe9), "{}: a jump at the reset vector", rom.name);
+                }
+                Kind::OptionRom => {
+                    let sum = bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+                    assert_eq!((&bytes[..2], sum), (&[0x55, 0xaa][..], 0));
+                    assert_eq!(bytes.len(), usize::from(bytes[2]) * 512);
+                    let header = &bytes[usize::from(bytes[0x1a])..][..32];
+                    let sum = header.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+                    assert_eq!((&header[..4], sum), (&b"$PnP"[..], 0));
                 }
                 Kind::Floppy => assert_eq!((bytes.len(), &bytes[510..512]), (1_474_560, &[0x55, 0xaa][..])),
                 Kind::HardDisk => assert_eq!((bytes.len() % 512, &bytes[510..512]), (0, &[0x55, 0xaa][..])),

@@ -20,7 +20,7 @@ use crate::{
     config::{self, DriveKind},
     devices::{Device, Slot},
     generations::{self, Access},
-    machine_types,
+    linux, machine_types,
     map::{self, Views},
     tables::{self, Description},
 };
@@ -183,6 +183,11 @@ impl Parts<'_> {
             let base = rom.name.rsplit('/').next().unwrap_or("rom");
             items.push(chipset::fw_cfg::Item::file(format!("genroms/{base}"), rom.bytes.to_vec()));
         }
+        if let Some(kernel) = &self.config.kernel {
+            items.extend(linux::items(self.config, kernel, self.machine_type)?);
+            let rom = kernel.option_rom.bytes.to_vec();
+            items.push(chipset::fw_cfg::Item::file(linux::option_rom_file(kernel), rom));
+        }
         let config = chipset::fw_cfg::Config {
             dma: self.machine_type.fw_cfg.dma,
             file_slots: self.machine_type.fw_cfg.slots,
@@ -240,6 +245,7 @@ impl Parts<'_> {
         description.cpuid_features = edx;
         description.amd = vendor.get(1) == Some(&AMD);
         description.boot.clone_from(&self.config.boot);
+        description.first_option_rom = self.config.kernel.as_ref().map(linux::option_rom_file);
         for unit in 0..2u8 {
             let drive = floppy.attachment(unit).map(|attachment| attachment.format.kind);
             description.floppies[usize::from(unit)] = drive;
@@ -284,6 +290,11 @@ fn wiring(config: &Config) -> Vec<String> {
     ];
     for rom in &config.option_roms {
         lines.push(format!("option ROM {} {}", rom.name, blake3::hash(&rom.bytes)));
+    }
+    if let Some(config::Kernel { image, initrd, append, option_rom }) = &config.kernel {
+        let initrd = initrd.as_ref().map(|initrd| blake3::hash(&initrd.bytes));
+        let (image, rom) = (blake3::hash(&image.bytes), blake3::hash(&option_rom.bytes));
+        lines.push(format!("kernel {image} {initrd:?} {append:?} {rom}"));
     }
     let mut drives: Vec<&config::Drive> = config.drives.iter().collect();
     drives.sort_by_key(|drive| drive.at);

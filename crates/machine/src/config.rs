@@ -22,6 +22,19 @@ pub struct Firmware {
     pub bytes: Arc<[u8]>,
 }
 
+/// A Linux kernel that the emulator hands to firmware, as QEMU's `-kernel`, `-initrd` and `-append`.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// The kernel: a bzImage.
+    pub image: Firmware,
+    /// The initial RAM disk.
+    pub initrd: Option<Firmware>,
+    /// The command line.
+    pub append: String,
+    /// The option ROM that starts it, which comes first in the boot order.
+    pub option_rom: Firmware,
+}
+
 /// What a drive is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum DriveKind {
@@ -140,6 +153,8 @@ pub struct Config {
     pub firmware: Firmware,
     /// Images for the option-ROM area, as fw_cfg `genroms/` files.
     pub option_roms: Vec<Firmware>,
+    /// A Linux kernel to start.
+    pub kernel: Option<Kernel>,
     /// Drives.
     pub drives: Vec<Drive>,
     /// Boot order: letters of `a` (floppy), `c` (disk), `d` (CD), `n` (network).
@@ -165,6 +180,7 @@ impl Default for Config {
             memory: 128 << 20,
             firmware: Firmware::default(),
             option_roms: Vec::new(),
+            kernel: None,
             drives: Vec::new(),
             boot: "cad".into(),
             serial: false,
@@ -216,7 +232,7 @@ impl Config {
         let fail = |message: String| Err(ConfigError::new(message));
         self.check_choices()?;
         check_firmware(&self.firmware)?;
-        for rom in &self.option_roms {
+        for rom in self.option_roms.iter().chain(self.kernel.iter().map(|kernel| &kernel.option_rom)) {
             if rom.bytes.is_empty() || rom.bytes.len() > 128 << 10 {
                 return fail(format!(
                     "option ROM `{}` has {} bytes; expected 1 to 131072",

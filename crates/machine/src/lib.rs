@@ -17,6 +17,7 @@ mod error;
 pub mod generations;
 mod history;
 pub mod hooks;
+mod linux;
 mod machine;
 pub mod machine_types;
 mod map;
@@ -31,7 +32,7 @@ mod wiring;
 pub use board::{Board, PowerState};
 pub use clock::cost;
 pub use condition::{Address, Condition, DEFAULT_LIMIT_TIME, Ended, Limits, count, memory, time};
-pub use config::{Config, Drive, DriveKind, Firmware, MEMORY_MAXIMUM, MEMORY_MINIMUM, Slot};
+pub use config::{Config, Drive, DriveKind, Firmware, Kernel, MEMORY_MAXIMUM, MEMORY_MINIMUM, Slot};
 pub use error::ConfigError;
 pub use generations::{Generation, PathFacts, Variation};
 pub use history::{

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use warmboot_machine::Firmware;
+use warmboot_machine::{Firmware, Kernel};
 
 use crate::{
     problem::{InputError, or_did_you_mean},
@@ -17,6 +17,10 @@ use crate::{
 const LARGEST: u64 = 16 << 20;
 /// System firmware comes in whole 64 KiB segments.
 const SEGMENT: u64 = 64 << 10;
+/// The option ROM that starts a kernel: one of ours.
+const LINUX_BOOT: &str = "rom:linuxboot";
+/// Largest kernel and initial RAM disk that are read.
+const LARGEST_KERNEL: u64 = 1 << 30;
 /// Largest option ROM: its size byte counts 512-byte units (PCI Firmware Specification 3.0, 5.2).
 const LARGEST_OPTION_ROM: u64 = 128 << 10;
 
@@ -113,6 +117,24 @@ pub const KNOWN: &[Known] = &[
     },
 ];
 
+/// Linux kernels known by name, for `--kernel`.
+pub const KERNELS: &[Known] = &[
+    Known {
+        name: "linux-cloud-amd64",
+        files: &["vmlinuz-cloud-amd64"],
+        package: "linux-image-6.1.0-*-cloud-amd64-unsigned",
+        folders: &[],
+        about: "Debian's Linux 6.1 for x86-64 clouds",
+    },
+    Known {
+        name: "linux-686",
+        files: &["vmlinuz-686"],
+        package: "linux-image-6.1.0-*-686-unsigned",
+        folders: &[],
+        about: "Debian's Linux 6.1 for 32-bit PCs without PAE",
+    },
+];
+
 /// The known image called `name`.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Known> {
@@ -171,14 +193,64 @@ pub fn option_rom(name: &str, places: &Places) -> Result<Firmware, InputError> {
     Ok(Firmware { name: name.to_owned(), bytes: bytes.into() })
 }
 
+/// Reads what is given to a kernel that firmware starts, or nothing where no kernel is named.
+///
+/// # Errors
+/// One sentence: a name or file that is not there, or one that needs a kernel without one. Whether it is
+/// a kernel is for the machine to see.
+pub fn kernel(
+    name: Option<&str>,
+    initrd: Option<&str>,
+    append: Option<&str>,
+    places: &Places,
+) -> Result<Option<Kernel>, InputError> {
+    let Some(name) = name else {
+        return match (initrd, append) {
+            (None, None) => Ok(None),
+            (Some(initrd), _) => Err(InputError(format!("initrd `{initrd}` without a kernel"))),
+            (_, Some(append)) => Err(InputError(format!("kernel command line `{append}` without a kernel"))),
+        };
+    };
+    let image = match KERNELS.iter().find(|known| known.name == name) {
+        Some(known) => {
+            let path = locate(known, places).ok_or_else(|| missing("kernel", known, places))?;
+            read_file("kernel", &path, LARGEST_KERNEL)?
+        }
+        None => {
+            let path = places.resolve(name);
+            if !name.contains(['/', '.', '\\']) && !path.exists() {
+                let names = || KERNELS.iter().map(|known| known.name);
+                return Err(InputError(format!(
+                    "unknown kernel `{name}`{}; expected a path, or one of {}",
+                    or_did_you_mean(name, names()),
+                    names().collect::<Vec<_>>().join(", ")
+                )));
+            }
+            read_file("kernel", &path, LARGEST_KERNEL)?
+        }
+    };
+    let firmware = |name: &str, bytes: Vec<u8>| Firmware { name: name.to_owned(), bytes: bytes.into() };
+    let large = |bytes: &[u8]| bytes.len() as u64 > LARGEST_KERNEL;
+    let initrd = match initrd {
+        Some(name) => Some(firmware(name, read_file("initrd", &places.resolve(name), LARGEST_KERNEL)?)),
+        None => None,
+    };
+    if large(&image) || initrd.as_ref().is_some_and(|initrd| large(&initrd.bytes)) {
+        return Err(InputError(format!("kernel `{name}` or its initrd is larger than 1 GiB")));
+    }
+    let option_rom = firmware(LINUX_BOOT, test_rom("linuxboot")?);
+    let append = append.unwrap_or_default().to_owned();
+    Ok(Some(Kernel { image: firmware(name, image), initrd, append, option_rom }))
+}
+
 /// The bytes of an image (at most one more than `largest`) and how messages call it.
 fn read(name: &str, places: &Places, largest: u64) -> Result<(Vec<u8>, String), InputError> {
     if let Some(rom) = name.strip_prefix("rom:") {
         return Ok((test_rom(rom)?, format!("`{name}`")));
     }
     if let Some(known) = find(name) {
-        let path = locate(known, places).ok_or_else(|| missing(known, places))?;
-        let bytes = read_file(&path, largest)?;
+        let path = locate(known, places).ok_or_else(|| missing("firmware", known, places))?;
+        let bytes = read_file("firmware", &path, largest)?;
         return Ok((bytes, format!("`{name}` ({})", path.display())));
     }
     let path = places.resolve(name);
@@ -191,7 +263,7 @@ fn read(name: &str, places: &Places, largest: u64) -> Result<(Vec<u8>, String), 
             names().collect::<Vec<_>>().join(", ")
         )));
     }
-    let bytes = read_file(&path, largest)?;
+    let bytes = read_file("firmware", &path, largest)?;
     Ok((bytes, format!("`{}`", path.display())))
 }
 
@@ -211,7 +283,7 @@ pub fn test_rom(name: &str) -> Result<Vec<u8>, InputError> {
     (rom.build)().map_err(|error| InputError(format!("test ROM `{name}`: {error}")))
 }
 
-fn missing(known: &Known, places: &Places) -> InputError {
+fn missing(what: &str, known: &Known, places: &Places) -> InputError {
     let folders: Vec<String> = places
         .firmware_folders
         .iter()
@@ -219,8 +291,8 @@ fn missing(known: &Known, places: &Places) -> InputError {
         .chain(known.folders.iter().map(|folder| (*folder).to_owned()))
         .collect();
     InputError(format!(
-        "firmware `{}` is not here: no {} in {}; `cargo xtask firmware` downloads it, Debian has it in package \
-         {}, and --firmware takes any path",
+        "{what} `{}` is not here: no {} in {}; `cargo xtask firmware` downloads it, Debian has it in package \
+         {}, and --{what} takes any path",
         known.name,
         known.files.join(" or "),
         folders.join(", "),
@@ -229,8 +301,8 @@ fn missing(known: &Known, places: &Places) -> InputError {
 }
 
 /// Reads a file of at most `largest` bytes; a larger one comes back one byte too long.
-fn read_file(path: &Path, largest: u64) -> Result<Vec<u8>, InputError> {
-    let fail = |error: io::Error| InputError(format!("cannot read firmware `{}`: {error}", path.display()));
+fn read_file(what: &str, path: &Path, largest: u64) -> Result<Vec<u8>, InputError> {
+    let fail = |error: io::Error| InputError(format!("cannot read {what} `{}`: {error}", path.display()));
     if fs::metadata(path).map_err(fail)?.is_dir() {
         return Err(InputError(format!("`{}` is a directory; expected an image file", path.display())));
     }
@@ -297,6 +369,6 @@ mod tests {
         let known =
             Known { name: "x", files: &["x.bin"], package: "xpkg", folders: &["/nowhere"], about: "" };
         assert_eq!(locate(&known, &Places::default()), None);
-        assert!(missing(&known, &Places::default()).to_string().contains("package xpkg"));
+        assert!(missing("firmware", &known, &Places::default()).to_string().contains("package xpkg"));
     }
 }

@@ -83,6 +83,7 @@ struct Named {
     machine: At,
     firmware: Option<At>,
     option_roms: Vec<At>,
+    kernel: Option<At>,
     drives: Vec<At>,
     symbols: Vec<At>,
 }
@@ -102,6 +103,7 @@ impl Case {
         let option_rom =
             machine.option_roms.iter().position(|rom| firmware::option_rom(rom, places).is_err());
         let system = || firmware::system(&machine.firmware, places).err().and(named.firmware);
+        let kernel = || machine.read_kernel(places).err().and(named.kernel);
         let symbols = || {
             machine
                 .symbols
@@ -111,6 +113,7 @@ impl Case {
         at(&named.drives, drive)
             .or_else(|| at(&named.option_roms, option_rom))
             .or_else(system)
+            .or_else(kernel)
             .or_else(|| at(&named.symbols, symbols()))
             .unwrap_or(named.machine)
     }
@@ -159,6 +162,9 @@ pub(crate) const MACHINE: &[Field] = &[
     Field::new("memory", Shape::Amount, "Memory; a bare number is MiB."),
     Field::new("firmware", Shape::Text, "A known name, rom:NAME, or a path from this file's folder."),
     Field::new("option-roms", Shape::OneOrMore(&Shape::Text), "Option ROMs, named as firmware is."),
+    Field::new("kernel", Shape::Text, "A Linux kernel for firmware to start: a known name or a path."),
+    Field::new("initrd", Shape::Text, "Its initial RAM disk."),
+    Field::new("append", Shape::Text, "Its command line."),
     Field::new("boot", Shape::Text, "Boot order: letters of a, c, d, n."),
     Field::new("serial", Shape::Truth, "COM1 exists."),
     Field::new("debug-exit", Shape::Either(&[Shape::Truth, Shape::Number(0xffff)]), "The debug-exit port."),
@@ -423,6 +429,10 @@ fn machine_spec<'a, 'de>(
         }),
     };
     spec.option_roms = files("option-roms", &mut named.option_roms)?;
+    named.kernel = ["kernel", "initrd", "append"].into_iter().find_map(|key| reader.get(key)).map(at);
+    spec.kernel = text("kernel")?;
+    spec.initrd = text("initrd")?;
+    spec.append = text("append")?;
     spec.symbols = files("symbols", &mut named.symbols)?;
     spec.boot = reader.optional("boot", boot)?.unwrap_or(spec.boot);
     spec.serial = reader.optional("serial", table::boolean)?.unwrap_or(spec.serial);

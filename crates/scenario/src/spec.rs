@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use warmboot_machine::{Config, Firmware, Generation, cpu_models, generations, machine_types};
+use warmboot_machine::{Config, Firmware, Generation, Kernel, cpu_models, generations, machine_types};
 
 use crate::{
     drives::DriveSpec,
@@ -71,6 +71,12 @@ pub struct MachineSpec {
     pub firmware: String,
     /// Option ROMs, likewise.
     pub option_roms: Vec<String>,
+    /// A Linux kernel for firmware to start: known name or path.
+    pub kernel: Option<String>,
+    /// Its initial RAM disk: a path.
+    pub initrd: Option<String>,
+    /// Its command line.
+    pub append: Option<String>,
     /// Drives.
     pub drives: Vec<DriveSpec>,
     /// Boot order.
@@ -102,6 +108,9 @@ impl Default for MachineSpec {
             memory: config.memory,
             firmware: "seabios-256k".to_owned(),
             option_roms: Vec::new(),
+            kernel: None,
+            initrd: None,
+            append: None,
             drives: Vec::new(),
             boot: config.boot,
             serial: config.serial,
@@ -146,6 +155,7 @@ impl MachineSpec {
             .iter()
             .map(|name| firmware::option_rom(name, places))
             .collect::<Result<_, _>>()?;
+        let kernel = self.read_kernel(places)?;
         let firmware = match places.substitutes.firmware.get(&self.firmware) {
             Some(substitute) => substitute.clone(),
             None => firmware::system(&self.firmware, places)?,
@@ -159,6 +169,7 @@ impl MachineSpec {
             memory: self.memory,
             firmware,
             option_roms,
+            kernel,
             drives,
             boot: self.boot.clone(),
             serial: self.serial,
@@ -166,6 +177,17 @@ impl MachineSpec {
             seed: self.seed,
             path: self.path,
         })
+    }
+}
+
+impl MachineSpec {
+    /// The kernel with what is given to it, if there is one.
+    ///
+    /// # Errors
+    /// As [`firmware::kernel`].
+    pub fn read_kernel(&self, places: &Places) -> Result<Option<Kernel>, InputError> {
+        let [kernel, initrd, append] = [&self.kernel, &self.initrd, &self.append].map(Option::as_deref);
+        firmware::kernel(kernel, initrd, append, places)
     }
 }
 
@@ -206,6 +228,18 @@ mod tests {
         "there are two drives at ide0-0")]
     #[case(MachineSpec { option_roms: vec!["a/x.bin".into(), "b/x.bin".into()], ..MachineSpec::default() },
         "two option ROMs have the file name of `b/x.bin`")]
+    #[case(MachineSpec { initrd: Some("x.gz".into()), ..MachineSpec::default() },
+        "initrd `x.gz` without a kernel")]
+    #[case(MachineSpec { append: Some("quiet".into()), ..MachineSpec::default() },
+        "command line `quiet` without a kernel")]
+    #[case(MachineSpec { kernel: Some("linux-868".into()), ..MachineSpec::default() },
+        "unknown kernel `linux-868`; did you mean `linux-686`?")]
+    #[case(MachineSpec { kernel: Some("linux-686".into()), ..MachineSpec::default() },
+        "kernel `linux-686` is not here: no vmlinuz-686 in ; `cargo xtask firmware` downloads it")]
+    #[case(MachineSpec { kernel: Some("no/vmlinuz".into()), ..MachineSpec::default() },
+        "cannot read kernel `no/vmlinuz`")]
+    #[case(MachineSpec { kernel: Some("Cargo.toml".into()), initrd: Some("no/initrd".into()),
+        ..MachineSpec::default() }, "cannot read initrd `no/initrd`")]
     fn refused(#[case] spec: MachineSpec, #[case] expect: &str) {
         let error = spec.config(&Places::default()).map(|_| ()).expect_err("refused").to_string();
         assert!(error.contains(expect), "{error}");

@@ -6,7 +6,7 @@ use clap::Args;
 use warmboot::{
     Condition, Config, Limits, Machine, MachineSpec, Places,
     inspect::symbols::Symbols,
-    machine::{DEFAULT_LIMIT_TIME, Path},
+    machine::{DEFAULT_LIMIT_TIME, Firmware, Kernel, Path},
     scenario::{
         drives::DriveSpec,
         firmware,
@@ -46,6 +46,15 @@ pub(crate) struct MachineArguments {
     /// Option ROM: a known name, rom:NAME, or a path (may be repeated)
     #[arg(long, value_name = "NAME|PATH")]
     option_rom: Vec<String>,
+    /// Linux kernel for firmware to start: a known name (linux-cloud-amd64, linux-686) or a path
+    #[arg(long, value_name = "NAME|PATH")]
+    kernel: Option<String>,
+    /// Initial RAM disk for --kernel
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    initrd: Option<String>,
+    /// Command line for --kernel
+    #[arg(long, value_name = "TEXT", requires = "kernel")]
+    append: Option<String>,
     /// A drive: ide0-0=disk.img, ide1-0=cd.iso, sata0=disk.img, floppy0=a.img; the image may also be rom:NAME or
     /// zero:8M; then ,readonly ,latency=50ms ,write (may be repeated)
     #[arg(long, value_name = "SLOT=IMAGE[,OPTION]", value_parser = DriveSpec::parse)]
@@ -94,6 +103,9 @@ impl MachineArguments {
         spec.memory = self.memory.unwrap_or(spec.memory);
         spec.firmware = text(&self.firmware, spec.firmware);
         spec.option_roms.clone_from(&self.option_rom);
+        spec.kernel.clone_from(&self.kernel);
+        spec.initrd.clone_from(&self.initrd);
+        spec.append.clone_from(&self.append);
         spec.drives.clone_from(&self.drive);
         if let Some(image) = &self.cdrom {
             spec.drives.push(DriveSpec { cdrom: true, ..DriveSpec::new("ide1-0", image) });
@@ -114,12 +126,18 @@ impl MachineArguments {
         let path = self.plain.then_some(Path::Plain);
         let machine = snapshots::machine(&snapshot, &spec.drives, places, path)
             .map_err(|InputError(why)| InputError::new(format!("`{}`: {why}", file.display())))?;
-        self.check_against(machine.config(), serial, places)?;
+        self.check_against(&spec, machine.config(), serial, places)?;
         Ok(machine)
     }
 
     /// Refuses options that say something else than the loaded machine's configuration.
-    fn check_against(&self, config: &Config, serial: bool, places: &Places) -> Result<(), InputError> {
+    fn check_against(
+        &self,
+        spec: &MachineSpec,
+        config: &Config,
+        serial: bool,
+        places: &Places,
+    ) -> Result<(), InputError> {
         let firmware = match &self.firmware {
             Some(name) => firmware::system(name, places)?.bytes == config.firmware.bytes,
             None => true,
@@ -131,6 +149,7 @@ impl MachineArguments {
             .collect::<Result<_, _>>()?;
         let same_roms =
             option_roms.iter().map(|rom| &rom.bytes).eq(config.option_roms.iter().map(|rom| &rom.bytes));
+        let kernel = spec.read_kernel(places)?;
         let says = |given: &Option<String>, is: &str| given.as_deref().is_none_or(|given| given == is);
         let drives = self.drive.iter().all(|spec| {
             let drive = config.drives.iter().find(|drive| drive.at.to_string() == spec.at);
@@ -147,6 +166,7 @@ impl MachineArguments {
             ("--memory", self.memory.is_none_or(|memory| memory == config.memory)),
             ("--firmware", firmware),
             ("--option-rom", option_roms.is_empty() || same_roms),
+            ("--kernel", kernel.is_none_or(|kernel| is_kernel(&kernel, config.kernel.as_ref()))),
             ("--drive", drives),
             ("--seed", self.seed.is_none_or(|seed| seed == config.seed)),
             ("--boot", says(&self.boot, &config.boot)),
@@ -177,17 +197,28 @@ impl MachineArguments {
     }
 }
 
+/// Whether `given` is what the machine was built with.
+fn is_kernel(given: &Kernel, built: Option<&Kernel>) -> bool {
+    let bytes = |image: &Option<Firmware>| image.as_ref().map(|image| image.bytes.clone());
+    built.is_some_and(|built| {
+        given.image.bytes == built.image.bytes
+            && bytes(&given.initrd) == bytes(&built.initrd)
+            && given.append == built.append
+    })
+}
+
 /// What a loaded machine is, in a line.
 fn contents(config: &Config) -> String {
     let drives: Vec<String> =
         config.drives.iter().map(|drive| format!("{}={}", drive.at, drive.name)).collect();
     format!(
-        "{} on {}, {} MiB, firmware {}, {} option ROMs, drives [{}], boot order {}, {} COM1, {}",
+        "{} on {}, {} MiB, firmware {}, {} option ROMs, {}drives [{}], boot order {}, {} COM1, {}",
         config.machine,
         config.emulator,
         config.memory >> 20,
         config.firmware.name,
         config.option_roms.len(),
+        config.kernel.as_ref().map_or(String::new(), |kernel| format!("kernel {}, ", kernel.image.name)),
         drives.join(" "),
         config.boot,
         if config.serial { "with" } else { "without" },

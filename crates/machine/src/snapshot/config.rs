@@ -8,7 +8,7 @@ use warmboot_chipset::disk::BlockSource;
 use super::{SnapshotError, file::hex};
 use crate::{
     Config, Firmware,
-    config::{Drive, DriveKind},
+    config::{Drive, DriveKind, Kernel},
 };
 
 /// What a machine is built from; images by their blob's number.
@@ -29,6 +29,9 @@ pub struct SavedConfig {
     pub firmware: SavedImage,
     /// Option ROMs.
     pub option_roms: Vec<SavedImage>,
+    /// A Linux kernel to start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<SavedKernel>,
     /// Drives.
     pub drives: Vec<SavedDrive>,
     /// Boot order.
@@ -60,6 +63,20 @@ pub struct SavedImage {
     pub digest: String,
     /// Number of the blob with its bytes.
     pub blob: usize,
+}
+
+/// A Linux kernel with what is given to it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedKernel {
+    /// The kernel.
+    pub image: SavedImage,
+    /// The initial RAM disk.
+    pub initrd: Option<SavedImage>,
+    /// The command line.
+    pub append: String,
+    /// The option ROM that starts it.
+    pub option_rom: SavedImage,
 }
 
 /// A drive; its image is named, not carried.
@@ -109,6 +126,7 @@ impl SavedConfig {
             memory,
             firmware,
             option_roms,
+            kernel,
             drives,
             boot,
             serial,
@@ -136,7 +154,16 @@ impl SavedConfig {
             cpus: *cpus,
             memory: *memory,
             firmware: image(firmware),
-            option_roms: option_roms.iter().map(image).collect(),
+            option_roms: option_roms.iter().map(&mut image).collect(),
+            kernel: kernel.as_ref().map(|kernel| {
+                let Kernel { image: kernel, initrd, append, option_rom } = kernel;
+                SavedKernel {
+                    image: image(kernel),
+                    initrd: initrd.as_ref().map(&mut image),
+                    append: append.clone(),
+                    option_rom: image(option_rom),
+                }
+            }),
             drives: drives.iter().map(SavedDrive::of).collect(),
             boot: boot.clone(),
             serial: *serial,
@@ -144,6 +171,12 @@ impl SavedConfig {
             seed: *seed,
             path: *path,
         })
+    }
+
+    /// How many images are inside: the first blobs.
+    pub(super) fn images(&self) -> usize {
+        let kernel = self.kernel.as_ref().map_or(0, |kernel| 2 + usize::from(kernel.initrd.is_some()));
+        1 + self.option_roms.len() + kernel
     }
 
     /// The configuration, with images from `blobs` and disk images from `bases`.
@@ -160,6 +193,7 @@ impl SavedConfig {
             memory,
             firmware,
             option_roms,
+            kernel,
             drives,
             boot,
             serial,
@@ -187,13 +221,28 @@ impl SavedConfig {
             cpus: *cpus,
             memory: *memory,
             firmware: image(firmware)?,
-            option_roms: option_roms.iter().map(image).collect::<Result<_, SnapshotError>>()?,
+            option_roms: option_roms.iter().map(&image).collect::<Result<_, SnapshotError>>()?,
+            kernel: kernel.as_ref().map(|kernel| kernel.rebuild(&image)).transpose()?,
             drives: drives?,
             boot: boot.clone(),
             serial: *serial,
             debug_exit: *debug_exit,
             seed: *seed,
             path: *path,
+        })
+    }
+}
+
+impl SavedKernel {
+    fn rebuild(
+        &self,
+        image: &impl Fn(&SavedImage) -> Result<Firmware, SnapshotError>,
+    ) -> Result<Kernel, SnapshotError> {
+        Ok(Kernel {
+            image: image(&self.image)?,
+            initrd: self.initrd.as_ref().map(image).transpose()?,
+            append: self.append.clone(),
+            option_rom: image(&self.option_rom)?,
         })
     }
 }

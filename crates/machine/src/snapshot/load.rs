@@ -95,7 +95,7 @@ impl Snapshot {
         }
         machine.take(state, Taking::Exactly)?;
         // Behind the images come the two logs, then what chips had.
-        let logs = 1 + config.option_roms.len();
+        let logs = self.header.config.images();
         for (log, blob) in [
             (&mut machine.board.attachments.debug_log, blobs.get(logs)),
             (&mut machine.board.attachments.serial_log, blobs.get(logs + 1)),

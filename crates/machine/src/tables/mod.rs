@@ -36,6 +36,8 @@ pub struct Description {
     pub pm_base: u16,
     /// Boot order as letters: `a` floppy, `c` hard disk, `d` CD-ROM, `n` network.
     pub boot: String,
+    /// The fw_cfg file of the option ROM that is first in the boot order, when one is.
+    pub first_option_rom: Option<String>,
     /// Whether firmware shall offer its boot menu.
     pub boot_menu: bool,
     /// Floppy drives A and B.
@@ -57,6 +59,7 @@ impl Description {
             amd: true,
             pm_base: 0x600,
             boot: "cad".to_owned(),
+            first_option_rom: None,
             boot_menu: false,
             floppies: [None; 2],
             disks: [None; 4],
@@ -154,11 +157,18 @@ fn file(name: &str, description: &Description, tables: &Tables) -> Vec<u8> {
         "etc/table-loader" => acpi(|acpi| &acpi.loader),
         "etc/smbios/smbios-anchor" => smbios(|smbios| &smbios.anchor),
         "etc/smbios/smbios-tables" => smbios(|smbios| &smbios.tables),
+        "bootorder" => boot_order(description),
         "etc/boot-fail-wait" => (-1i32).to_le_bytes().to_vec(),
         "etc/e820" => e820(description),
         "etc/system-states" => vec![0x80, 0, 0, 0x81, 0x82, 0x80],
-        _ => Vec::new(), // bios-geometry, bootorder, etc/tpm/log: there, and empty
+        _ => Vec::new(), // bios-geometry, etc/tpm/log: there, and empty
     }
+}
+
+/// `bootorder`: device paths, a line each, with a zero at the end; nothing where the order is CMOS's.
+fn boot_order(description: &Description) -> Vec<u8> {
+    let first = description.first_option_rom.as_ref();
+    first.map_or_else(Vec::new, |file| format!("/rom@{file}\0").into_bytes())
 }
 
 /// `etc/e820`: address, length, type for each range; type 1 is RAM, 2 reserved.

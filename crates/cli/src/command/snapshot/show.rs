@@ -88,7 +88,8 @@ fn json(snapshot: &Snapshot, mut machine: Machine) -> Result<String, InputError>
 
 fn text(snapshot: &Snapshot, mut machine: Machine) -> String {
     let header = snapshot.header();
-    let SavedConfig { machine: kind, emulator, memory, firmware, option_roms, drives, .. } = &header.config;
+    let SavedConfig { machine: kind, emulator, memory, firmware, option_roms, kernel, drives, .. } =
+        &header.config;
     let mut text = format!(
         "snapshot      version {VERSION}, written by warmboot {}\n\
          machine       {kind} on {emulator}, {} MiB, CPU {}\n",
@@ -100,6 +101,13 @@ fn text(snapshot: &Snapshot, mut machine: Machine) -> String {
     let _ = write_image(&mut text, "firmware", firmware);
     for rom in option_roms {
         let _ = write_image(&mut text, "option ROM", rom);
+    }
+    if let Some(kernel) = kernel {
+        let _ = write_image(&mut text, "kernel", &kernel.image);
+        if let Some(initrd) = &kernel.initrd {
+            let _ = write_image(&mut text, "initrd", initrd);
+        }
+        let _ = writeln!(text, "command line  {}", kernel.append);
     }
     for drive in drives {
         let access = if drive.read_only { ", read-only" } else { "" };

@@ -1,0 +1,242 @@
+//! A Linux kernel that the emulator hands to firmware: what fw_cfg then holds.
+//!
+//! Linux/x86 boot protocol (`Documentation/x86/boot.rst`): fields of the setup header and who writes
+//! them. fw_cfg keys: QEMU, `include/standard-headers/linux/qemu_fw_cfg.h`; addresses as QEMU's
+//! `-kernel` chooses them. An option ROM copies the items to these addresses and enters the kernel's
+//! 16-bit setup code.
+
+use warmboot_chipset::fw_cfg::Item;
+
+use crate::{Config, ConfigError, MachineType, config::Kernel, tables};
+
+/// Offsets in the kernel's file, which are those in its setup code.
+mod header {
+    /// Sectors of setup code behind the first one.
+    pub const SETUP_SECTORS: usize = 0x1f1;
+    /// "HdrS".
+    pub const MAGIC: usize = 0x202;
+    /// Protocol version, major in the high byte.
+    pub const VERSION: usize = 0x206;
+    /// Which boot loader, for the kernel to tell.
+    pub const TYPE_OF_LOADER: usize = 0x210;
+    /// Flags for the kernel and from it.
+    pub const LOAD_FLAGS: usize = 0x211;
+    /// Address and size of the initial RAM disk.
+    pub const RAMDISK_IMAGE: usize = 0x218;
+    pub const RAMDISK_SIZE: usize = 0x21c;
+    /// End of the heap behind the setup code, less 200h.
+    pub const HEAP_END: usize = 0x224;
+    /// Address of the command line.
+    pub const COMMAND_LINE: usize = 0x228;
+    /// Highest address that the last byte of an initial RAM disk may have.
+    pub const INITRD_MAXIMUM: usize = 0x22c;
+    /// More flags from the kernel, since 2.12.
+    pub const EXTENDED_LOAD_FLAGS: usize = 0x236;
+    /// Most bytes of a command line, without the zero at its end, since 2.06.
+    pub const COMMAND_LINE_SIZE: usize = 0x238;
+    /// First byte that no field read or written here reaches.
+    pub const END: usize = 0x23c;
+}
+
+/// `LOAD_FLAGS`: the kernel belongs at 1 MiB.
+const LOADED_HIGH: u8 = 1 << 0;
+/// `LOAD_FLAGS`: `HEAP_END` is valid.
+const CAN_USE_HEAP: u8 = 1 << 7;
+/// `EXTENDED_LOAD_FLAGS`: kernel, RAM disk and command line may be anywhere.
+const CAN_BE_LOADED_ABOVE_4G: u16 = 1 << 1;
+/// `TYPE_OF_LOADER`: QEMU, version 0, whose place this takes.
+const QEMU: u8 = 0xb0;
+/// `INITRD_MAXIMUM` where the header does not say it.
+const OLD_INITRD_MAXIMUM: u32 = 0x37ff_ffff;
+/// `COMMAND_LINE_SIZE` where the header does not say it.
+const OLD_COMMAND_LINE_SIZE: u32 = 255;
+
+/// Where the setup code goes, and the command line behind it.
+const SETUP: u32 = 0x1_0000;
+const COMMAND_LINE: u32 = 0x2_0000;
+/// Where the kernel proper goes.
+const PROTECTED_MODE: u32 = 0x10_0000;
+/// What firmware takes below the end of low memory, for ACPI tables.
+const FIRMWARE_TABLES: u64 = 0x2_0000;
+const SECTOR: usize = 512;
+
+/// Keys of the items: an address, a size and the bytes of each part.
+mod key {
+    pub const KERNEL: [u16; 3] = [0x07, 0x08, 0x11];
+    pub const INITRD: [u16; 3] = [0x0a, 0x0b, 0x12];
+    pub const COMMAND_LINE: [u16; 3] = [0x13, 0x14, 0x15];
+    pub const SETUP: [u16; 3] = [0x16, 0x17, 0x18];
+}
+
+/// The oldest protocol whose kernels are loaded at 1 MiB and take a command line anywhere.
+const OLDEST: u16 = 0x202;
+
+/// fw_cfg's name of the option ROM that starts the kernel.
+#[must_use]
+pub(crate) fn option_rom_file(kernel: &Kernel) -> String {
+    format!("genroms/{}", kernel.option_rom.name.rsplit(['/', ':']).next().unwrap_or("linuxboot"))
+}
+
+/// The items that a kernel puts into fw_cfg, or a sentence on why that kernel cannot be started.
+pub(crate) fn items(
+    config: &Config,
+    kernel: &Kernel,
+    machine_type: &MachineType,
+) -> Result<Vec<Item>, ConfigError> {
+    let (below_4g, _) = tables::ram_layout(machine_type, config.memory);
+    if !machine_type.fw_cfg.files.contains(&"bootorder") {
+        return Err(ConfigError::new(format!(
+            "the machine `{}` does not tell firmware a boot order by names: it cannot start a kernel",
+            machine_type.name
+        )));
+    }
+    let mut parts = split(kernel)?;
+    let end = u64::from(PROTECTED_MODE) + parts.kernel.len() as u64;
+    if end > below_4g {
+        return Err(refused(
+            kernel,
+            format!("does not fit the memory: it needs {} MiB", end.div_ceil(1 << 20)),
+        ));
+    }
+    set_command_line(kernel, &mut parts)?;
+    let initrd = place_initrd(kernel, &mut parts, below_4g, end)?;
+
+    let mut items = Vec::new();
+    let mut add = |[address, size, data]: [u16; 3], at: u32, bytes: Vec<u8>| {
+        items.push(Item::number(address, at.to_le_bytes()));
+        items.push(Item::number(size, (bytes.len() as u32).to_le_bytes()));
+        items.push(Item::number(data, bytes));
+    };
+    let mut line = kernel.append.clone().into_bytes();
+    line.push(0);
+    add(key::KERNEL, PROTECTED_MODE, parts.kernel.to_vec());
+    add(key::COMMAND_LINE, COMMAND_LINE, line);
+    add(key::SETUP, SETUP, parts.setup);
+    if let (Some(at), Some(initrd)) = (initrd, &kernel.initrd) {
+        add(key::INITRD, at, initrd.bytes.to_vec());
+    }
+    Ok(items)
+}
+
+/// A kernel's file taken apart.
+struct Parts<'a> {
+    /// The 16-bit setup code with the header, to be patched.
+    setup: Vec<u8>,
+    /// The rest, which runs in protected mode.
+    kernel: &'a [u8],
+    version: u16,
+}
+
+impl Parts<'_> {
+    fn put(&mut self, at: usize, bytes: &[u8]) {
+        if let Some(field) = self.setup.get_mut(at..at + bytes.len()) {
+            field.copy_from_slice(bytes);
+        }
+    }
+
+    fn field<const N: usize>(&self, at: usize) -> [u8; N] {
+        let bytes = self.setup.get(at..at + N).and_then(|bytes| bytes.try_into().ok());
+        bytes.unwrap_or([0; N])
+    }
+}
+
+fn refused(kernel: &Kernel, why: impl std::fmt::Display) -> ConfigError {
+    ConfigError::new(format!("kernel `{}` {why}", kernel.image.name))
+}
+
+/// Finds setup code and kernel in the file, and refuses what is neither or too old.
+fn split(kernel: &Kernel) -> Result<Parts<'_>, ConfigError> {
+    let file = &kernel.image.bytes;
+    if file.get(header::MAGIC..header::MAGIC + 4) != Some(b"HdrS") {
+        return Err(refused(
+            kernel,
+            "is no Linux kernel for x86: it has no setup header (\"HdrS\" at 202h); expected a bzImage",
+        ));
+    }
+    if file.len() < header::END {
+        return Err(refused(kernel, format!("ends within its setup header, after {} bytes", file.len())));
+    }
+    let sectors = match file.get(header::SETUP_SECTORS) {
+        Some(0) | None => 4,
+        Some(sectors) => usize::from(*sectors),
+    };
+    let size = (sectors + 1) * SECTOR;
+    if size < header::END || size >= file.len() {
+        return Err(refused(
+            kernel,
+            format!(
+                "has {} bytes: its header speaks of {size} of setup code and a kernel behind it",
+                file.len()
+            ),
+        ));
+    }
+    let (setup, protected) = file.split_at(size);
+    let mut parts = Parts { setup: setup.to_vec(), kernel: protected, version: 0 };
+    parts.version = u16::from_le_bytes(parts.field(header::VERSION));
+    let [flags] = parts.field(header::LOAD_FLAGS);
+    if parts.version < OLDEST || flags & LOADED_HIGH == 0 {
+        return Err(refused(
+            kernel,
+            format!(
+                "is a zImage, or has boot protocol {:x}.{:02x}; expected a bzImage with protocol 2.02 or newer",
+                parts.version >> 8,
+                parts.version & 0xff
+            ),
+        ));
+    }
+    Ok(parts)
+}
+
+/// Writes the fields that concern the command line and the space in front of it.
+fn set_command_line(kernel: &Kernel, parts: &mut Parts<'_>) -> Result<(), ConfigError> {
+    if kernel.append.contains('\0') {
+        return Err(ConfigError::new("the kernel's command line has a zero byte"));
+    }
+    let most = match parts.version {
+        0x206.. => u32::from_le_bytes(parts.field(header::COMMAND_LINE_SIZE)),
+        _ => OLD_COMMAND_LINE_SIZE,
+    };
+    if kernel.append.len() as u64 > u64::from(most) {
+        let message = format!("takes a command line of {most} bytes; this one has {}", kernel.append.len());
+        return Err(refused(kernel, message));
+    }
+    let [flags] = parts.field(header::LOAD_FLAGS);
+    parts.put(header::TYPE_OF_LOADER, &[QEMU]);
+    parts.put(header::LOAD_FLAGS, &[flags | CAN_USE_HEAP]);
+    parts.put(header::HEAP_END, &((COMMAND_LINE - SETUP - 0x200) as u16).to_le_bytes());
+    parts.put(header::COMMAND_LINE, &COMMAND_LINE.to_le_bytes());
+    Ok(())
+}
+
+/// Puts the initial RAM disk as high as kernel and memory allow. `kernel_end` is the first byte behind
+/// the kernel.
+fn place_initrd(
+    kernel: &Kernel,
+    parts: &mut Parts<'_>,
+    below_4g: u64,
+    kernel_end: u64,
+) -> Result<Option<u32>, ConfigError> {
+    let Some(initrd) = &kernel.initrd else { return Ok(None) };
+    let flags = u16::from_le_bytes(parts.field(header::EXTENDED_LOAD_FLAGS));
+    let highest = match parts.version {
+        0x20c.. if flags & CAN_BE_LOADED_ABOVE_4G != 0 => u32::MAX,
+        0x203.. => u32::from_le_bytes(parts.field(header::INITRD_MAXIMUM)),
+        _ => OLD_INITRD_MAXIMUM,
+    };
+    let highest = u64::from(highest).min(below_4g.saturating_sub(FIRMWARE_TABLES + 1));
+    let size = initrd.bytes.len() as u64;
+    let start = highest.checked_sub(size).map(|start| start & !0xfff).filter(|start| *start >= kernel_end);
+    let Some(start) = start.and_then(|start| u32::try_from(start).ok()) else {
+        return Err(ConfigError::new(format!(
+            "initrd `{}` of {size} bytes does not fit between the kernel, which ends at {kernel_end:#x}, and \
+             {highest:#x}",
+            initrd.name
+        )));
+    };
+    parts.put(header::RAMDISK_IMAGE, &start.to_le_bytes());
+    parts.put(header::RAMDISK_SIZE, &(size as u32).to_le_bytes());
+    Ok(Some(start))
+}
+
+#[cfg(test)]
+mod tests;
