@@ -98,10 +98,12 @@ fn images(folder: &Path) -> Result<(), Failure> {
     }
     let work = tempfile::tempdir()?;
     let names: Vec<&str> = wanted.iter().map(|package| package.name.as_str()).collect();
-    let mut failure = download(&names, work.path()).err();
+    let (foreign, native): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.contains(':'));
+    let mut failure = download_each(&native, work.path()).err();
+    failure = failure.or(download_each(&foreign, work.path()).err());
     let archives = archives(work.path())?;
     for package in &wanted {
-        let prefix = format!("{}_", package.name);
+        let prefix = format!("{}_", package.name.split(':').next().unwrap_or_default());
         let archive = archives.iter().find(|archive| file_name(archive).starts_with(&prefix));
         let tree = work.path().join("trees").join(&package.name);
         let (root, version) = match archive {
@@ -231,6 +233,20 @@ fn take(
         fs::rename(&temporary, folder.join(&image.file))?;
     }
     Ok(())
+}
+
+/// Downloads packages, and where one of them is not to be had, at least the others.
+fn download_each(packages: &[&str], folder: &Path) -> Result<(), Failure> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    match download(packages, folder) {
+        Err(failure) if packages.len() > 1 => {
+            println!("firmware: one by one, because together they could not be had ({})", first_line(&failure));
+            packages.iter().fold(Ok(()), |result, package| result.and(download(&[package], folder)))
+        }
+        result => result,
+    }
 }
 
 /// Downloads packages (`name` or `name:architecture`) into `folder` with apt's own client.
@@ -376,7 +392,7 @@ mod tests {
             assert!(image.sha256.len() == 64 && !image.path.starts_with('/'), "{image:?}");
         }
         // What the command finds by name is what is downloaded.
-        for known in warmboot_scenario::firmware::KNOWN {
+        for known in warmboot_scenario::firmware::KNOWN.iter().chain(warmboot_scenario::firmware::KERNELS) {
             let file = known.files.first().expect("a file");
             assert!(files.contains(&(*file).to_owned()), "{file} is not downloaded");
         }
