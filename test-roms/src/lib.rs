@@ -9,6 +9,7 @@ mod assemble;
 mod cd_hello;
 mod disk;
 mod facts;
+mod flash;
 mod harness;
 mod hello;
 mod linux_boot;
@@ -67,6 +68,7 @@ const ALL: &[TestRom] = &[
     v8086::ROM,
     selfmod::ROM,
     strings::ROM,
+    flash::ROM,
     linux_boot::ROM,
     disk::FLOPPY_HELLO,
     disk::DISK_HELLO,

@@ -49,6 +49,45 @@ pub struct ApicMessage {
     pub source: u8,
 }
 
+/// What a flash chip does to the bytes it keeps in a RAM block of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FlashStore {
+    /// Programs a byte.
+    Program {
+        /// Offset in the chip.
+        offset: u64,
+        /// What is programmed.
+        value: u8,
+    },
+    /// Erases whole sectors.
+    Erase {
+        /// Offset of the first byte in the chip.
+        offset: u64,
+        /// Bytes.
+        length: u64,
+    },
+}
+
+impl FlashStore {
+    /// Offset of the first byte it is about, and how many there are.
+    #[must_use]
+    pub fn range(self) -> (u64, u64) {
+        match self {
+            FlashStore::Program { offset, .. } => (offset, 1),
+            FlashStore::Erase { offset, length } => (offset, length),
+        }
+    }
+
+    /// What becomes of a byte that was `old`: programming only clears bits, erasing sets all.
+    #[must_use]
+    pub fn over(self, old: u8) -> u8 {
+        match self {
+            FlashStore::Program { value, .. } => old & value,
+            FlashStore::Erase { .. } => 0xff,
+        }
+    }
+}
+
 /// Collected during one call into a chip; the machine applies them in order of the fields below.
 #[derive(Clone, Debug, Default)]
 pub struct Effects {
@@ -61,6 +100,8 @@ pub struct Effects {
     pub end_of_interrupt: Vec<u8>,
     /// Bytes for a host attachment: (channel numbered by the chip, byte). Serial and debug output.
     pub output: Vec<(u8, u8)>,
+    /// What a flash chip does to its bytes.
+    pub flash: Vec<FlashStore>,
     /// The chip's regions, PAM, SMRAM or BARs changed: redraw the map.
     pub remap: bool,
     /// The chip wants a [`crate::Chip::service`] call now, after this access.

@@ -17,6 +17,7 @@ pub mod debug_exit;
 pub mod debug_port;
 pub mod disk;
 pub mod dma;
+pub mod flash;
 pub mod floppy;
 pub mod fw_cfg;
 pub mod host_bridge;
@@ -44,7 +45,7 @@ pub mod shutdown_port;
 pub mod smbus;
 pub mod uart16550;
 
-pub use effects::{ApicMessage, Effects, Power, ResetRequest};
+pub use effects::{ApicMessage, Effects, FlashStore, Power, ResetRequest};
 use serde::{Deserialize, Serialize};
 
 /// A point in virtual time, in nanoseconds since power-on.

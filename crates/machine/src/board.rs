@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use warmboot_chipset::{Effects, GuestMemory, Moment, Power, rtc};
+use warmboot_chipset::{Effects, FlashStore, GuestMemory, Moment, Power, rtc};
 use warmboot_cpu::{Bus, Cycle, Frame, Page, Store};
-use warmboot_memory::{BlockId, FlatView, Memory, Range, Target};
+use warmboot_memory::{BlockId, FlatView, Memory, PAGE_SIZE, Range, Target};
 
 use crate::{
     ConfigError,
@@ -171,6 +171,9 @@ impl Board {
             self.wires.a20 = on;
             self.a20_changed = true;
         }
+        for store in effects.flash.drain(..) {
+            self.store_in_flash(slot, store);
+        }
         self.redraw |= effects.remap;
         for (pin, level) in effects.lines.drain(..) {
             self.route(slot, pin, level, at);
@@ -199,6 +202,32 @@ impl Board {
         if effects.service {
             self.service(slot, at);
         }
+    }
+
+    /// A flash chip changes its bytes, which are in the block of its name.
+    fn store_in_flash(&mut self, slot: usize, store: FlashStore) {
+        let block = self.slots.get(slot).and_then(|slot| self.memory.block(slot.name));
+        let Some(block) = block else { return };
+        let (mut at, length) = store.range();
+        let end = at.saturating_add(length);
+        while at < end {
+            let mut bytes = [0; PAGE_SIZE];
+            let within = at % PAGE_SIZE as u64;
+            let length = (end - at).min(PAGE_SIZE as u64 - within);
+            let Some(bytes) = bytes.get_mut(..length as usize) else { return };
+            if self.memory.read_block(block, at, bytes).is_err() {
+                return;
+            }
+            bytes.iter_mut().for_each(|byte| *byte = store.over(*byte));
+            if self.memory.write_block(block, at, bytes).is_err() {
+                return;
+            }
+            if let Some(frame) = self.memory.frame_of(block, at / PAGE_SIZE as u64) {
+                self.written.push((Frame(frame.0), within as u16, length as u16));
+            }
+            at += length;
+        }
+        self.look();
     }
 
     /// The guest asked for S3. RAM stays; the rest is lost, which only a wake shows.

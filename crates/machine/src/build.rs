@@ -60,6 +60,11 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
 
     let mut memory = Memory::new();
     let blocks = map::blocks(&mut memory, config.memory, &config.firmware.bytes)?;
+    for (name, flash) in config::FLASH_CHIPS.iter().zip(&config.flash) {
+        let fail = |error: warmboot_memory::MemoryError| ConfigError::new(error.to_string());
+        let block = memory.add_block(name, flash.image.bytes.len() as u64).map_err(fail)?;
+        memory.write_block(block, 0, &flash.image.bytes).map_err(fail)?;
+    }
     let slots = (machine_type.chips)(&Parts { config, machine_type, generation: &generation, model })?;
     check_controllers(config, &slots)?;
     let board = Board {
@@ -171,10 +176,25 @@ impl Parts<'_> {
             let uart = chipset::uart16550::Uart16550::new(chipset::uart16550::Config { base });
             slots.push(chip("com1", Device::Uart(uart)));
         }
+        slots.extend(self.flash());
         if let Some(port) = config.debug_exit {
             slots.push(chip("debug-exit", Device::DebugExit(chipset::debug_exit::DebugExit::new(port))));
         }
         Ok(slots)
+    }
+
+    /// The flash chips, downwards from 4 GiB.
+    fn flash(&self) -> Vec<Slot> {
+        let mut base = tables::FOUR_GIB;
+        let chips = config::FLASH_CHIPS.iter().zip(&self.config.flash);
+        chips
+            .map(|(name, flash)| {
+                let size = flash.image.bytes.len() as u64;
+                base -= size;
+                let config = chipset::flash::Config { name, base, size, read_only: flash.read_only };
+                chip(name, Device::Flash(chipset::flash::Flash::new(config)))
+            })
+            .collect()
     }
 
     fn fw_cfg(&self, description: &Description) -> Result<chipset::fw_cfg::FwCfg, ConfigError> {
@@ -295,6 +315,9 @@ fn wiring(config: &Config) -> Vec<String> {
         let initrd = initrd.as_ref().map(|initrd| blake3::hash(&initrd.bytes));
         let (image, rom) = (blake3::hash(&image.bytes), blake3::hash(&option_rom.bytes));
         lines.push(format!("kernel {image} {initrd:?} {append:?} {rom}"));
+    }
+    for config::Flash { image, read_only } in &config.flash {
+        lines.push(format!("flash {} {read_only}", blake3::hash(&image.bytes)));
     }
     let mut drives: Vec<&config::Drive> = config.drives.iter().collect();
     drives.sort_by_key(|drive| drive.at);

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use warmboot_chipset::disk::BlockSource;
+use warmboot_chipset::{self as chipset, disk::BlockSource};
 use warmboot_cpu::Path;
 
 use crate::{ConfigError, Generation, generations, machine_types};
@@ -13,6 +13,13 @@ pub const MEMORY_MAXIMUM: u64 = 64 << 30;
 /// The smallest.
 pub const MEMORY_MINIMUM: u64 = 1 << 20;
 
+/// Names of the flash chips: on the board and as memory blocks.
+pub const FLASH_CHIPS: [&str; 2] = ["system.flash0", "system.flash1"];
+/// All flash chips together.
+const FLASH_MAXIMUM: u64 = 8 << 20;
+/// How much of the first one is shown below 1 MiB.
+const LOW_FIRMWARE: usize = 128 << 10;
+
 /// A firmware image or option ROM with the name messages use for it.
 #[derive(Clone, Debug, Default)]
 pub struct Firmware {
@@ -20,6 +27,15 @@ pub struct Firmware {
     pub name: String,
     /// The image, shared with every machine built from it.
     pub bytes: Arc<[u8]>,
+}
+
+/// A flash chip below 4 GiB, as QEMU's `-drive if=pflash`.
+#[derive(Clone, Debug)]
+pub struct Flash {
+    /// What is in it at power-on; never changed: what the guest writes stays with the machine.
+    pub image: Firmware,
+    /// The guest cannot write.
+    pub read_only: bool,
 }
 
 /// A Linux kernel that the emulator hands to firmware, as QEMU's `-kernel`, `-initrd` and `-append`.
@@ -151,6 +167,9 @@ pub struct Config {
     pub memory: u64,
     /// The BIOS image.
     pub firmware: Firmware,
+    /// Flash chips, the first one right below 4 GiB and the second below that. The BIOS image is then what
+    /// [`Config::low_firmware`] gives of the first.
+    pub flash: Vec<Flash>,
     /// Images for the option-ROM area, as fw_cfg `genroms/` files.
     pub option_roms: Vec<Firmware>,
     /// A Linux kernel to start.
@@ -179,6 +198,7 @@ impl Default for Config {
             cpus: 1,
             memory: 128 << 20,
             firmware: Firmware::default(),
+            flash: Vec::new(),
             option_roms: Vec::new(),
             kernel: None,
             drives: Vec::new(),
@@ -227,11 +247,49 @@ impl Config {
         Ok(())
     }
 
+    /// What a machine shows below 1 MiB of its first flash chip: a copy of the last 128 KiB.
+    #[must_use]
+    pub fn low_firmware(flash: &Firmware) -> Firmware {
+        let from = flash.bytes.len().saturating_sub(LOW_FIRMWARE);
+        let bytes = flash.bytes.get(from..).unwrap_or_default().into();
+        Firmware { name: flash.name.clone(), bytes }
+    }
+
+    /// Checks that the flash chips are such as there are, and have room below 4 GiB.
+    fn check_flash(&self) -> Result<(), ConfigError> {
+        let fail = |message: String| Err(ConfigError::new(message));
+        let sector = chipset::flash::SECTOR;
+        for Flash { image, .. } in &self.flash {
+            let size = image.bytes.len() as u64;
+            if size == 0 || !size.is_multiple_of(sector) {
+                return fail(format!(
+                    "flash image `{}` has {size} bytes; expected whole sectors of {sector}",
+                    image.name
+                ));
+            }
+        }
+        let total: u64 = self.flash.iter().map(|flash| flash.image.bytes.len() as u64).sum();
+        if self.flash.len() > FLASH_CHIPS.len() || total > FLASH_MAXIMUM {
+            return fail(format!(
+                "{} flash images of {total} bytes; a machine has {} chips of 8 MiB together",
+                self.flash.len(),
+                FLASH_CHIPS.len()
+            ));
+        }
+        if machine_types::find(&self.machine).is_some_and(|machine| machine.firmware_writable)
+            && !self.flash.is_empty()
+        {
+            return fail(format!("the machine `{}` has no flash chips", self.machine));
+        }
+        Ok(())
+    }
+
     /// Checks everything that can be wrong before anything is built.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let fail = |message: String| Err(ConfigError::new(message));
         self.check_choices()?;
         check_firmware(&self.firmware)?;
+        self.check_flash()?;
         for rom in self.option_roms.iter().chain(self.kernel.iter().map(|kernel| &kernel.option_rom)) {
             if rom.bytes.is_empty() || rom.bytes.len() > 128 << 10 {
                 return fail(format!(

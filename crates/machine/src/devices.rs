@@ -66,6 +66,7 @@ devices! {
     DebugExit(chipset::debug_exit::DebugExit), debug_exit, debug_exit_mut;
     DebugPort(chipset::debug_port::DebugPort), debug_port, debug_port_mut;
     Dma(chipset::dma::Dma), dma, dma_mut;
+    Flash(chipset::flash::Flash), flash, flash_mut;
     Floppy(chipset::floppy::Floppy), floppy, floppy_mut;
     FwCfg(chipset::fw_cfg::FwCfg), fw_cfg, fw_cfg_mut;
     HostBridge(chipset::host_bridge::HostBridge), host_bridge, host_bridge_mut;

@@ -70,11 +70,14 @@ impl Views {
 
 /// Priorities above those of the other chips: QEMU's local APIC page wins over everything, the byte
 /// at CF9h over CONFIG_ADDRESS around it, and what PCI base addresses map over what is fixed.
-const PRIORITIES: [(&str, i32); 6] = [
+const PRIORITIES: [(&str, i32); 8] = [
     ("apic-msi", 4096),
     ("piix3-reset-control", 1),
     ("lpc-reset-control", 1),
     ("lpc-rcrb-mmio", 1),
+    // Over pc.bios, of which only the part below 1 MiB shows.
+    ("system.flash0", 1),
+    ("system.flash1", 1),
     ("ahci", 1),
     ("ahci-idp", 1),
 ];
@@ -176,7 +179,14 @@ impl Board {
             for region in device.device.chip().regions() {
                 let tag = (slot as u32) << 8 | u32::from(region.index);
                 shapes.push((tag, region.length, region.widest));
-                let mapped = regions.mmio(region.name, u128::from(region.length), tag);
+                let mut mapped = regions.mmio(region.name, u128::from(region.length), tag);
+                if let (Device::Flash(flash), Some(block)) = (&device.device, self.memory.block(region.name))
+                    && flash.reads_array()
+                {
+                    let length = u128::from(region.length);
+                    let array = regions.ram(region.name, block, 0, length, false);
+                    mapped = regions.split(region.name, array, mapped, length);
+                }
                 let raised = PRIORITIES.iter().find(|(name, _)| *name == region.name);
                 let base_address = matches!(device.device, Device::Ich9Smbus(_));
                 let priority = raised.map_or(i32::from(base_address), |(_, priority)| *priority);

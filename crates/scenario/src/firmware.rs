@@ -88,6 +88,13 @@ pub const KNOWN: &[Known] = &[
         about: "OVMF for x86-64 without its variables (needs long mode)",
     },
     Known {
+        name: "ovmf-vars",
+        files: &["OVMF_VARS_4M.fd"],
+        package: "ovmf",
+        folders: OVMF_FOLDERS,
+        about: "the variables of OVMF for x86-64, for --pflash",
+    },
+    Known {
         name: "ovmf-ia32",
         files: &["OVMF32_CODE_4M.secboot.fd"],
         package: "ovmf-ia32",
@@ -171,6 +178,15 @@ pub fn system(name: &str, places: &Places) -> Result<Firmware, InputError> {
             "firmware {shown} has {found}; expected a multiple of 64 KiB, at most 16 MiB"
         )));
     }
+    Ok(Firmware { name: name.to_owned(), bytes: bytes.into() })
+}
+
+/// Reads what is in a flash chip: a known name or a path. What sizes there are is for the machine to see.
+///
+/// # Errors
+/// One sentence: unknown, missing (with the package that has it), unreadable.
+pub fn flash(name: &str, places: &Places) -> Result<Firmware, InputError> {
+    let (bytes, _) = read(name, places, LARGEST)?;
     Ok(Firmware { name: name.to_owned(), bytes: bytes.into() })
 }
 

@@ -21,6 +21,7 @@ pub mod drives;
 mod fields;
 pub mod files;
 pub mod firmware;
+pub mod flash;
 mod load;
 mod matrix;
 mod place;

@@ -19,6 +19,7 @@ use crate::{
     drives::DriveSpec,
     fields::{Field, Shape},
     firmware,
+    flash::FlashSpec,
     matrix::{self, Axis, Combination, Conditions},
     problem::{InputError, Problem, Source, did_you_mean},
     spec::{DEBUG_EXIT, MachineSpec, Places, choose},
@@ -84,6 +85,7 @@ struct Named {
     firmware: Option<At>,
     option_roms: Vec<At>,
     kernel: Option<At>,
+    flash: Vec<At>,
     drives: Vec<At>,
     symbols: Vec<At>,
 }
@@ -100,6 +102,7 @@ impl Case {
         let Case { machine, named, .. } = self;
         let at = |named: &[At], wrong: Option<usize>| wrong.and_then(|index| named.get(index).copied());
         let drive = machine.drives.iter().position(|drive| drive.open(places).is_err());
+        let flash = machine.flash.iter().position(|flash| flash.open(places).is_err());
         let option_rom =
             machine.option_roms.iter().position(|rom| firmware::option_rom(rom, places).is_err());
         let system = || firmware::system(&machine.firmware, places).err().and(named.firmware);
@@ -111,6 +114,7 @@ impl Case {
                 .position(|file| symbols::load(std::slice::from_ref(file), "", places).is_err())
         };
         at(&named.drives, drive)
+            .or_else(|| at(&named.flash, flash))
             .or_else(|| at(&named.option_roms, option_rom))
             .or_else(system)
             .or_else(kernel)
@@ -161,6 +165,11 @@ pub(crate) const MACHINE: &[Field] = &[
     Field::new("cpus", Shape::Number(255), "Number of processors."),
     Field::new("memory", Shape::Amount, "Memory; a bare number is MiB."),
     Field::new("firmware", Shape::Text, "A known name, rom:NAME, or a path from this file's folder."),
+    Field::new(
+        "pflash",
+        Shape::OneOrMore(&Shape::Text),
+        "One or two flash chips in place of firmware: a known name or a path, and perhaps ,readonly.",
+    ),
     Field::new("option-roms", Shape::OneOrMore(&Shape::Text), "Option ROMs, named as firmware is."),
     Field::new("kernel", Shape::Text, "A Linux kernel for firmware to start: a known name or a path."),
     Field::new("initrd", Shape::Text, "Its initial RAM disk."),
@@ -421,6 +430,20 @@ fn machine_spec<'a, 'de>(
     }
     named.firmware = reader.get("firmware").map(at);
     spec.firmware = text("firmware")?.unwrap_or(spec.firmware);
+    if let Some(value) = reader.get("pflash") {
+        spec.flash = table::one_or_more(source, value, |value| {
+            named.flash.push(at(value));
+            table::parsed(source, value, FlashSpec::parse)
+        })?;
+        if named.firmware.is_some() {
+            let message = "a machine has either `firmware` or `pflash`";
+            return Err(source.problem(value.span, message, "the first flash chip is its firmware"));
+        }
+        if spec.flash.iter().any(|flash| flash.write_back) {
+            let message = "a scenario writes no image: `write-back` is for `warmboot boot`";
+            return Err(source.problem(value.span, message, ""));
+        }
+    }
     let files = |key, at_each: &mut Vec<At>| match reader.get(key) {
         None => Ok(Vec::new()),
         Some(value) => table::one_or_more(source, value, |value| {

@@ -7,11 +7,12 @@ use std::{
     sync::Arc,
 };
 
-use warmboot_machine::{Config, Firmware, Generation, Kernel, cpu_models, generations, machine_types};
+use warmboot_machine::{Config, Firmware, Flash, Generation, Kernel, cpu_models, generations, machine_types};
 
 use crate::{
     drives::DriveSpec,
     firmware,
+    flash::FlashSpec,
     problem::{InputError, or_did_you_mean},
 };
 
@@ -69,6 +70,8 @@ pub struct MachineSpec {
     pub memory: u64,
     /// System firmware: known name, `rom:NAME` or path.
     pub firmware: String,
+    /// Flash chips; there is no other system firmware then.
+    pub flash: Vec<FlashSpec>,
     /// Option ROMs, likewise.
     pub option_roms: Vec<String>,
     /// A Linux kernel for firmware to start: known name or path.
@@ -107,6 +110,7 @@ impl Default for MachineSpec {
             cpus: config.cpus,
             memory: config.memory,
             firmware: "seabios-256k".to_owned(),
+            flash: Vec::new(),
             option_roms: Vec::new(),
             kernel: None,
             initrd: None,
@@ -156,9 +160,12 @@ impl MachineSpec {
             .map(|name| firmware::option_rom(name, places))
             .collect::<Result<_, _>>()?;
         let kernel = self.read_kernel(places)?;
-        let firmware = match places.substitutes.firmware.get(&self.firmware) {
-            Some(substitute) => substitute.clone(),
-            None => firmware::system(&self.firmware, places)?,
+        let flash: Vec<Flash> =
+            self.flash.iter().map(|flash| flash.open(places)).collect::<Result<_, _>>()?;
+        let firmware = match (flash.first(), places.substitutes.firmware.get(&self.firmware)) {
+            (Some(flash), _) => Config::low_firmware(&flash.image),
+            (None, Some(substitute)) => substitute.clone(),
+            (None, None) => firmware::system(&self.firmware, places)?,
         };
         Ok(Config {
             machine: self.machine.clone(),
@@ -168,6 +175,7 @@ impl MachineSpec {
             cpus: self.cpus,
             memory: self.memory,
             firmware,
+            flash,
             option_roms,
             kernel,
             drives,

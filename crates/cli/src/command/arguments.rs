@@ -6,10 +6,11 @@ use clap::Args;
 use warmboot::{
     Condition, Config, Limits, Machine, MachineSpec, Places,
     inspect::symbols::Symbols,
-    machine::{DEFAULT_LIMIT_TIME, Firmware, Kernel, Path},
+    machine::{DEFAULT_LIMIT_TIME, Firmware, Flash, Kernel, Path},
     scenario::{
         drives::DriveSpec,
         firmware,
+        flash::FlashSpec,
         problem::InputError,
         session::{Act, Action, Plan, SLICE},
         snapshots,
@@ -43,6 +44,11 @@ pub(crate) struct MachineArguments {
     /// Look for firmware here first
     #[arg(long, value_name = "FOLDER")]
     firmware_dir: Option<PathBuf>,
+    /// Flash chip in place of firmware: a known name (ovmf-code, ovmf-vars) or a path, then ,readonly or
+    /// ,write-back (may be given twice: the first ends at 4 GiB, the second below it). The file stays as
+    /// it is unless ,write-back says that it shall hold the chip's bytes when the run has ended
+    #[arg(long, value_name = "FILE[,OPTION]", value_parser = FlashSpec::parse, conflicts_with = "firmware")]
+    pflash: Vec<FlashSpec>,
     /// Option ROM: a known name, rom:NAME, or a path (may be repeated)
     #[arg(long, value_name = "NAME|PATH")]
     option_rom: Vec<String>,
@@ -102,6 +108,7 @@ impl MachineArguments {
         spec.cpus = self.cpus.unwrap_or(spec.cpus);
         spec.memory = self.memory.unwrap_or(spec.memory);
         spec.firmware = text(&self.firmware, spec.firmware);
+        spec.flash.clone_from(&self.pflash);
         spec.option_roms.clone_from(&self.option_rom);
         spec.kernel.clone_from(&self.kernel);
         spec.initrd.clone_from(&self.initrd);
@@ -142,6 +149,9 @@ impl MachineArguments {
             Some(name) => firmware::system(name, places)?.bytes == config.firmware.bytes,
             None => true,
         };
+        let flash: Vec<Flash> =
+            self.pflash.iter().map(|flash| flash.open(places)).collect::<Result<_, _>>()?;
+        let flash = flash.is_empty() || is_flash(&flash, &config.flash);
         let option_roms: Vec<_> = self
             .option_rom
             .iter()
@@ -165,6 +175,7 @@ impl MachineArguments {
             ("--cpus", self.cpus.is_none_or(|cpus| cpus == config.cpus)),
             ("--memory", self.memory.is_none_or(|memory| memory == config.memory)),
             ("--firmware", firmware),
+            ("--pflash", flash),
             ("--option-rom", option_roms.is_empty() || same_roms),
             ("--kernel", kernel.is_none_or(|kernel| is_kernel(&kernel, config.kernel.as_ref()))),
             ("--drive", drives),
@@ -195,6 +206,14 @@ impl MachineArguments {
     pub(crate) fn places(&self) -> Result<Places, InputError> {
         places(self.firmware_dir.as_ref())
     }
+}
+
+/// Whether `given` are the chips of the machine. What is in them may be newer than either.
+fn is_flash(given: &[Flash], built: &[Flash]) -> bool {
+    let sizes = |chips: &[Flash]| -> Vec<(usize, bool)> {
+        chips.iter().map(|chip| (chip.image.bytes.len(), chip.read_only)).collect()
+    };
+    sizes(given) == sizes(built)
 }
 
 /// Whether `given` is what the machine was built with.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use warmboot::{
     Machine, MachineSpec, Places,
     inspect::history::{self, NamedHistory},
-    machine::PowerState,
+    machine::{FLASH_CHIPS, PowerState},
     scenario::{
         files,
         problem::InputError,
@@ -148,6 +148,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         }
     }
     write_back(&spec, &places, &machine)?;
+    write_flash_back(&spec, &places, &machine)?;
     if let Some(sink) = snapshot {
         sink.finish(&machine.save().map_err(|error| InputError::new(error.to_string()))?)?;
     }
@@ -272,6 +273,20 @@ fn write_back(spec: &MachineSpec, places: &Places, machine: &Machine) -> Result<
             Ok(())
         })
         .map_err(fail)?;
+    }
+    Ok(())
+}
+
+/// Brings what is in flash chips with `,write-back` to their files.
+fn write_flash_back(spec: &MachineSpec, places: &Places, machine: &Machine) -> Result<(), InputError> {
+    let chips = FLASH_CHIPS.iter().zip(&machine.config().flash);
+    for (flash, (name, chip)) in spec.flash.iter().zip(chips).filter(|(flash, _)| flash.write_back) {
+        let mut bytes = vec![0; chip.image.bytes.len()];
+        machine.read_block(name, 0, &mut bytes)?;
+        let path = flash.path(places)?;
+        files::replace(&path, |file| file.write_all(&bytes)).map_err(|error| {
+            InputError::new(format!("cannot write flash image `{}`: {error}", path.display()))
+        })?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use warmboot_chipset::disk::BlockSource;
 use super::{SnapshotError, file::hex};
 use crate::{
     Config, Firmware,
-    config::{Drive, DriveKind, Kernel},
+    config::{Drive, DriveKind, Flash, Kernel},
 };
 
 /// What a machine is built from; images by their blob's number.
@@ -27,6 +27,9 @@ pub struct SavedConfig {
     pub memory: u64,
     /// The BIOS image as it was given.
     pub firmware: SavedImage,
+    /// Flash chips.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flash: Vec<SavedFlash>,
     /// Option ROMs.
     pub option_roms: Vec<SavedImage>,
     /// A Linux kernel to start.
@@ -63,6 +66,16 @@ pub struct SavedImage {
     pub digest: String,
     /// Number of the blob with its bytes.
     pub blob: usize,
+}
+
+/// A flash chip: its image as it was given; what is in it now is a block.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedFlash {
+    /// The image.
+    pub image: SavedImage,
+    /// The guest cannot write.
+    pub read_only: bool,
 }
 
 /// A Linux kernel with what is given to it.
@@ -125,6 +138,7 @@ impl SavedConfig {
             cpus,
             memory,
             firmware,
+            flash,
             option_roms,
             kernel,
             drives,
@@ -154,6 +168,10 @@ impl SavedConfig {
             cpus: *cpus,
             memory: *memory,
             firmware: image(firmware),
+            flash: flash
+                .iter()
+                .map(|flash| SavedFlash { image: image(&flash.image), read_only: flash.read_only })
+                .collect(),
             option_roms: option_roms.iter().map(&mut image).collect(),
             kernel: kernel.as_ref().map(|kernel| {
                 let Kernel { image: kernel, initrd, append, option_rom } = kernel;
@@ -176,7 +194,7 @@ impl SavedConfig {
     /// How many images are inside: the first blobs.
     pub(super) fn images(&self) -> usize {
         let kernel = self.kernel.as_ref().map_or(0, |kernel| 2 + usize::from(kernel.initrd.is_some()));
-        1 + self.option_roms.len() + kernel
+        1 + self.flash.len() + self.option_roms.len() + kernel
     }
 
     /// The configuration, with images from `blobs` and disk images from `bases`.
@@ -192,6 +210,7 @@ impl SavedConfig {
             cpus,
             memory,
             firmware,
+            flash,
             option_roms,
             kernel,
             drives,
@@ -221,6 +240,10 @@ impl SavedConfig {
             cpus: *cpus,
             memory: *memory,
             firmware: image(firmware)?,
+            flash: flash
+                .iter()
+                .map(|flash| Ok(Flash { image: image(&flash.image)?, read_only: flash.read_only }))
+                .collect::<Result<_, SnapshotError>>()?,
             option_roms: option_roms.iter().map(&image).collect::<Result<_, SnapshotError>>()?,
             kernel: kernel.as_ref().map(|kernel| kernel.rebuild(&image)).transpose()?,
             drives: drives?,

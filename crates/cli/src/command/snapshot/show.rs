@@ -88,7 +88,7 @@ fn json(snapshot: &Snapshot, mut machine: Machine) -> Result<String, InputError>
 
 fn text(snapshot: &Snapshot, mut machine: Machine) -> String {
     let header = snapshot.header();
-    let SavedConfig { machine: kind, emulator, memory, firmware, option_roms, kernel, drives, .. } =
+    let SavedConfig { machine: kind, emulator, memory, firmware, flash, option_roms, kernel, drives, .. } =
         &header.config;
     let mut text = format!(
         "snapshot      version {VERSION}, written by warmboot {}\n\
@@ -99,6 +99,9 @@ fn text(snapshot: &Snapshot, mut machine: Machine) -> String {
     );
     // Writing to a string cannot fail.
     let _ = write_image(&mut text, "firmware", firmware);
+    for flash in flash {
+        let _ = write_image(&mut text, if flash.read_only { "flash ROM" } else { "flash" }, &flash.image);
+    }
     for rom in option_roms {
         let _ = write_image(&mut text, "option ROM", rom);
     }
