@@ -242,8 +242,15 @@ fn download_each(packages: &[&str], folder: &Path) -> Result<(), Failure> {
     }
     match download(packages, folder) {
         Err(failure) if packages.len() > 1 => {
-            println!("firmware: one by one, because together they could not be had ({})", first_line(&failure));
-            packages.iter().fold(Ok(()), |result, package| result.and(download(&[package], folder)))
+            println!(
+                "firmware: one by one, because together they could not be had ({})",
+                first_line(&failure)
+            );
+            let mut result = Ok(());
+            for package in packages {
+                result = result.and(download(&[package], folder));
+            }
+            result
         }
         result => result,
     }

@@ -10,6 +10,7 @@ mod firmware;
 mod memory_map;
 mod mutation;
 mod parity;
+mod payloads;
 mod save_restore;
 mod shell;
 mod test;
@@ -58,6 +59,12 @@ const TASKS: &[Task] = &[
         arguments: "[OPTION…]",
         about: "the same SeaBIOS in QEMU and here, compared line by line and byte by byte",
         run: |arguments| Ok(parity::run(arguments)?),
+    },
+    Task {
+        name: "payloads",
+        arguments: "[--run]",
+        about: "get Linux kernels and OVMF; boot them all, whole and saved in the middle: one digest",
+        run: payloads::run,
     },
     Task {
         name: "save-restore",

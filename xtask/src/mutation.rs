@@ -138,8 +138,9 @@ fn draw(mutants: &mut Vec<Mutant>, most: usize, seed: u64) {
 }
 
 fn cases() -> Result<Vec<Case>, Failure> {
-    let folder = shell::root().join("scenarios");
-    let files = warmboot_scenario::scenario_files(&[folder]).map_err(|error| error.to_string())?;
+    let folders: Vec<PathBuf> =
+        shell::short_scenarios()?.into_iter().map(|folder| shell::root().join(folder)).collect();
+    let files = warmboot_scenario::scenario_files(&folders).map_err(|error| error.to_string())?;
     let mut cases = Vec::new();
     for file in files {
         let name = file.display().to_string();

@@ -20,6 +20,20 @@ pub fn firmware_folder() -> PathBuf {
     root().join("firmware")
 }
 
+/// The folders of scenarios that are over in seconds, from the top of the checkout: all but the payloads.
+pub fn short_scenarios() -> io::Result<Vec<String>> {
+    let mut folders = Vec::new();
+    for entry in std::fs::read_dir(root().join("scenarios"))? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.file_type()?.is_dir() && name != "payloads" {
+            folders.push(format!("scenarios/{name}"));
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}
+
 /// The `warmboot` command as built with `profile` (`debug` or `release`), beside this program.
 pub fn warmboot(profile: &str) -> Result<PathBuf, Failure> {
     let program = std::env::current_exe()?;

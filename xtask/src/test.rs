@@ -29,6 +29,7 @@ const CHECKS: &[Check] = &[
         shell::run(shell::cargo().args(["build", "--release", "--quiet", "--package", "warmboot"]))
     }),
     ("scenarios", scenarios),
+    ("payloads", crate::payloads::sample),
     ("digest over 100 runs", hundred_runs),
     ("digest of debug and release, cached and plain", builds_and_paths),
     ("a flipped bit is noticed", flipped_bit),
@@ -40,7 +41,7 @@ const CHECKS: &[Check] = &[
 ];
 
 /// Those that `--quick` leaves out.
-const SLOW: [&str; 2] = ["documentation", "digest over 100 runs"];
+const SLOW: [&str; 3] = ["documentation", "payloads", "digest over 100 runs"];
 
 /// The task.
 pub fn run(arguments: &[String]) -> Result<(), Failure> {
@@ -78,11 +79,13 @@ fn warmboot(profile: &str) -> Result<Command, Failure> {
 
 /// All scenarios pass, and `--jobs` changes no result.
 fn scenarios() -> Result<(), Failure> {
+    let folders = shell::short_scenarios()?;
     let folder = tempfile::tempdir()?;
     let mut results = BTreeSet::new();
     for jobs in ["1", "2", "8"] {
         let json = folder.path().join(jobs);
-        shell::run(warmboot("release")?.args(["run", "scenarios", "--jobs", jobs, "--json"]).arg(&json))?;
+        let mut command = warmboot("release")?;
+        shell::run(command.arg("run").args(&folders).args(["--jobs", jobs, "--json"]).arg(&json))?;
         results.insert(without_wall(serde_json::from_slice(&fs::read(&json)?)?).to_string());
     }
     one(&results, "results with --jobs 1, 2 and 8")

@@ -1,0 +1,113 @@
+//! `cargo xtask payloads`: real programs on our machines. Linux kernels and OVMF are fetched, run as the
+//! scenarios of `scenarios/payloads` say, and booted twice more: once whole, and once saved in the middle
+//! and gone on with in a new process. All of it must end in one digest.
+
+use std::{collections::BTreeSet, process::Command};
+
+use crate::{Failure, firmware, shell};
+
+/// A program that is booted.
+struct Payload {
+    name: &'static str,
+    /// Its scenario.
+    scenario: &'static str,
+    /// `cargo xtask test` has time for it.
+    quick: bool,
+    /// Options of the machine.
+    machine: &'static [&'static str],
+    until: &'static str,
+    /// Where it is saved: a number of instructions.
+    middle: &'static str,
+}
+
+const CONSOLE: [&str; 2] = ["--append", "console=ttyS0"];
+
+const PAYLOADS: &[Payload] = &[
+    Payload {
+        name: "Linux, x86-64",
+        scenario: "linux-cloud-amd64.toml",
+        quick: true,
+        machine: &["--kernel", "linux-cloud-amd64", CONSOLE[0], CONSOLE[1]],
+        until: "serial:end Kernel panic",
+        middle: "instructions:900M",
+    },
+    Payload {
+        name: "OVMF",
+        scenario: "ovmf-shell.toml",
+        quick: true,
+        machine: &["--pflash", "ovmf-code,readonly", "--pflash", "ovmf-vars"],
+        until: "serial:Shell>",
+        middle: "instructions:500M",
+    },
+    Payload {
+        name: "Linux, 686",
+        scenario: "linux-686.toml",
+        quick: false,
+        machine: &["--kernel", "linux-686", CONSOLE[0], CONSOLE[1]],
+        until: "serial:end Kernel panic",
+        middle: "instructions:5500M",
+    },
+];
+
+/// The task: fetches the payloads and, with `--run`, boots them all.
+pub fn run(arguments: &[String]) -> Result<(), Failure> {
+    firmware::run(&[])?;
+    match arguments {
+        [] => Ok(()),
+        [one] if one == "--run" => {
+            shell::run(shell::cargo().args(["build", "--release", "--quiet", "--package", "warmboot"]))?;
+            scenarios(&PAYLOADS.iter().collect::<Vec<_>>())?;
+            PAYLOADS.iter().try_for_each(one_digest)
+        }
+        _ => Err("expected nothing or --run".into()),
+    }
+}
+
+/// What `cargo xtask test` has time for.
+pub fn sample() -> Result<(), Failure> {
+    let quick: Vec<&Payload> = PAYLOADS.iter().filter(|payload| payload.quick).collect();
+    scenarios(&quick)?;
+    quick.first().map_or(Ok(()), |payload| one_digest(payload))
+}
+
+fn warmboot() -> Result<Command, Failure> {
+    let mut command = Command::new(shell::warmboot("release")?);
+    command.current_dir(shell::root());
+    Ok(command)
+}
+
+/// Runs scenarios; a payload that is not here fails its case, which says how to fetch it.
+fn scenarios(payloads: &[&Payload]) -> Result<(), Failure> {
+    let files = payloads.iter().map(|payload| format!("scenarios/payloads/{}", payload.scenario));
+    shell::run(warmboot()?.arg("run").args(files).args(["--jobs", "2"]))
+}
+
+/// Boots a payload whole, and once more with a new process in the middle.
+fn one_digest(payload: &Payload) -> Result<(), Failure> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("middle.snapshot");
+    let boot = |arguments: &[&str]| -> Result<Command, Failure> {
+        let mut command = warmboot()?;
+        command.args(["boot", "--json", "--limit", "30G", "--serial"]);
+        command.arg(folder.path().join("serial")).args(arguments);
+        Ok(command)
+    };
+    let mut whole = boot(payload.machine)?;
+    let mut saved = boot(payload.machine)?;
+    let mut loaded = boot(&[])?;
+    saved.args(["--until", payload.middle, "--snapshot-out"]).arg(&file);
+    let digest = |command: &mut Command| -> Result<String, Failure> {
+        let report: serde_json::Value = serde_json::from_str(&shell::read(command)?)?;
+        let text = |key: &str| report.get(key).map_or_else(String::new, ToString::to_string);
+        Ok(format!("{} after {} instructions", text("digest"), text("instructions")))
+    };
+    let mut digests = BTreeSet::from([digest(whole.args(["--until", payload.until]))?]);
+    digest(&mut saved)?;
+    digests.insert(digest(loaded.args(["--until", payload.until, "--load"]).arg(&file))?);
+    println!("payloads: {}: {}", payload.name, digests.iter().cloned().collect::<Vec<_>>().join(" and "));
+    if digests.len() == 1 {
+        Ok(())
+    } else {
+        Err(format!("{}: saved in the middle, it ends otherwise", payload.name).into())
+    }
+}
