@@ -7,12 +7,14 @@
 mod bench;
 mod demo;
 mod firmware;
+mod fuzz;
 mod memory_map;
 mod mutation;
 mod parity;
 mod payloads;
 mod save_restore;
 mod shell;
+mod silicon;
 mod test;
 mod vectors;
 
@@ -83,6 +85,18 @@ const TASKS: &[Task] = &[
         arguments: "[TEXT] [--sample N] [--seed S]",
         about: "each fact of a generation changed, each step of a ROM left out: which scenario notices",
         run: mutation::run,
+    },
+    Task {
+        name: "silicon",
+        arguments: "[--seed S] [--count N] [--seconds N] [--mode BITS] [--filter TEXT]",
+        about: "random instructions, on the processor this runs on and on ours: all must be the same",
+        run: silicon::run,
+    },
+    Task {
+        name: "fuzz",
+        arguments: "[--seconds N] [--seed S]",
+        about: "random processors, page tables, descriptors and code: no panic, no end of time",
+        run: fuzz::run,
     },
     Task { name: "vectors", arguments: "[FOLDER]", about: "recorded processor tests", run: run_vectors },
 ];

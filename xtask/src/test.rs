@@ -38,6 +38,8 @@ const CHECKS: &[Check] = &[
     ("parity with QEMU", || Ok(crate::parity::run(&[])?)),
     ("memory map against QEMU's", || Ok(crate::memory_map::run(&[])?)),
     ("recorded processor tests", || crate::run_vectors(&[])),
+    ("random instructions beside the host's processor", crate::silicon::sample),
+    ("random processors", crate::fuzz::sample),
 ];
 
 /// Those that `--quick` leaves out.

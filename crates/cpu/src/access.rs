@@ -317,7 +317,13 @@ impl Core {
 
     /// Checks type and limit (SDM vol. 3A, 5.3 and 5.5) and gives the linear address.
     #[cold]
-    fn check_segment(&self, index: u8, offset: u64, length: u64, write: bool) -> Result<u64, Exception> {
+    pub(crate) fn check_segment(
+        &self,
+        index: u8,
+        offset: u64,
+        length: u64,
+        write: bool,
+    ) -> Result<u64, Exception> {
         let fault = Core::segment_fault(index);
         if self.in_64_bit_mode() {
             let linear = self.views[usize::from(index & 7)].base.wrapping_add(offset);

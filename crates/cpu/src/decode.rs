@@ -34,6 +34,9 @@ pub(crate) fn decode<B: Bus>(bytes: &[u8], bits: Bits, rip: u64, model: &Model) 
         _ if too_long(bytes, bitness, &instruction) => return Decoded::Truncated,
         _ => return undefined(&instruction),
     }
+    if model.amd() && register_prefetch(&instruction) {
+        return undefined(&instruction);
+    }
     let Some(run) = exec::lower(&instruction, model.features) else {
         return undefined(&instruction);
     };
@@ -47,6 +50,14 @@ fn options(model: &Model, bits: Bits) -> u32 {
     let own = model.features.decoder_options();
     // AMD's cut near branches in 64-bit mode to 16 bits after 66h, and have no far pointers of ten bytes.
     if bits == Bits::SixtyFour && model.amd() { own | DecoderOptions::AMD } else { own }
+}
+
+/// 0F 0D with a register: a NOP on Intel's processors, #UD on AMD's (APM vol. 3, PREFETCHlevel).
+fn register_prefetch(instruction: &Instruction) -> bool {
+    matches!(
+        instruction.code(),
+        Code::Reservednop_rm16_r16_0F0D | Code::Reservednop_rm32_r32_0F0D | Code::Reservednop_rm64_r64_0F0D
+    ) && instruction.op0_kind() == OpKind::Register
 }
 
 /// iced-x86 calls an instruction that goes on after fifteen bytes invalid; it is #GP(0), not #UD.

@@ -18,6 +18,8 @@ pub mod features;
 pub mod flags;
 mod float;
 pub mod fpu;
+#[doc(hidden)]
+pub mod fuzz;
 mod long;
 mod memory;
 pub mod models;

@@ -100,6 +100,24 @@ fn large_page_of_36_bits() {
     assert_eq!(machine.register(gpr::RCX), u32::MAX);
 }
 
+/// ARPL writes only what it changes.
+#[rstest]
+#[case::raises(3, Some(7))]
+#[case::need_not(0, None)]
+fn arpl_on_a_read_only_page(#[case] privilege: u32, #[case] expect: Option<u32>) {
+    let code = assemble(32, CODE, |a| {
+        a.mov(eax, privilege)?;
+        a.arpl(word_ptr(PAGE), ax)?;
+        a.int3()
+    });
+    let mut machine = machine(3, &code, TO_TABLE, TO_DATA & !W, true);
+    machine.run();
+    assert_eq!(machine.vector(), Some(if expect.is_some() { 14 } else { 3 }));
+    if let Some(error) = expect {
+        assert_eq!(machine.stack(0), error);
+    }
+}
+
 #[test]
 fn crossing_store_writes_nothing_when_the_second_page_is_absent() {
     let code = assemble(32, CODE, |a| {

@@ -6,7 +6,7 @@
 use iced_x86::{Instruction, Mnemonic};
 
 use super::operands::{Imm, Kind, Mem, Reg, binary, read_register, size, unary, write_part, write_register};
-use crate::{Bus, Core, Exception, Exec, Handler, Op, flags::Flags, state::gpr, width::Width};
+use crate::{Bus, Core, Exec, Handler, Op, Operand, flags::Flags, state::gpr, width::Width};
 
 /// The handler of an instruction of this group.
 pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
@@ -150,18 +150,25 @@ fn xadd<B: Bus, W: Width, Destination: Kind>(core: &mut Core, bus: &mut B, op: &
     Ok(())
 }
 
-/// CMPXCHG: the destination is written in either case, with its own value when the comparison
-/// fails, so that it must always be writable.
+/// CMPXCHG: memory is written in either case, with its own value when the comparison fails, so that it
+/// must always be writable. Of a register that is not equal the upper half stays, as silicon has it.
 fn cmpxchg<B: Bus, W: Width, Destination: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let new: W = read_register(core, op.src).unwrap_or_default();
     let accumulator = W::from_u64(core.register(gpr::RAX));
     let mut before = W::default();
+    let whole = match op.dst {
+        Operand::Register(index) if W::BYTES == 4 => Some((index, core.register(index))),
+        _ => None,
+    };
     Destination::update(core, bus, op, op.dst, |flags, current: W| {
         before = current;
         flags.set_sub(accumulator, current, accumulator.wrapping_sub(current));
         if accumulator == current { new } else { current }
     })?;
     if accumulator != before {
+        if let Some((index, value)) = whole {
+            core.set_register(index, value);
+        }
         write_part(core, gpr::RAX, before);
     }
     Ok(())
@@ -190,12 +197,9 @@ fn cmpxchg8b<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
 fn cmpxchg16b<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let at = core.effective_address(op);
     let segment = op.memory.segment;
-    let linear = core.linear_64(segment, at).unwrap_or(at);
+    core.aligned(segment, at, 16)?;
     // Both halves are on one page.
     let low = core.update_at::<u64, B>(bus, segment, at)?;
-    if linear & 15 != 0 {
-        return Err(Exception::general_protection(0));
-    }
     let high = core.update_at::<u64, B>(bus, segment, at.wrapping_add(8))?;
     let before = (core.place_load::<u64, B>(bus, &low), core.place_load::<u64, B>(bus, &high));
     let equal = before == (core.register(gpr::RAX), core.register(gpr::RDX));

@@ -497,11 +497,11 @@ fn verify<B: Bus, const WRITE: bool>(core: &mut Core, bus: &mut B, op: &Op) -> E
 fn arpl<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     protected_only(core)?;
     let source = core.load::<u16, B>(bus, op, op.src)?;
-    let place = core.for_update::<u16, B>(bus, op, op.dst)?;
-    let value: u16 = core.place_load(bus, &place);
+    // What need not be changed is only read.
+    let value = core.load::<u16, B>(bus, op, op.dst)?;
     let raise = value & 3 < source & 3;
     if raise {
-        core.place_store(bus, &place, (value & !3) | (source & 3));
+        core.store(bus, op, op.dst, (value & !3) | (source & 3))?;
     }
     core.state.flags.set_zero(raise);
     Ok(())

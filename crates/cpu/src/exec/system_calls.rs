@@ -80,9 +80,13 @@ fn sysenter<B: Bus>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
 }
 
 fn sysexit<B: Bus, const LONG: bool>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
+    if core.state.cpl != 0 {
+        // AMD's processors look at this before they look at the mode.
+        return Err(Exception::general_protection(0));
+    }
     legacy_only(core)?;
     let selector = core.state.msrs.sysenter_cs as u16;
-    if !core.state.protected() || selector & !3 == 0 || core.state.cpl != 0 {
+    if !core.state.protected() || selector & !3 == 0 {
         return Err(Exception::general_protection(0));
     }
     let mask = if LONG { u64::MAX } else { 0xffff_ffff };

@@ -164,6 +164,13 @@ fn load_80<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Result<Extended, Ex
     Ok(Extended { sign_exponent, significand })
 }
 
+/// Checks that an operand can be stored: a fault of its address comes before what the value raises, and
+/// before the store it would prevent.
+fn probe_store<B: Bus>(core: &mut Core, bus: &mut B, op: &Op, bytes: usize) -> Exec {
+    let offset = core.effective_address(op);
+    core.probe(bus, op.memory.segment, offset, bytes as u64, true)
+}
+
 fn store_80<B: Bus>(core: &mut Core, bus: &mut B, op: &Op, value: Extended) -> Exec {
     let offset = core.effective_address(op);
     core.probe(bus, op.memory.segment, offset, 10, true)?;
@@ -253,6 +260,7 @@ struct StoreReal<W, const POP: bool>(std::marker::PhantomData<W>);
 impl<W: Width, const POP: bool> Waiting for StoreReal<W, POP> {
     fn run<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
         let encoding = if W::BYTES == 4 { Encoding::Single } else { Encoding::Double };
+        probe_store(core, bus, op, W::BYTES)?;
         let mut fpu = core.state.fpu.clone();
         let (number, masked) = narrowed(&mut fpu, encoding);
         if masked {
@@ -304,6 +312,7 @@ impl Waiting for StoreExtended {
 
 /// A ten-byte store and pop of a register that is empty.
 fn store_missing<B: Bus>(core: &mut Core, bus: &mut B, op: &Op, value: Extended) -> Exec {
+    probe_store(core, bus, op, 10)?;
     let mut fpu = core.state.fpu.clone();
     if stack_fault(&mut fpu, false) {
         store_80(core, bus, op, value)?;
@@ -318,6 +327,7 @@ struct StoreInteger<W, const POP: bool, const CUT: bool>(std::marker::PhantomDat
 
 impl<W: Width, const POP: bool, const CUT: bool> Waiting for StoreInteger<W, POP, CUT> {
     fn run<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+        probe_store(core, bus, op, W::BYTES)?;
         let mut fpu = core.state.fpu.clone();
         let indefinite = 1_u64 << (W::BITS - 1);
         let (value, stored) = if fpu.empty(0) {
@@ -352,6 +362,7 @@ impl Waiting for StoreDecimal {
         if core.state.fpu.empty(0) {
             return store_missing(core, bus, op, DECIMAL_INDEFINITE);
         }
+        probe_store(core, bus, op, 10)?;
         let mut fpu = core.state.fpu.clone();
         let number = fpu.st(0).unpack();
         let (value, flags, up) = packed_decimal(number, fpu.rounding());

@@ -1,0 +1,169 @@
+//! What a block starts from: random registers and memory.
+
+use warmboot_silicon::{Registers, layout::Mode};
+
+use super::{
+    block::Block,
+    place::{FIRST, WINDOWS},
+    random::Random,
+};
+
+/// Registers and the windows of the data.
+#[derive(Clone)]
+pub struct Start {
+    /// Registers.
+    pub registers: Registers,
+    /// The windows, one after the other.
+    pub memory: Vec<u8>,
+}
+
+/// Bytes of all windows.
+pub fn window_bytes() -> usize {
+    WINDOWS.iter().map(|(_, length)| length).sum()
+}
+
+/// Where in the windows the byte at this offset of the data is.
+pub fn window_index(offset: u64) -> Option<usize> {
+    let at = usize::try_from(offset.checked_sub(FIRST)?).ok()?;
+    let mut before = 0;
+    for (start, length) in WINDOWS {
+        if (start..start + length).contains(&at) {
+            return Some(before + at - start);
+        }
+        before += length;
+    }
+    None
+}
+
+/// Memory that the starts of one block have in common, but for what its operands are.
+pub fn memory(random: &mut Random) -> Vec<u8> {
+    let kind = random.next();
+    let mut bytes = Vec::with_capacity(window_bytes());
+    while bytes.len() < window_bytes() {
+        for half in random.vector(kind) {
+            bytes.extend(half.to_le_bytes());
+        }
+    }
+    bytes.truncate(window_bytes());
+    bytes
+}
+
+/// A start for `block`, over memory as `base`.
+pub fn start(block: &Block, base: &[u8], random: &mut Random) -> Start {
+    let mut registers = Registers { flags: 0x202 | random.next() & 0x8d5, ..Registers::default() };
+    if random.once_in(4) {
+        registers.flags |= 1 << 10;
+    }
+    general(&mut registers, block.mode, random);
+    let mut memory = base.to_vec();
+    for offset in block.items.iter().filter_map(|item| item.operand) {
+        operand(&mut memory, offset, random);
+    }
+    if block.vectors {
+        vectors(&mut registers, random);
+        for indices in block.items.iter().filter_map(|item| item.indices) {
+            small_indices(&mut registers, indices, random);
+        }
+    }
+    Start { registers, memory }
+}
+
+fn general(registers: &mut Registers, mode: Mode, random: &mut Random) {
+    let count = if mode == Mode::SixtyFour { 16 } else { 8 };
+    let mask = if mode == Mode::SixtyFour { u64::MAX } else { 0xffff_ffff };
+    for index in 0..count {
+        registers.general[index] = if index > 0 && random.once_in(6) {
+            registers.general[random.below(index as u64) as usize]
+        } else {
+            random.general() & mask
+        };
+    }
+}
+
+/// An operand of one of the kinds there are.
+fn operand(memory: &mut [u8], offset: u64, random: &mut Random) {
+    let kind = random.below(6);
+    let bytes: [u8; 16] = match kind {
+        4 => {
+            let (sign_exponent, significand) = random.extended(0x3fff);
+            (u128::from(significand) | u128::from(sign_exponent) << 64).to_le_bytes()
+        }
+        // MXCSR and control words with bits that do not exist are rare.
+        5 => u128::from(random.next() & 0xffff).to_le_bytes(),
+        _ => {
+            let [low, high] = random.vector(kind);
+            (u128::from(low) | u128::from(high) << 64).to_le_bytes()
+        }
+    };
+    for (at, byte) in (offset..).zip(bytes) {
+        if let Some(place) = window_index(at).and_then(|index| memory.get_mut(index)) {
+            *place = byte;
+        }
+    }
+    // FXRSTOR's MXCSR.
+    if random.once_in(2)
+        && let Some(index) = window_index(offset + 24)
+    {
+        memory
+            .iter_mut()
+            .skip(index)
+            .take(4)
+            .zip((random.next() & 0xffff).to_le_bytes())
+            .for_each(|(place, byte)| *place = byte);
+    }
+}
+
+fn vectors(registers: &mut Registers, random: &mut Random) {
+    let image = &mut registers.vectors;
+    let masks = match random.below(8) {
+        0..=4 => 0x3f,
+        5 => 0,
+        _ => random.next() as u16 & 0x3f,
+    };
+    let precision = random.pick(&[3, 3, 3, 2, 2, 0, 0, 3]);
+    image.set_control(masks | 0x40 | random.next() as u16 & 0xc00 | precision << 8);
+    let top = random.below(8) as u16;
+    let flags = if random.once_in(2) { random.next() as u16 & masks } else { 0 };
+    image.set_status(random.next() as u16 & 0x4700 | top << 11 | flags);
+    image.set_valid(match random.below(10) {
+        0 | 1 => random.next() as u8,
+        2 => 0xff,
+        _ => 0x3f_u8.rotate_left(top.into()),
+    });
+    let mut near = 0x3fff;
+    let integers = random.once_in(2);
+    for index in 0..8 {
+        let value =
+            if integers { (random.next() as u16, random.vector(2)[0]) } else { random.extended(near) };
+        near = value.0 & 0x7fff;
+        image.set_st(index, value);
+    }
+    image.set_mxcsr(mxcsr(random));
+    let kind = random.next();
+    for index in 0..16 {
+        let value = random.vector(kind);
+        image.set_xmm(index, if index > 0 && random.once_in(8) { image.xmm(index - 1) } else { value });
+        let value = random.vector(kind);
+        image.set_upper(index, value);
+    }
+}
+
+fn mxcsr(random: &mut Random) -> u32 {
+    let masks = match random.below(8) {
+        0..=4 => 0x3f,
+        5 => 0,
+        _ => random.next() as u32 & 0x3f,
+    };
+    let flags = if random.once_in(2) { random.next() as u32 & 0x3f } else { 0 };
+    let denormals = if random.once_in(4) { 1 << 6 } else { 0 };
+    let flush = if random.once_in(4) { 1 << 15 } else { 0 };
+    masks << 7 | (random.next() as u32 & 3) << 13 | flags | denormals | flush
+}
+
+/// A gather's indices reach no further than the page.
+fn small_indices(registers: &mut Registers, index: usize, random: &mut Random) {
+    let mut small = || u64::from(random.below(64) as u32);
+    let (low, high) = ([small() | small() << 32, small()], [small(), small() | small() << 32]);
+    registers.vectors.set_xmm(index, low);
+    registers.vectors.set_upper(index, high);
+}
