@@ -372,7 +372,7 @@ mod tests {
         let mut retired = [0; 8];
         for input in 0..256_u64 {
             let mut bytes = vec![6, input as u8];
-            bytes.extend((0..1200).map(|index| (input.wrapping_mul(index + 7) >> 3 ^ index * 5) as u8));
+            bytes.extend((0..1200).map(|index| ((input.wrapping_mul(index + 7) >> 3) ^ (index * 5)) as u8));
             retired[(input & 7) as usize] += run(&bytes);
         }
         assert!(retired.iter().all(|count| *count > 5_000), "{retired:?}");

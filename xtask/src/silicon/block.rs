@@ -176,6 +176,12 @@ impl<'model> Builder<'model> {
         if !invalid || excluded::enters_the_kernel(bytes) {
             return false;
         }
+        // Nor what is not compared, with a prefix it cannot have: AMD's processors execute VERW with LOCK.
+        let mut lenient = Decoder::new(self.block.mode.bits(), bytes, DecoderOptions::NO_INVALID_CHECK);
+        let instruction = lenient.decode();
+        if !instruction.is_invalid() && excluded::why(&instruction).is_some() {
+            return false;
+        }
         self.block.bytes.extend(bytes);
         self.block.items.push(Item {
             instruction: None,

@@ -38,10 +38,14 @@ const FLAGS: u64 = 0x003e_7fd5;
 pub fn compare(block: &Block, silicon: &Outcome, ours: &Outcome, rules: &Explained) -> Verdict {
     let mut allowed = None;
     let mut found = Vec::new();
-    if silicon.end != ours.end {
+    let mut same_end = silicon.end == ours.end;
+    if !same_end {
         match rules.end(block, silicon.end, ours.end) {
             Some((reason, true)) => return Verdict::Allowed(reason),
-            Some((reason, false)) => allowed = Some(reason),
+            Some((reason, false)) => {
+                allowed = Some(reason);
+                same_end = true;
+            }
             None => found.push(format!("end: {:x?}, here {:x?}", silicon.end, ours.end)),
         }
     }
@@ -67,7 +71,7 @@ pub fn compare(block: &Block, silicon: &Outcome, ours: &Outcome, rules: &Explain
     match (found.is_empty(), allowed) {
         (true, None) => Verdict::Same,
         (true, Some(reason)) => Verdict::Allowed(reason),
-        (false, _) => match (silicon.end == ours.end).then(|| rules.partly(block, silicon.end)).flatten() {
+        (false, _) => match same_end.then(|| rules.partly(block, silicon.end)).flatten() {
             Some(reason) => Verdict::Allowed(reason),
             None => Verdict::Different(found),
         },

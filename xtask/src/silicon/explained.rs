@@ -111,6 +111,9 @@ impl Explained {
         }
         let instruction = block.item_at(at)?.instruction?;
         match instruction.mnemonic() {
+            Mnemonic::Enter if self.amd && matches!(ours, End::Fault { at: own, .. } if own == at) => {
+                Some((PARTLY, true))
+            }
             Mnemonic::Insb | Mnemonic::Insw | Mnemonic::Insd if self.amd && vector == 13 => {
                 Some((PORTS, true))
             }

@@ -236,7 +236,7 @@ impl Needs {
             let (number, high) = if undefined::operand_bits(&instruction) == 8 {
                 (0, random.next() & 0x0fff)
             } else {
-                (2, random.below(3).wrapping_sub(1) & u64::MAX)
+                (2, random.below(3).wrapping_sub(1))
             };
             if !self.registers.iter().any(|(own, _)| *own == number) {
                 self.register(number, high)?;

@@ -180,7 +180,7 @@ fn page_tables(bus: &mut FlatBus) {
     const USER: u64 = 4;
     for level in 0..3 {
         let index = DATA >> (39 - 9 * level) & 511;
-        bus.poke64(TABLES + 4096 * level + 8 * index, TABLES + 4096 * (level + 1) | PRESENT | WRITE | USER);
+        bus.poke64(TABLES + 4096 * level + 8 * index, (TABLES + 4096 * (level + 1)) | PRESENT | WRITE | USER);
     }
     let mut map = |linear: u64, frame: u64, rights: u64| {
         bus.poke64(TABLES + 0x3000 + 8 * (linear >> 12 & 511), frame << 12 | rights | PRESENT);
