@@ -317,9 +317,16 @@ extern "C" fn exception(signal: libc::c_int, _: *mut libc::siginfo_t, context: *
 
 /// SIGALRM: a block that was running when it came last, and still is, does not end.
 extern "C" fn watchdog(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    let inside = INSIDE.load(Relaxed);
+    if inside != 0 && inside != thread() {
+        // The timer is the process', and any thread may get its signal: it is for the one in a block.
+        // SAFETY: that thread cannot end while it is in a block.
+        unsafe { libc::pthread_kill(inside as libc::pthread_t, libc::SIGALRM) };
+        return;
+    }
     let runs = RUNS.load(Relaxed);
     let same = SEEN.swap(runs, Relaxed) == runs;
-    if same && INSIDE.load(Relaxed) == thread() {
+    if same && inside != 0 {
         // SAFETY: as in `exception`.
         unsafe {
             let context = &mut *context.cast::<libc::ucontext_t>();
