@@ -12,6 +12,7 @@ mod facts;
 mod flash;
 mod harness;
 mod hello;
+pub mod kernels;
 mod linux_boot;
 mod modes;
 mod paging;

@@ -6,8 +6,10 @@
 //! processor to somebody else during a sample, that sample is left out, and counted.
 
 mod forks;
+mod kernels;
 mod matrix;
 mod post;
+mod process;
 mod snapshots;
 
 use std::time::{Duration, Instant};
@@ -31,6 +33,12 @@ const SECTIONS: &[Section] = &[
         about: "start to \"No bootable device\", beside QEMU TCG",
         rounds: 11,
         run: post::run,
+    },
+    Section {
+        name: "kernels",
+        about: "programs that only compute, beside QEMU TCG and Bochs",
+        rounds: 3,
+        run: kernels::run,
     },
     Section { name: "forks", about: "fork, run, return; 10,000 live forks", rounds: 2_000, run: forks::run },
     Section { name: "snapshots", about: "save and load a file", rounds: 101, run: snapshots::run },

@@ -4,34 +4,20 @@
 //! end of the process, digest and all. Memory is the peak resident set that Linux reports, looked at
 //! every half millisecond. The median of all rounds counts.
 
-use std::{
-    fs,
-    io::Read,
-    process::{Child, Command, Stdio},
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{process::Command, time::Duration};
 
 use serde_json::Value;
 
-use super::{Verdict, shown};
+use super::{
+    Verdict,
+    process::{Sample, timed},
+    shown,
+};
 use crate::{Failure, shell};
 
 const QEMU: &str = "qemu-system-x86_64";
 const TEXT: &str = "No bootable device";
 const MACHINE: &str = "pc-i440fx-7.2";
-/// A process that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// One run of a process.
-#[derive(Clone, Copy, Debug)]
-struct Sample {
-    seconds: f64,
-    peak_kib: u64,
-    instructions: u64,
-}
-
 /// The section.
 pub fn run(rounds: usize) -> Result<Vec<Verdict>, Failure> {
     shell::run(shell::cargo().args(["build", "--release", "--quiet", "--package", "warmboot"]))?;
@@ -113,72 +99,4 @@ fn qemu(image: &str) -> Result<Sample, Failure> {
     command.args(["-device", "isa-debugcon,iobase=0x402,chardev=log", "-bios"]);
     command.arg(shell::firmware_folder().join(image));
     Ok(timed(&mut command, Some(TEXT))?.0)
-}
-
-/// Runs a process to its end, or until it has printed `text`, and then ends it.
-fn timed(command: &mut Command, text: Option<&str>) -> Result<(Sample, String), Failure> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-    let start = Instant::now();
-    let mut child =
-        command.spawn().map_err(|error| format!("cannot start `{}`: {error}", shell::shown(command)))?;
-    let mut stdout = child.stdout.take().ok_or("no standard output")?;
-    let (id, over, peak) = (child.id(), AtomicBool::new(false), AtomicU64::new(0));
-    let result = thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                peak.fetch_max(peak_kib(id).unwrap_or(0), Ordering::Relaxed);
-                if start.elapsed() > PATIENCE {
-                    let _ = Command::new("kill").arg(id.to_string()).status();
-                    return;
-                }
-                thread::sleep(Duration::from_micros(500));
-            }
-        });
-        let result = wait(&mut child, &mut stdout, text, start, &peak);
-        over.store(true, Ordering::Relaxed);
-        result
-    });
-    let (elapsed, output) = result?;
-    let sample = Sample { seconds: elapsed.as_secs_f64(), peak_kib: peak.into_inner(), instructions: 0 };
-    Ok((sample, output))
-}
-
-fn wait(
-    child: &mut Child,
-    stdout: &mut impl Read,
-    text: Option<&str>,
-    start: Instant,
-    peak: &AtomicU64,
-) -> Result<(Duration, String), Failure> {
-    let mut output = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        let count = stdout.read(&mut buffer)?;
-        if count == 0 {
-            break;
-        }
-        output.extend_from_slice(buffer.get(..count).unwrap_or_default());
-        let printed = |text: &str| String::from_utf8_lossy(&output).contains(text);
-        if text.is_some_and(printed) {
-            let elapsed = start.elapsed();
-            peak.fetch_max(peak_kib(child.id()).unwrap_or(0), Ordering::Relaxed);
-            child.kill()?;
-            child.wait()?;
-            return Ok((elapsed, String::from_utf8_lossy(&output).into_owned()));
-        }
-    }
-    let status = child.wait()?;
-    let elapsed = start.elapsed();
-    let output = String::from_utf8_lossy(&output).into_owned();
-    match text {
-        None if status.success() => Ok((elapsed, output)),
-        _ => Err(format!("a measured process ended early ({status}):\n{output}").into()),
-    }
-}
-
-/// The highest resident set of a live process so far (Linux: `VmHWM` in proc(5)).
-fn peak_kib(id: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.split_whitespace().next()?.parse().ok()
 }
