@@ -13,21 +13,24 @@ use crate::{
 /// Why the engine must look up after an instruction.
 pub(crate) mod attention {
     /// The code or the mode may have changed: leave the block, look at events.
-    pub(crate) const END_BLOCK: u8 = 1;
+    pub(crate) const END_BLOCK: u16 = 1;
     /// The machine must look: the run ends.
-    pub(crate) const DEVICE: u8 = 2;
+    pub(crate) const DEVICE: u16 = 2;
     /// A REP instruction has iterations left.
-    pub(crate) const REPEAT: u8 = 4;
+    pub(crate) const REPEAT: u16 = 4;
     /// The instruction keeps RF (IRET, task switch), or entered a handler (INT n): no single-step.
-    pub(crate) const NO_TRAP: u8 = 8;
+    pub(crate) const NO_TRAP: u16 = 8;
     /// A task switch has happened: a fault belongs to the new task.
-    pub(crate) const NEW_TASK: u8 = 16;
+    pub(crate) const NEW_TASK: u16 = 16;
     /// RF stays as the instruction set it.
-    pub(crate) const KEEP_RESUME: u8 = 32;
+    pub(crate) const KEEP_RESUME: u16 = 32;
     /// The instruction sets [`crate::state::Shadow`] itself.
-    pub(crate) const SHADOW: u8 = 64;
+    pub(crate) const SHADOW: u16 = 64;
     /// A store was made that the machine is told of.
-    pub(crate) const OBSERVED: u8 = 128;
+    pub(crate) const OBSERVED: u16 = 128;
+    /// A conditional branch was taken: the next instruction is not the block's next one. Nothing else
+    /// has to be looked at.
+    pub(crate) const JUMPED: u16 = 256;
 }
 
 /// How code is decoded: the default operand and address size.
@@ -107,13 +110,18 @@ pub struct Core {
     pub(crate) context: u64,
     /// The same of a fetch, which no data breakpoint concerns.
     pub(crate) fetch_context: u64,
+    /// How often all translations were forgotten.
+    flushes: u64,
+    /// What a linear address of code is translated and decoded with: the same number promises the same
+    /// block.
+    pub(crate) code_stamp: u64,
     pub(crate) a20_mask: u64,
     /// TLB and decoded blocks may be used.
     pub(crate) cached: bool,
     /// One instruction at a time, with all checks.
     pub(crate) single: bool,
     pub(crate) uncacheable_walk: bool,
-    pub(crate) attention: u8,
+    pub(crate) attention: u16,
     pub(crate) retired: u64,
     pub(crate) budget_end: u64,
     /// Data and I/O breakpoints this instruction met.
@@ -168,6 +176,8 @@ impl Core {
             code_limit: 0xffff,
             context: context::NEVER,
             fetch_context: context::NEVER,
+            flushes: 0,
+            code_stamp: 0,
             a20_mask: u64::MAX,
             cached: true,
             single: false,
@@ -197,10 +207,24 @@ impl Core {
         let data_breakpoints = breakpoints & 0xff != 0 && breakpoints & 0x1111_0000 != 0;
         let user = state.cpl == 3;
         self.fetch_context = self.tag_context(self.privilege());
+        self.refresh_stamp();
         let state = &self.state;
         let alignment = user && state.cr0 & cr0::AM != 0 && state.flags.alignment_check();
         self.context =
             if !self.cached || data_breakpoints || alignment { context::NEVER } else { self.fetch_context };
+    }
+
+    fn refresh_stamp(&mut self) {
+        self.code_stamp = (self.flushes << 16) | (self.fetch_context << 2) | self.bits as u64;
+    }
+
+    /// Forgets all translations and ends the current block.
+    pub(crate) fn flush_tlb(&mut self) {
+        self.tlb.flush();
+        self.watch.forget_tables();
+        self.flushes = self.flushes.wrapping_add(1);
+        self.refresh_stamp();
+        self.attention |= attention::END_BLOCK;
     }
 
     /// Recomputes what depends on CS and on long mode.
@@ -223,6 +247,7 @@ impl Core {
             self.code_bias = 0;
             self.code_limit = cs.limit.into();
         }
+        self.refresh_stamp();
     }
 
     /// In 64-bit mode.
@@ -616,6 +641,14 @@ impl Core {
             return Err(Exception::general_protection(0));
         }
         self.state.rip = offset;
+        Ok(())
+    }
+
+    /// As [`Core::near_jump`], for an instruction behind which its block may go on.
+    #[inline(always)]
+    pub(crate) fn branch(&mut self, offset: u64) -> Exec {
+        self.near_jump(offset)?;
+        self.attention |= attention::JUMPED;
         Ok(())
     }
 

@@ -52,26 +52,39 @@ impl Key {
             _ => Bits::SixtyFour,
         }
     }
-
-    /// The slot in a table of `slots`, a power of two.
-    #[inline(always)]
-    fn slot(self, slots: usize) -> usize {
-        let mixed = (self.place ^ self.rip.rotate_left(40)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (mixed >> 48) as usize & slots.wrapping_sub(1)
-    }
 }
 
-/// Instructions that follow each other within one page.
+/// The slot of what begins at offset `rip` of its segment, in a table of `slots`, a power of two. It
+/// depends on nothing else, so that looking a block up needs no translation.
+#[inline(always)]
+fn slot(rip: u64, slots: usize) -> usize {
+    (rip.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as usize & slots.wrapping_sub(1)
+}
+
+/// What follows a block's last instruction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum End {
+    /// The next instruction, or a near branch's target: the next block can be run at once.
+    Near,
+    /// The same, and the last instruction is a conditional branch, beyond which the block could go on.
+    Conditional,
+    /// Anything: the processor must look up.
+    Other,
+}
+
+/// Instructions that follow each other within one page. Conditional branches may lie between them:
+/// a taken one leaves the block.
 pub(crate) struct Block<B: Bus> {
     pub(crate) key: Key,
     /// Length in bytes.
     pub(crate) bytes: u16,
+    pub(crate) end: End,
     pub(crate) ops: Arc<[Lowered<B>]>,
 }
 
 impl<B: Bus> Clone for Block<B> {
     fn clone(&self) -> Self {
-        Block { key: self.key, bytes: self.bytes, ops: self.ops.clone() }
+        Block { key: self.key, bytes: self.bytes, end: self.end, ops: self.ops.clone() }
     }
 }
 
@@ -135,16 +148,33 @@ impl<B: Bus> Code<B> {
     fn insert(&mut self, block: Block<B>) {
         let frame = self.frames.entry(block.key.frame());
         let blocks = &mut Arc::make_mut(frame.or_insert_with(|| Arc::new(FrameCode(Vec::new())))).0;
-        if let Err(index) = blocks.binary_search_by_key(&block.key, |block| block.key) {
-            self.ops += block.ops.len();
-            blocks.insert(index, block);
+        self.ops += block.ops.len();
+        match blocks.binary_search_by_key(&block.key, |block| block.key) {
+            Ok(index) => {
+                if let Some(old) = blocks.get_mut(index) {
+                    self.ops -= old.ops.len();
+                    *old = block;
+                }
+            }
+            Err(index) => blocks.insert(index, block),
         }
     }
 }
 
+/// A block in the table, and when it was last found by translating.
+pub(crate) struct Entry<B: Bus> {
+    pub(crate) block: Block<B>,
+    /// The linear address it was found at, and [`crate::Core::code_stamp`] then: as long as it is the
+    /// same, so is the translation.
+    linear: u64,
+    stamp: u64,
+    /// How often its last, conditional branch was not taken.
+    pub(crate) passed: u8,
+}
+
 /// Decoded blocks; empty until the first run.
 pub(crate) struct Cache<B: Bus> {
-    slots: Vec<Option<Block<B>>>,
+    slots: Vec<Option<Entry<B>>>,
     /// Blocks put into the table since it has its size.
     fills: usize,
     code: Arc<Code<B>>,
@@ -157,21 +187,41 @@ impl<B: Bus> Default for Cache<B> {
 }
 
 impl<B: Bus> Cache<B> {
-    /// The block of `key`, if the table has it.
+    /// The block at offset `rip` of its segment and at `linear`, if it was found there under this stamp.
     #[inline(always)]
-    pub(crate) fn get(&self, key: Key) -> Option<&Block<B>> {
-        match self.slots.get(key.slot(self.slots.len())) {
-            Some(Some(block)) if block.key == key => Some(block),
+    pub(crate) fn stamped(&mut self, rip: u64, linear: u64, stamp: u64) -> Option<&mut Entry<B>> {
+        let index = slot(rip, self.slots.len());
+        match self.slots.get_mut(index) {
+            Some(Some(entry))
+                if entry.linear == linear && entry.stamp == stamp && entry.block.key.rip == rip =>
+            {
+                Some(entry)
+            }
             _ => None,
         }
     }
 
-    /// Puts the block of `key` into the table; false when it is not known.
-    #[cold]
+    /// Whether the block of `key` is known; it is then in the table.
     pub(crate) fn recall(&mut self, key: Key) -> bool {
+        if self.entry(key).is_some() {
+            return true;
+        }
         let Some(block) = self.code.get(key).cloned() else { return false };
         self.fill(block);
         true
+    }
+
+    /// Notes under which stamp the block of `key`, which is in the table, was found at `linear`.
+    pub(crate) fn stamp(&mut self, key: Key, linear: u64, stamp: u64) {
+        if let Some(entry) = self.entry(key) {
+            (entry.linear, entry.stamp) = (linear, stamp);
+        }
+    }
+
+    /// The block of `key`, if the table has it.
+    pub(crate) fn entry(&mut self, key: Key) -> Option<&mut Entry<B>> {
+        let index = slot(key.rip, self.slots.len());
+        self.slots.get_mut(index)?.as_mut().filter(|entry| entry.block.key == key)
     }
 
     /// Keeps a block and has its bytes watched.
@@ -190,17 +240,18 @@ impl<B: Bus> Cache<B> {
             let mut old = std::mem::take(&mut self.slots);
             self.slots.resize_with((now * 2).max(FIRST_SLOTS), || None);
             self.fills = 0;
-            for block in old.drain(..).flatten() {
-                self.place(block);
+            for entry in old.drain(..).flatten() {
+                self.place(entry);
             }
         }
-        self.place(block);
+        // No stamp is all ones.
+        self.place(Entry { block, linear: 0, stamp: u64::MAX, passed: 0 });
     }
 
-    fn place(&mut self, block: Block<B>) {
-        let index = block.key.slot(self.slots.len());
+    fn place(&mut self, entry: Entry<B>) {
+        let index = slot(entry.block.key.rip, self.slots.len());
         if let Some(slot) = self.slots.get_mut(index) {
-            *slot = Some(block);
+            *slot = Some(entry);
             self.fills += 1;
         }
     }
@@ -229,9 +280,9 @@ impl<B: Bus> Cache<B> {
             let stays = !block.overlaps(offset, length);
             if !stays {
                 code.ops -= block.ops.len();
-                let index = block.key.slot(slots.len());
+                let index = slot(block.key.rip, slots.len());
                 if let Some(slot) = slots.get_mut(index)
-                    && slot.as_ref().is_some_and(|cached| cached.key == block.key)
+                    && slot.as_ref().is_some_and(|cached| cached.block.key == block.key)
                 {
                     *slot = None;
                 }
@@ -279,7 +330,7 @@ impl<B: Bus> Cache<B> {
                 watch.set_code(tlb, *frame, 0);
             }
             for slot in &mut self.slots {
-                if slot.as_ref().is_some_and(|block| stale.binary_search(&block.key.frame()).is_ok()) {
+                if slot.as_ref().is_some_and(|entry| stale.binary_search(&entry.block.key.frame()).is_ok()) {
                     *slot = None;
                 }
             }

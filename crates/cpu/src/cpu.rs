@@ -7,8 +7,8 @@
 use crate::{
     Bus, Core, Exception, Exec, Frame, Hypervisor, Lowered, Model, Observed, Path, State, StateError, Stop,
     access::attention,
-    cache::{Block, Cache, Key},
-    decode::{Decoded, LONGEST, decode},
+    cache::{Block, Cache, End, Key},
+    decode::{Decoded, Flow, LONGEST, decode},
     exceptions::Event,
     state::{Activity, Segment, Shadow, dr6, segment},
     tlb::{Access, NO_FRAME},
@@ -52,6 +52,8 @@ impl Breakpoint {
 
 /// Longest block, in instructions.
 const LONGEST_BLOCK: usize = 64;
+/// A conditional branch not taken as often as this lies within its block from then on.
+const OFTEN: u8 = 16;
 
 /// One processor with its caches.
 pub struct Cpu<B: Bus> {
@@ -431,7 +433,7 @@ impl<B: Bus> Cpu<B> {
         Between::Execute
     }
 
-    /// Executes one block, or one instruction where care is needed.
+    /// Executes blocks, or one instruction where care is needed.
     #[inline]
     fn execute(&mut self, bus: &mut B) {
         let state = &self.core.state;
@@ -441,74 +443,125 @@ impl<B: Bus> Cpu<B> {
             || state.shadow != Shadow::None
             || state.dr[7] & 0xff != 0;
         self.core.single = careful;
-        if careful || !self.block(bus) {
+        if careful || !self.blocks(bus) {
             self.core.single = careful;
             self.step(bus);
         }
     }
 
-    /// Runs the block at the current address; false when there is none and one step must be taken.
+    /// Runs the block at the current address and those that follow it; false when there is none and
+    /// one step must be taken.
     #[inline]
-    fn block(&mut self, bus: &mut B) -> bool {
+    fn blocks(&mut self, bus: &mut B) -> bool {
+        if !self.breakpoints.is_empty() {
+            return self.block_watched(bus);
+        }
+        let mut some = false;
+        loop {
+            let core = &mut self.core;
+            let (rip, linear) = (core.state.rip, core.linear_rip());
+            let entry = match self.cache.stamped(rip, linear, core.code_stamp) {
+                Some(entry) => entry,
+                None => {
+                    let Some(key) = self.find(bus) else { return some };
+                    match self.cache.entry(key) {
+                        Some(entry) => entry,
+                        None => return some,
+                    }
+                }
+            };
+            let core = &mut self.core;
+            let block = &entry.block;
+            if u64::from(block.bytes) > core.code_room(rip) {
+                return some;
+            }
+            some = true;
+            match run_ops(core, bus, &block.ops) {
+                Ran::Attention => return true,
+                Ran::Jumped => {}
+                Ran::Through => match block.end {
+                    End::Near => {}
+                    End::Other => return true,
+                    End::Conditional => {
+                        entry.passed = entry.passed.saturating_add(1);
+                        if entry.passed == OFTEN {
+                            let key = block.key;
+                            self.extend(bus, key);
+                        }
+                    }
+                },
+            }
+            if self.core.retired >= self.core.budget_end {
+                return true;
+            }
+        }
+    }
+
+    /// Runs the block at the current address, up to a breakpoint.
+    #[cold]
+    fn block_watched(&mut self, bus: &mut B) -> bool {
+        let Some(key) = self.find(bus) else { return false };
+        let core = &mut self.core;
+        let Some(entry) = self.cache.entry(key) else { return false };
+        if u64::from(entry.block.bytes) > core.code_room(core.state.rip) {
+            return false;
+        }
+        for (index, op) in entry.block.ops.chunks(1).enumerate() {
+            let met = || self.breakpoints.iter().any(|breakpoint| breakpoint.matches(&core.state));
+            // The look between instructions stops at one, or at the end of the budget.
+            if index != 0 && (core.retired >= core.budget_end || met()) {
+                return true;
+            }
+            if run_ops(core, bus, op) != Ran::Through {
+                return true;
+            }
+        }
+        true
+    }
+
+    /// Translates the current address and has the block there decoded; `None` when one step must be
+    /// taken.
+    #[inline(never)]
+    fn find(&mut self, bus: &mut B) -> Option<Key> {
         let core = &mut self.core;
         let rip = core.state.rip;
-        let room = core.code_room(rip);
-        if room == 0 {
-            return false;
+        if core.code_room(rip) == 0 {
+            return None;
         }
         let linear = core.linear_rip();
         let tag = (linear & !0xfff) | core.fetch_context;
-        let frame = match core.tlb.slot(Access::Fetch, linear) {
-            Some(slot) if slot.tag == tag => slot.frame,
+        let kept = |core: &Core| core.tlb.slot(Access::Fetch, linear).filter(|slot| slot.tag == tag).copied();
+        let frame = match kept(core) {
+            Some(slot) => slot.frame,
             // A fault is raised by the single step.
-            _ => match core.resolve(bus, linear, Access::Fetch, core.privilege()) {
+            None => match core.resolve(bus, linear, Access::Fetch, core.privilege()) {
                 Ok(target) if target.frame != NO_FRAME => target.frame,
-                _ => return false,
+                _ => return None,
             },
         };
         if !core.written.is_empty() {
             // The walk's accessed bits fell on code: drop it first.
-            return false;
+            return None;
         }
         let key = Key::new(frame, (linear & 0xfff) as u16, core.bits, rip);
-        if self.cache.get(key).is_none() && !self.cache.recall(key) {
-            let Some(block) = build(bus, key, core.model) else {
-                return false;
-            };
+        if !self.cache.recall(key) {
+            let block = build(bus, key, core.model, false)?;
             self.cache.insert(block, &mut core.watch, &mut core.tlb);
         }
-        let Some(block) = self.cache.get(key) else {
-            return false;
-        };
-        if u64::from(block.bytes) > room {
-            return false;
+        // A translation that was not kept can change unnoticed.
+        if kept(core).is_some() {
+            self.cache.stamp(key, linear, core.code_stamp);
         }
-        // What changes CS ends its block.
-        let mask = core.linear_mask;
-        let room = core.budget_end.saturating_sub(core.retired);
-        let count = usize::try_from(room).unwrap_or(usize::MAX).min(block.ops.len());
-        let watching = !self.breakpoints.is_empty();
-        for (index, lowered) in block.ops.iter().take(count).enumerate() {
-            if watching
-                && index != 0
-                && self.breakpoints.iter().any(|breakpoint| breakpoint.matches(&core.state))
-            {
-                // The look between instructions stops here.
-                return true;
-            }
-            if B::OBSERVES {
-                bus.observe(core.cycle(), &core.state);
-            }
-            let start = core.state.rip;
-            core.state.rip = start.wrapping_add(u64::from(lowered.op.length)) & mask;
-            let done = (lowered.run)(core, bus, &lowered.op);
-            if done.is_err() || core.attention != 0 {
-                settle(core, bus, start, done);
-                return true;
-            }
-            core.retired += 1;
+        Some(key)
+    }
+
+    /// Lets the block of `key` go on beyond its conditional branches.
+    #[cold]
+    fn extend(&mut self, bus: &B, key: Key) {
+        let core = &mut self.core;
+        if let Some(block) = build(bus, key, core.model, true) {
+            self.cache.insert(block, &mut core.watch, &mut core.tlb);
         }
-        true
     }
 
     /// Executes one instruction with everything that may stand in its way.
@@ -555,8 +608,52 @@ impl<B: Bus> Cpu<B> {
     }
 }
 
+/// How some instructions ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ran {
+    /// All were executed, or as many as the budget allowed, and nothing must be looked at.
+    Through,
+    /// A conditional branch was taken, and nothing must be looked at.
+    Jumped,
+    /// One of them faulted, or wants something to be looked at.
+    Attention,
+}
+
+/// Executes instructions that follow each other from the current address on, as many as the budget
+/// allows.
+#[inline(always)]
+fn run_ops<B: Bus>(core: &mut Core, bus: &mut B, ops: &[Lowered<B>]) -> Ran {
+    let first = core.retired;
+    // What changes CS ends its block.
+    let mask = core.linear_mask;
+    let room = usize::try_from(core.budget_end.saturating_sub(first)).unwrap_or(usize::MAX);
+    let ops = ops.get(..room).unwrap_or(ops);
+    let mut start = core.state.rip;
+    for (lowered, retired) in ops.iter().zip(first..) {
+        core.retired = retired;
+        if B::OBSERVES {
+            bus.observe(core.cycle(), &core.state);
+        }
+        let next = start.wrapping_add(u64::from(lowered.op.length)) & mask;
+        core.state.rip = next;
+        let done = (lowered.run)(core, bus, &lowered.op);
+        if done.is_err() || core.attention != 0 {
+            if done.is_ok() && core.attention == attention::JUMPED {
+                core.attention = 0;
+                core.retired += 1;
+                return Ran::Jumped;
+            }
+            settle(core, bus, start, done);
+            return Ran::Attention;
+        }
+        start = next;
+    }
+    core.retired = first + ops.len() as u64;
+    Ran::Through
+}
+
 /// Ends an instruction: counts it, repeats it or raises its fault. Gives what it asked for.
-fn settle<B: Bus>(core: &mut Core, bus: &mut B, start: u64, done: Exec) -> u8 {
+fn settle<B: Bus>(core: &mut Core, bus: &mut B, start: u64, done: Exec) -> u16 {
     core.retired += 1;
     let attention = core.attention;
     match done {
@@ -631,27 +728,38 @@ fn fetch<B: Bus>(core: &mut Core, bus: &mut B) -> Result<Lowered<B>, Exception> 
     Err(fault)
 }
 
-/// Decodes a block from its frame; `None` when not one instruction lies wholly within the page.
-fn build<B: Bus>(bus: &B, key: Key, model: &Model) -> Option<Block<B>> {
+/// Decodes a block from its frame, beyond conditional branches or up to the first; `None` when not one
+/// instruction lies wholly within the page.
+fn build<B: Bus>(bus: &B, key: Key, model: &Model, beyond: bool) -> Option<Block<B>> {
     let page = bus.frame(Frame(key.frame()));
     let mut ops = Vec::new();
+    let mut end = End::Near;
     let mut at = usize::from(key.offset());
     while ops.len() < LONGEST_BLOCK && at < page.len() {
-        let end = (at + LONGEST).min(page.len());
-        let bytes = page.get(at..end)?;
+        let bytes = page.get(at..(at + LONGEST).min(page.len()))?;
         let rip = key.rip.wrapping_add((at - usize::from(key.offset())) as u64);
-        let Decoded::Op { lowered, ends } = decode(bytes, key.bits(), rip, model) else {
+        let Decoded::Op { lowered, flow } = decode(bytes, key.bits(), rip, model) else {
             break;
         };
         at += usize::from(lowered.op.length);
         ops.push(lowered);
-        if ends {
-            break;
+        match flow {
+            Flow::Next => {}
+            Flow::Conditional if beyond => {}
+            Flow::Conditional => {
+                end = End::Conditional;
+                break;
+            }
+            Flow::Near => break,
+            Flow::Other => {
+                end = End::Other;
+                break;
+            }
         }
     }
     if ops.is_empty() {
         return None;
     }
     let bytes = (at - usize::from(key.offset())) as u16;
-    Some(Block { key, bytes, ops: ops.into() })
+    Some(Block { key, bytes, end, ops: ops.into() })
 }

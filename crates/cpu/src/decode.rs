@@ -1,7 +1,8 @@
 //! From bytes to an op with its handler (decoding by iced-x86).
 
 use iced_x86::{
-    Code, CodeSize, Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, OpKind, Register,
+    Code, CodeSize, Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind,
+    Register,
 };
 
 use crate::{
@@ -17,10 +18,39 @@ pub(crate) const LONGEST: usize = 15;
 
 /// What a few bytes are.
 pub(crate) enum Decoded<B: Bus> {
-    /// An instruction; `ends` when the next one need not follow it.
-    Op { lowered: Lowered<B>, ends: bool },
+    /// An instruction, and what follows it.
+    Op { lowered: Lowered<B>, flow: Flow },
     /// The bytes end before the instruction does.
     Truncated,
+}
+
+/// What is executed after an instruction that does not fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Flow {
+    /// The next one.
+    Next,
+    /// The next one, or the target of a conditional branch.
+    Conditional,
+    /// The target of a near branch, call or return.
+    Near,
+    /// Anything, perhaps in another segment or mode.
+    Other,
+}
+
+impl Flow {
+    fn of(instruction: &Instruction) -> Flow {
+        let code = instruction.code();
+        match instruction.flow_control() {
+            FlowControl::Next => Flow::Next,
+            FlowControl::ConditionalBranch => Flow::Conditional,
+            FlowControl::UnconditionalBranch if code.is_jmp_short_or_near() => Flow::Near,
+            FlowControl::IndirectBranch if code.is_jmp_near_indirect() => Flow::Near,
+            FlowControl::Call if code.is_call_near() => Flow::Near,
+            FlowControl::IndirectCall if code.is_call_near_indirect() => Flow::Near,
+            FlowControl::Return if instruction.mnemonic() == Mnemonic::Ret => Flow::Near,
+            _ => Flow::Other,
+        }
+    }
 }
 
 /// Decodes the instruction at offset `rip` of a code segment, for a processor of this model.
@@ -41,8 +71,7 @@ pub(crate) fn decode<B: Bus>(bytes: &[u8], bits: Bits, rip: u64, model: &Model) 
         return undefined(&instruction);
     };
     let op = lower(&instruction, bytes, bits);
-    let ends = instruction.flow_control() != FlowControl::Next;
-    Decoded::Op { lowered: Lowered { op, run }, ends }
+    Decoded::Op { lowered: Lowered { op, run }, flow: Flow::of(&instruction) }
 }
 
 /// How the model's processors see bytes that others see differently.
@@ -78,7 +107,7 @@ fn undefined<B: Bus>(instruction: &Instruction) -> Decoded<B> {
         Err(Exception::INVALID_OPCODE)
     }
     let op = Op { length: instruction.len().max(1) as u8, ..EMPTY };
-    Decoded::Op { lowered: Lowered { op, run: raise::<B> }, ends: true }
+    Decoded::Op { lowered: Lowered { op, run: raise::<B> }, flow: Flow::Other }
 }
 
 const EMPTY: Op = Op {

@@ -30,7 +30,7 @@ pub(crate) struct Event {
 
 impl Event {
     pub(crate) fn processor(exception: Exception) -> Event {
-        Event { vector: exception.vector, error: exception.error, source: Source::Processor }
+        Event { vector: exception.vector, error: exception.error.map(u32::from), source: Source::Processor }
     }
 
     pub(crate) fn external(vector: u8) -> Event {

@@ -51,8 +51,9 @@ pub type Exec = Result<(), Exception>;
 pub struct Exception {
     /// Vector 0-31.
     pub vector: u8,
-    /// Error code, for the vectors that have one.
-    pub error: Option<u32>,
+    /// Error code, for the vectors that have one: 16 bits keep an exception small enough to be returned
+    /// in registers.
+    pub error: Option<u16>,
     /// Linear address for CR2, for page faults.
     pub address: u64,
 }
@@ -67,7 +68,7 @@ impl Exception {
     /// #GP(error).
     #[must_use]
     pub const fn general_protection(error: u32) -> Exception {
-        Exception { vector: 13, error: Some(error), address: 0 }
+        Exception { vector: 13, error: Some(error as u16), address: 0 }
     }
     /// #DB; its cause is already in DR6.
     pub const DEBUG: Exception = Exception { vector: 1, error: None, address: 0 };
@@ -80,17 +81,17 @@ impl Exception {
     /// #TS(error).
     #[must_use]
     pub const fn invalid_tss(error: u32) -> Exception {
-        Exception { vector: 10, error: Some(error), address: 0 }
+        Exception { vector: 10, error: Some(error as u16), address: 0 }
     }
     /// #NP(error).
     #[must_use]
     pub const fn not_present(error: u32) -> Exception {
-        Exception { vector: 11, error: Some(error), address: 0 }
+        Exception { vector: 11, error: Some(error as u16), address: 0 }
     }
     /// #SS(error).
     #[must_use]
     pub const fn stack(error: u32) -> Exception {
-        Exception { vector: 12, error: Some(error), address: 0 }
+        Exception { vector: 12, error: Some(error as u16), address: 0 }
     }
 }
 

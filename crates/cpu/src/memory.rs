@@ -81,13 +81,6 @@ impl Core {
         context::VALID | whose | smm
     }
 
-    /// Forgets all translations and ends the current block.
-    pub(crate) fn flush_tlb(&mut self) {
-        self.tlb.flush();
-        self.watch.forget_tables();
-        self.attention |= attention::END_BLOCK;
-    }
-
     /// Translates `linear` (one page).
     pub(crate) fn resolve<B: Bus>(
         &mut self,

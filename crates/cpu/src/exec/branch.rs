@@ -85,7 +85,7 @@ fn loops<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
 
 fn jump_if<B: Bus, const CODE: u8>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
     if core.state.flags.condition(CODE) {
-        return core.near_jump(op.immediate);
+        return core.branch(op.immediate);
     }
     Ok(())
 }
@@ -159,7 +159,7 @@ impl Condition for NotEqual {
 fn loop_while<B: Bus, Count: Width, Also: Condition>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
     let count = Count::from_u64(core.register(gpr::RCX).wrapping_sub(1));
     if count != Count::default() && Also::holds(core.state.flags.zero()) {
-        core.near_jump(op.immediate)?;
+        core.branch(op.immediate)?;
     }
     write_part(core, gpr::RCX, count);
     Ok(())
@@ -167,7 +167,7 @@ fn loop_while<B: Bus, Count: Width, Also: Condition>(core: &mut Core, _bus: &mut
 
 fn jump_if_zero<B: Bus, Count: Width>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
     if Count::from_u64(core.register(gpr::RCX)) == Count::default() {
-        return core.near_jump(op.immediate);
+        return core.branch(op.immediate);
     }
     Ok(())
 }
