@@ -110,10 +110,10 @@ pub struct Core {
     pub(crate) context: u64,
     /// The same of a fetch, which no data breakpoint concerns.
     pub(crate) fetch_context: u64,
-    /// How often all translations were forgotten.
+    /// How often all translations were forgotten, or CS has got another limit.
     flushes: u64,
-    /// What a linear address of code is translated and decoded with: the same number promises the same
-    /// block.
+    /// What a linear address of code is checked, translated and decoded with: the same number promises
+    /// the same block.
     pub(crate) code_stamp: u64,
     pub(crate) a20_mask: u64,
     /// TLB and decoded blocks may be used.
@@ -121,6 +121,8 @@ pub struct Core {
     /// One instruction at a time, with all checks.
     pub(crate) single: bool,
     pub(crate) uncacheable_walk: bool,
+    /// The linear address last walked for: that of a page fault, for CR2.
+    pub(crate) fault_address: u64,
     pub(crate) attention: u16,
     pub(crate) retired: u64,
     pub(crate) budget_end: u64,
@@ -147,12 +149,10 @@ enum Where {
 }
 
 /// The part of a general register's address arithmetic uses in 16-, 32- and 64-bit addressing.
+#[inline(always)]
 fn address_mask(size: u8) -> u64 {
-    match size {
-        2 => 0xffff,
-        4 => 0xffff_ffff,
-        _ => u64::MAX,
-    }
+    // Without a branch: sizes are 2, 4 and 8 bytes.
+    u64::MAX >> (64 - 8 * u32::from(size) & 63)
 }
 
 impl Core {
@@ -182,6 +182,7 @@ impl Core {
             cached: true,
             single: false,
             uncacheable_walk: false,
+            fault_address: 0,
             attention: 0,
             retired: 0,
             budget_end: 0,
@@ -231,6 +232,7 @@ impl Core {
     fn refresh_code(&mut self) {
         let state = &self.state;
         let cs = state.cs();
+        let reach = (self.code_bias, self.code_limit);
         self.bits = match (state.code_64(), cs.big()) {
             (true, _) => Bits::SixtyFour,
             (false, true) => Bits::ThirtyTwo,
@@ -246,6 +248,10 @@ impl Core {
             self.linear_mask = 0xffff_ffff;
             self.code_bias = 0;
             self.code_limit = cs.limit.into();
+        }
+        if reach != (self.code_bias, self.code_limit) {
+            // What lay within the limit may not any more.
+            self.flushes = self.flushes.wrapping_add(1);
         }
         self.refresh_stamp();
     }
@@ -558,12 +564,33 @@ impl Core {
             && slot.tag == (linear & !0xfff) | self.context
             && slot.frame == slot.read_frame
             && within + W::BYTES <= 4096
-            && slot.watched & chunks(within, W::BYTES) == 0
+            && slot.watched == 0
+        {
+            return Ok(Place(Where::Direct { frame: Frame(slot.frame), offset: within as u16 }));
+        }
+        self.update_watched(bus, segment, linear, W::BYTES as u8)
+    }
+
+    /// As [`Core::update_at`], where the page is watched or not in the TLB.
+    #[inline(never)]
+    fn update_watched<B: Bus>(
+        &mut self,
+        bus: &mut B,
+        segment: u8,
+        linear: u64,
+        size: u8,
+    ) -> Result<Place, Exception> {
+        let (within, length) = ((linear & 0xfff) as usize, usize::from(size));
+        if let Some(slot) = self.tlb.slot(Access::Write, linear)
+            && slot.tag == (linear & !0xfff) | self.context
+            && slot.frame == slot.read_frame
+            && within + length <= 4096
+            && (slot.watched & chunks(within, length) == 0 || self.watch.beside(slot.frame, within, length))
         {
             return Ok(Place(Where::Direct { frame: Frame(slot.frame), offset: within as u16 }));
         }
         let range = self
-            .resolve_range(bus, linear, W::BYTES as u8, self.privilege())
+            .resolve_range(bus, linear, size, self.privilege())
             .map_err(|exception| Core::not_canonical(segment, exception))?;
         Ok(Place(Where::Memory(range)))
     }
@@ -648,7 +675,11 @@ impl Core {
     #[inline(always)]
     pub(crate) fn branch(&mut self, offset: u64) -> Exec {
         self.near_jump(offset)?;
-        self.attention |= attention::JUMPED;
+        // Where more is to be looked at, this is found too. Stored whole: a store of one bit's byte, read
+        // back whole, would have to reach the cache first.
+        if self.attention == 0 {
+            self.attention = attention::JUMPED;
+        }
         Ok(())
     }
 

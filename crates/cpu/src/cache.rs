@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     Bus, Lowered,
     access::Bits,
-    tlb::{Tlb, Watch, chunks},
+    tlb::{Bytes, Tlb, Watch},
 };
 
 /// Slots of the table when it is first used, and at most; powers of two.
@@ -66,8 +66,9 @@ fn slot(rip: u64, slots: usize) -> usize {
 pub(crate) enum End {
     /// The next instruction, or a near branch's target: the next block can be run at once.
     Near,
-    /// The same, and the last instruction is a conditional branch, beyond which the block could go on.
-    Conditional,
+    /// The same, and the block could go on: beyond a conditional branch, or because it is short only
+    /// for fear that it is never run again.
+    Open,
     /// Anything: the processor must look up.
     Other,
 }
@@ -95,8 +96,8 @@ impl<B: Bus> Block<B> {
         start < written + u32::from(length) && written < start + u32::from(self.bytes)
     }
 
-    fn chunks(&self) -> u64 {
-        chunks(usize::from(self.key.offset()), usize::from(self.bytes))
+    fn add_to(&self, bytes: &mut Bytes) {
+        bytes.add(usize::from(self.key.offset()), usize::from(self.bytes));
     }
 }
 
@@ -110,8 +111,10 @@ impl<B: Bus> Clone for FrameCode<B> {
 }
 
 impl<B: Bus> FrameCode<B> {
-    fn chunks(&self) -> u64 {
-        self.0.iter().fold(0, |all, block| all | block.chunks())
+    fn bytes(&self) -> Bytes {
+        let mut bytes = Bytes::default();
+        self.0.iter().for_each(|block| block.add_to(&mut bytes));
+        bytes
     }
 
     fn ops(&self) -> usize {
@@ -168,8 +171,15 @@ pub(crate) struct Entry<B: Bus> {
     /// same, so is the translation.
     linear: u64,
     stamp: u64,
-    /// How often its last, conditional branch was not taken.
+    /// How often it was run to its open end.
     pub(crate) passed: u8,
+}
+
+impl<B: Bus> Entry<B> {
+    /// Notes where and under which stamp the block was found.
+    pub(crate) fn stamp(&mut self, linear: u64, stamp: u64) {
+        (self.linear, self.stamp) = (linear, stamp);
+    }
 }
 
 /// Decoded blocks; empty until the first run.
@@ -211,13 +221,6 @@ impl<B: Bus> Cache<B> {
         true
     }
 
-    /// Notes under which stamp the block of `key`, which is in the table, was found at `linear`.
-    pub(crate) fn stamp(&mut self, key: Key, linear: u64, stamp: u64) {
-        if let Some(entry) = self.entry(key) {
-            (entry.linear, entry.stamp) = (linear, stamp);
-        }
-    }
-
     /// The block of `key`, if the table has it.
     pub(crate) fn entry(&mut self, key: Key) -> Option<&mut Entry<B>> {
         let index = slot(key.rip, self.slots.len());
@@ -229,7 +232,9 @@ impl<B: Bus> Cache<B> {
         if self.code.ops >= MOST_OPS {
             self.clear(watch);
         }
-        watch.add_code(tlb, block.key.frame(), block.chunks());
+        let mut bytes = Bytes::default();
+        block.add_to(&mut bytes);
+        watch.add_code(tlb, block.key.frame(), &bytes);
         Arc::make_mut(&mut self.code).insert(block.clone());
         self.fill(block);
     }
@@ -266,10 +271,12 @@ impl<B: Bus> Cache<B> {
         tlb: &mut Tlb,
     ) {
         let Some(old) = self.code.frames.get(&frame) else {
-            watch.set_code(tlb, frame, 0);
+            watch.set_code(tlb, frame, Bytes::default());
             return;
         };
         if !old.0.iter().any(|block| block.overlaps(offset, length)) {
+            // What is left over of blocks that were dropped.
+            watch.set_code(tlb, frame, old.bytes());
             return;
         }
         let code = Arc::make_mut(&mut self.code);
@@ -289,11 +296,10 @@ impl<B: Bus> Cache<B> {
             }
             stays
         });
-        let left = own.chunks();
         if own.0.is_empty() {
             code.frames.remove(&frame);
         }
-        watch.set_code(tlb, frame, left);
+        // Their bytes stay watched: most often the new code has as many.
     }
 
     /// Drops everything.
@@ -327,7 +333,7 @@ impl<B: Bus> Cache<B> {
             for frame in &stale {
                 let gone = code.frames.remove(frame);
                 code.ops -= gone.map_or(0, |blocks| blocks.ops());
-                watch.set_code(tlb, *frame, 0);
+                watch.set_code(tlb, *frame, Bytes::default());
             }
             for slot in &mut self.slots {
                 if slot.as_ref().is_some_and(|entry| stale.binary_search(&entry.block.key.frame()).is_ok()) {
@@ -338,7 +344,7 @@ impl<B: Bus> Cache<B> {
         for (frame, blocks) in &other.code.frames {
             // What is known of a frame is kept: its bytes are the same, so its blocks are true.
             if !self.code.frames.contains_key(frame) {
-                watch.add_code(tlb, *frame, blocks.chunks());
+                watch.add_code(tlb, *frame, &blocks.bytes());
                 let code = Arc::make_mut(&mut self.code);
                 code.ops += blocks.ops();
                 code.frames.insert(*frame, blocks.clone());

@@ -52,7 +52,9 @@ impl Breakpoint {
 
 /// Longest block, in instructions.
 const LONGEST_BLOCK: usize = 64;
-/// A conditional branch not taken as often as this lies within its block from then on.
+/// Longest block of which it is not known yet that it is run again and again.
+const FIRST_BLOCK: usize = 12;
+/// A block run to its end as often as this goes on beyond it.
 const OFTEN: u8 = 16;
 
 /// One processor with its caches.
@@ -470,29 +472,36 @@ impl<B: Bus> Cpu<B> {
                     }
                 }
             };
-            let core = &mut self.core;
-            let block = &entry.block;
-            if u64::from(block.bytes) > core.code_room(rip) {
-                return some;
-            }
             some = true;
-            match run_ops(core, bus, &block.ops) {
-                Ran::Attention => return true,
-                Ran::Jumped => {}
-                Ran::Through => match block.end {
-                    End::Near => {}
-                    End::Other => return true,
-                    End::Conditional => {
-                        entry.passed = entry.passed.saturating_add(1);
-                        if entry.passed == OFTEN {
-                            let key = block.key;
-                            self.extend(bus, key);
+            let core = &mut self.core;
+            // Loops are run here, as long as nothing is to be looked at.
+            loop {
+                let ran = run_ops(core, bus, &entry.block.ops);
+                let again = match ran {
+                    Ran::Attention => return true,
+                    Ran::Jumped => true,
+                    Ran::Through => entry.block.end == End::Near,
+                };
+                if core.retired >= core.budget_end {
+                    return true;
+                }
+                if again && core.state.rip == rip {
+                    continue;
+                }
+                if ran == Ran::Through {
+                    match entry.block.end {
+                        End::Near => {}
+                        End::Other => return true,
+                        End::Open => {
+                            entry.passed = entry.passed.saturating_add(1);
+                            if entry.passed == OFTEN {
+                                let key = entry.block.key;
+                                self.extend(bus, key);
+                            }
                         }
                     }
-                },
-            }
-            if self.core.retired >= self.core.budget_end {
-                return true;
+                }
+                break;
             }
         }
     }
@@ -503,9 +512,6 @@ impl<B: Bus> Cpu<B> {
         let Some(key) = self.find(bus) else { return false };
         let core = &mut self.core;
         let Some(entry) = self.cache.entry(key) else { return false };
-        if u64::from(entry.block.bytes) > core.code_room(core.state.rip) {
-            return false;
-        }
         for (index, op) in entry.block.ops.chunks(1).enumerate() {
             let met = || self.breakpoints.iter().any(|breakpoint| breakpoint.matches(&core.state));
             // The look between instructions stops at one, or at the end of the budget.
@@ -548,9 +554,13 @@ impl<B: Bus> Cpu<B> {
             let block = build(bus, key, core.model, false)?;
             self.cache.insert(block, &mut core.watch, &mut core.tlb);
         }
+        let entry = self.cache.entry(key)?;
+        if u64::from(entry.block.bytes) > core.code_room(rip) {
+            return None;
+        }
         // A translation that was not kept can change unnoticed.
         if kept(core).is_some() {
-            self.cache.stamp(key, linear, core.code_stamp);
+            entry.stamp(linear, core.code_stamp);
         }
         Some(key)
     }
@@ -624,18 +634,15 @@ enum Ran {
 #[inline(always)]
 fn run_ops<B: Bus>(core: &mut Core, bus: &mut B, ops: &[Lowered<B>]) -> Ran {
     let first = core.retired;
-    // What changes CS ends its block.
-    let mask = core.linear_mask;
     let room = usize::try_from(core.budget_end.saturating_sub(first)).unwrap_or(usize::MAX);
     let ops = ops.get(..room).unwrap_or(ops);
-    let mut start = core.state.rip;
     for (lowered, retired) in ops.iter().zip(first..) {
         core.retired = retired;
         if B::OBSERVES {
             bus.observe(core.cycle(), &core.state);
         }
-        let next = start.wrapping_add(u64::from(lowered.op.length)) & mask;
-        core.state.rip = next;
+        // What changes CS ends its block.
+        core.state.rip = lowered.next;
         let done = (lowered.run)(core, bus, &lowered.op);
         if done.is_err() || core.attention != 0 {
             if done.is_ok() && core.attention == attention::JUMPED {
@@ -643,10 +650,10 @@ fn run_ops<B: Bus>(core: &mut Core, bus: &mut B, ops: &[Lowered<B>]) -> Ran {
                 core.retired += 1;
                 return Ran::Jumped;
             }
+            let start = lowered.next.wrapping_sub(u64::from(lowered.op.length)) & core.linear_mask;
             settle(core, bus, start, done);
             return Ran::Attention;
         }
-        start = next;
     }
     core.retired = first + ops.len() as u64;
     Ran::Through
@@ -728,14 +735,15 @@ fn fetch<B: Bus>(core: &mut Core, bus: &mut B) -> Result<Lowered<B>, Exception> 
     Err(fault)
 }
 
-/// Decodes a block from its frame, beyond conditional branches or up to the first; `None` when not one
-/// instruction lies wholly within the page.
+/// Decodes a block from its frame; `None` when not one instruction lies wholly within the page. It ends
+/// with the first conditional branch, or goes on beyond.
 fn build<B: Bus>(bus: &B, key: Key, model: &Model, beyond: bool) -> Option<Block<B>> {
     let page = bus.frame(Frame(key.frame()));
-    let mut ops = Vec::new();
+    let longest = if beyond { LONGEST_BLOCK } else { FIRST_BLOCK };
+    let mut ops = Vec::with_capacity(FIRST_BLOCK);
     let mut end = End::Near;
     let mut at = usize::from(key.offset());
-    while ops.len() < LONGEST_BLOCK && at < page.len() {
+    while end == End::Near && at < page.len() {
         let bytes = page.get(at..(at + LONGEST).min(page.len()))?;
         let rip = key.rip.wrapping_add((at - usize::from(key.offset())) as u64);
         let Decoded::Op { lowered, flow } = decode(bytes, key.bits(), rip, model) else {
@@ -744,17 +752,12 @@ fn build<B: Bus>(bus: &B, key: Key, model: &Model, beyond: bool) -> Option<Block
         at += usize::from(lowered.op.length);
         ops.push(lowered);
         match flow {
-            Flow::Next => {}
-            Flow::Conditional if beyond => {}
-            Flow::Conditional => {
-                end = End::Conditional;
-                break;
-            }
             Flow::Near => break,
-            Flow::Other => {
-                end = End::Other;
-                break;
-            }
+            Flow::Other => end = End::Other,
+            Flow::Conditional if !beyond => end = End::Open,
+            _ if ops.len() < longest => {}
+            _ if beyond => break,
+            _ => end = End::Open,
         }
     }
     if ops.is_empty() {

@@ -62,16 +62,19 @@ pub(crate) fn decode<B: Bus>(bytes: &[u8], bits: Bits, rip: u64, model: &Model) 
         DecoderError::NoMoreBytes => return Decoded::Truncated,
         DecoderError::None => {}
         _ if too_long(bytes, bitness, &instruction) => return Decoded::Truncated,
-        _ => return undefined(&instruction),
+        _ => return undefined(&instruction, bits),
     }
     if model.amd() && register_prefetch(&instruction) {
         return undefined(&instruction);
     }
     let Some(run) = exec::lower(&instruction, model.features) else {
-        return undefined(&instruction);
+        return undefined(&instruction, bits);
     };
     let op = lower(&instruction, bytes, bits);
-    Decoded::Op { lowered: Lowered { op, run }, flow: Flow::of(&instruction) }
+    Decoded::Op {
+        lowered: Lowered { op, next: behind(&instruction, bits), run },
+        flow: Flow::of(&instruction),
+    }
 }
 
 /// How the model's processors see bytes that others see differently.
@@ -102,12 +105,21 @@ fn too_long(bytes: &[u8], bitness: u32, instruction: &Instruction) -> bool {
 }
 
 /// An instruction this processor does not have: executing it is #UD.
-fn undefined<B: Bus>(instruction: &Instruction) -> Decoded<B> {
+fn undefined<B: Bus>(instruction: &Instruction, bits: Bits) -> Decoded<B> {
     fn raise<B: Bus>(_core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
         Err(Exception::INVALID_OPCODE)
     }
     let op = Op { length: instruction.len().max(1) as u8, ..EMPTY };
-    Decoded::Op { lowered: Lowered { op, run: raise::<B> }, flow: Flow::Other }
+    Decoded::Op {
+        lowered: Lowered { op, next: behind(instruction, bits), run: raise::<B> },
+        flow: Flow::Other,
+    }
+}
+
+/// The offset behind an instruction; what is not 64-bit mode has 32-bit offsets.
+fn behind(instruction: &Instruction, bits: Bits) -> u64 {
+    let next = instruction.ip().wrapping_add(instruction.len().max(1) as u64);
+    if bits == Bits::SixtyFour { next } else { next & 0xffff_ffff }
 }
 
 const EMPTY: Op = Op {

@@ -96,7 +96,7 @@ impl Core {
     /// Raises `exception` at the current instruction: delivers it, or what comes of it.
     pub(crate) fn raise<B: Bus>(&mut self, bus: &mut B, exception: Exception) {
         if exception.vector == 14 {
-            self.state.cr2 = exception.address;
+            self.state.cr2 = self.fault_address;
         }
         self.deliver(bus, Event::processor(exception));
     }
@@ -112,7 +112,7 @@ impl Core {
                 return;
             };
             if second.vector == 14 {
-                self.state.cr2 = second.address;
+                self.state.cr2 = self.fault_address;
             }
             event = next;
         }

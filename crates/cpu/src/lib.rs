@@ -52,46 +52,44 @@ pub struct Exception {
     /// Vector 0-31.
     pub vector: u8,
     /// Error code, for the vectors that have one: 16 bits keep an exception small enough to be returned
-    /// in registers.
+    /// in a register. The address of a page fault is in [`Core`] for the same reason.
     pub error: Option<u16>,
-    /// Linear address for CR2, for page faults.
-    pub address: u64,
 }
 
 impl Exception {
     /// #DE.
-    pub const DIVIDE: Exception = Exception { vector: 0, error: None, address: 0 };
+    pub const DIVIDE: Exception = Exception { vector: 0, error: None };
     /// #BR.
-    pub const BOUND: Exception = Exception { vector: 5, error: None, address: 0 };
+    pub const BOUND: Exception = Exception { vector: 5, error: None };
     /// #UD.
-    pub const INVALID_OPCODE: Exception = Exception { vector: 6, error: None, address: 0 };
+    pub const INVALID_OPCODE: Exception = Exception { vector: 6, error: None };
     /// #GP(error).
     #[must_use]
     pub const fn general_protection(error: u32) -> Exception {
-        Exception { vector: 13, error: Some(error as u16), address: 0 }
+        Exception { vector: 13, error: Some(error as u16) }
     }
     /// #DB; its cause is already in DR6.
-    pub const DEBUG: Exception = Exception { vector: 1, error: None, address: 0 };
+    pub const DEBUG: Exception = Exception { vector: 1, error: None };
     /// #NM.
-    pub const DEVICE_NOT_AVAILABLE: Exception = Exception { vector: 7, error: None, address: 0 };
+    pub const DEVICE_NOT_AVAILABLE: Exception = Exception { vector: 7, error: None };
     /// #MF; what happened is in the status word.
-    pub const FLOATING_POINT: Exception = Exception { vector: 16, error: None, address: 0 };
+    pub const FLOATING_POINT: Exception = Exception { vector: 16, error: None };
     /// #XM; what happened is in MXCSR.
-    pub const SIMD_FLOATING_POINT: Exception = Exception { vector: 19, error: None, address: 0 };
+    pub const SIMD_FLOATING_POINT: Exception = Exception { vector: 19, error: None };
     /// #TS(error).
     #[must_use]
     pub const fn invalid_tss(error: u32) -> Exception {
-        Exception { vector: 10, error: Some(error as u16), address: 0 }
+        Exception { vector: 10, error: Some(error as u16) }
     }
     /// #NP(error).
     #[must_use]
     pub const fn not_present(error: u32) -> Exception {
-        Exception { vector: 11, error: Some(error as u16), address: 0 }
+        Exception { vector: 11, error: Some(error as u16) }
     }
     /// #SS(error).
     #[must_use]
     pub const fn stack(error: u32) -> Exception {
-        Exception { vector: 12, error: Some(error as u16), address: 0 }
+        Exception { vector: 12, error: Some(error as u16) }
     }
 }
 

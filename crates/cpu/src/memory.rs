@@ -104,8 +104,13 @@ impl Core {
             return Err(Exception::general_protection(0));
         }
         self.uncacheable_walk = false;
-        let physical = if self.state.paging() { self.walk(bus, linear, access, privilege)? } else { linear }
-            & self.a20_mask;
+        let physical = if self.state.paging() {
+            // Whatever fault this is, a page fault is always the last one.
+            self.fault_address = linear;
+            self.walk(bus, linear, access, privilege)?
+        } else {
+            linear
+        } & self.a20_mask;
         let page = bus.page(physical & !0xfff, self.state.smm);
         let read_frame = page.read.map_or(NO_FRAME, |frame| frame.0);
         let frame = match access {
@@ -162,8 +167,7 @@ impl Core {
 
     /// Notes a write of decoded code.
     fn code_hit(&mut self, frame: Frame, offset: usize, length: usize) {
-        let (code, _) = self.watch.hit(frame.0, chunks(offset, length));
-        if code {
+        if self.watch.is_code(frame.0, offset, length) {
             self.written.push((frame.0, offset as u16, length as u16));
             self.attention |= attention::END_BLOCK;
         }
@@ -173,12 +177,8 @@ impl Core {
     /// are dropped.
     #[cold]
     pub(crate) fn frame_written(&mut self, frame: Frame, offset: usize, length: usize) {
-        let (code, tables) = self.watch.hit(frame.0, chunks(offset, length));
-        if code {
-            self.written.push((frame.0, offset as u16, length as u16));
-            self.attention |= attention::END_BLOCK;
-        }
-        if tables {
+        self.code_hit(frame, offset, length);
+        if self.watch.is_table(frame.0, chunks(offset, length)) {
             self.flush_tlb();
         }
     }
@@ -223,12 +223,27 @@ impl Core {
     /// Writes a value at a linear address.
     #[inline(always)]
     pub(crate) fn write_linear<W: Width, B: Bus>(&mut self, bus: &mut B, linear: u64, value: W) -> Exec {
+        if let Some(slot) = self.tlb.slot(Access::Write, linear)
+            && slot.tag == (linear & !0xfff) | self.context
+            && slot.watched == 0
+            && value.write_to(bus.frame_mut(Frame(slot.frame)), (linear & 0xfff) as usize)
+        {
+            return Ok(());
+        }
+        self.write_watched(bus, linear, value)
+    }
+
+    /// As [`Core::write_linear`], where the page is watched or not in the TLB.
+    #[inline(never)]
+    fn write_watched<W: Width, B: Bus>(&mut self, bus: &mut B, linear: u64, value: W) -> Exec {
         let offset = (linear & 0xfff) as usize;
         if let Some(slot) = self.tlb.slot(Access::Write, linear)
             && slot.tag == (linear & !0xfff) | self.context
-            && (slot.watched == 0 || slot.watched & chunks(offset, W::BYTES) == 0)
-            && value.write_to(bus.frame_mut(Frame(slot.frame)), offset)
+            && offset + W::BYTES <= 4096
+            && (slot.watched & chunks(offset, W::BYTES) == 0
+                || self.watch.beside(slot.frame, offset, W::BYTES))
         {
+            value.write_to(bus.frame_mut(Frame(slot.frame)), offset);
             return Ok(());
         }
         self.write_slow(bus, linear, W::BYTES as u8, value.to_u64(), self.privilege())
@@ -389,7 +404,7 @@ impl Core {
             && self.state.cr0 & cr0::AM != 0
             && self.state.flags.alignment_check()
         {
-            return Err(Exception { vector: 17, error: Some(0), address: 0 });
+            return Err(Exception { vector: 17, error: Some(0) });
         }
         Ok(())
     }

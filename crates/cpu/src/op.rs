@@ -94,6 +94,8 @@ pub type Handler<B> = fn(&mut Core, &mut B, &Op) -> Exec;
 pub struct Lowered<B: Bus> {
     /// Operands.
     pub op: Op,
+    /// Offset of the instruction behind it.
+    pub next: u64,
     /// Code.
     pub run: Handler<B>,
 }

@@ -145,24 +145,106 @@ impl Observed {
     }
 }
 
-/// Which chunks of which frames hold decoded code or walked page tables, or are observed.
+/// The bytes of a page, a bit each; word `n` has those of the chunk `n`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Bytes([u64; 64]);
+
+impl Default for Bytes {
+    fn default() -> Self {
+        Bytes([0; 64])
+    }
+}
+
+impl Bytes {
+    /// The parts of `length` bytes at `offset`, which lie within the page: chunk and bits.
+    fn parts(offset: usize, length: usize) -> impl Iterator<Item = (usize, u64)> {
+        let end = (offset + length).min(4096);
+        (offset >> 6..=end.saturating_sub(1) >> 6).map(move |chunk| {
+            let first = offset.saturating_sub(chunk << 6).min(63);
+            let last = (end - 1 - (chunk << 6)).min(63);
+            (chunk, (u64::MAX << first) & (u64::MAX >> (63 - last)))
+        })
+    }
+
+    /// Adds `length` bytes, at least one, at `offset`.
+    pub(crate) fn add(&mut self, offset: usize, length: usize) {
+        for (chunk, bits) in Bytes::parts(offset, length) {
+            if let Some(word) = self.0.get_mut(chunk) {
+                *word |= bits;
+            }
+        }
+    }
+
+    /// Whether one of `length` bytes at `offset` is among them.
+    #[inline(always)]
+    fn has(&self, offset: usize, length: usize) -> bool {
+        Bytes::parts(offset, length)
+            .any(|(chunk, bits)| self.0.get(chunk).is_some_and(|word| word & bits != 0))
+    }
+
+    fn chunks(&self) -> u64 {
+        self.0.iter().zip(0..).fold(0, |all, (word, chunk)| all | u64::from(*word != 0) << chunk)
+    }
+
+    fn add_chunks(&mut self, chunks: u64) {
+        for (index, word) in self.0.iter_mut().enumerate() {
+            if chunks >> index & 1 != 0 {
+                *word = u64::MAX;
+            }
+        }
+    }
+}
+
+/// Frames whose watched bytes are kept at hand; a power of two.
+const AT_HAND: usize = 4;
+
+/// Which bytes of which frames hold decoded code, and which chunks walked page tables, or are observed.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     /// Shared with forks until one of them decodes something new.
-    code: Arc<BTreeMap<u32, u64>>,
+    code: Arc<BTreeMap<u32, Arc<Bytes>>>,
     tables: BTreeMap<u32, u64>,
     observed: Observed,
+    /// What is watched, all in all, of frames that were written beside it.
+    at_hand: [Option<(u32, Box<Bytes>)>; AT_HAND],
 }
 
 impl Watch {
     /// The same code watched, and no tables: for a processor with an empty TLB.
     pub(crate) fn fork(&self) -> Watch {
-        Watch { code: self.code.clone(), tables: BTreeMap::new(), observed: self.observed.clone() }
+        Watch { code: self.code.clone(), observed: self.observed.clone(), ..Watch::default() }
     }
 
     /// The chunks of `frame` to notice writes of.
     pub(crate) fn chunks(&self, frame: u32) -> u64 {
         self.code_chunks(frame) | self.table_chunks(frame) | self.observed.of(frame)
+    }
+
+    /// Whether none of `length` bytes at `offset` of a frame is watched, though their chunk is.
+    #[inline]
+    pub(crate) fn beside(&mut self, frame: u32, offset: usize, length: usize) -> bool {
+        match &self.at_hand[frame as usize % AT_HAND] {
+            Some((known, bytes)) if *known == frame => !bytes.has(offset, length),
+            _ => {
+                self.take_to_hand(frame);
+                false
+            }
+        }
+    }
+
+    #[cold]
+    fn take_to_hand(&mut self, frame: u32) {
+        let mut bytes = self.code.get(&frame).map(|bytes| Bytes::clone(bytes)).unwrap_or_default();
+        bytes.add_chunks(self.table_chunks(frame) | self.observed.of(frame));
+        self.at_hand[frame as usize % AT_HAND] = Some((frame, Box::new(bytes)));
+    }
+
+    /// Something else of `frame` is watched now.
+    fn forget_at_hand(&mut self, frame: u32) {
+        let place = &mut self.at_hand[frame as usize % AT_HAND];
+        if place.as_ref().is_some_and(|(known, _)| *known == frame) {
+            *place = None;
+        }
     }
 
     /// Whether the machine wants to be told of a write to `written` of `frame`.
@@ -173,41 +255,51 @@ impl Watch {
     /// What the machine wants to be told of; the TLB must be flushed before the next write.
     pub(crate) fn observe(&mut self, observed: Observed) {
         self.observed = observed;
+        self.at_hand = Default::default();
     }
 
     fn code_chunks(&self, frame: u32) -> u64 {
-        self.code.get(&frame).copied().unwrap_or(0)
+        self.code.get(&frame).map_or(0, |bytes| bytes.chunks())
     }
 
     fn table_chunks(&self, frame: u32) -> u64 {
         self.tables.get(&frame).copied().unwrap_or(0)
     }
 
-    /// Whether a write to `written` of `frame` hits (code, page tables).
-    pub(crate) fn hit(&self, frame: u32, written: u64) -> (bool, bool) {
-        (self.code_chunks(frame) & written != 0, self.table_chunks(frame) & written != 0)
+    /// Whether code was decoded from one of these bytes.
+    pub(crate) fn is_code(&self, frame: u32, offset: usize, length: usize) -> bool {
+        self.code.get(&frame).is_some_and(|bytes| bytes.has(offset, length))
     }
 
-    /// Decoded code lies in these chunks.
-    pub(crate) fn add_code(&mut self, tlb: &mut Tlb, frame: u32, chunks: u64) {
-        let old = self.code_chunks(frame);
-        if old & chunks != chunks {
-            Arc::make_mut(&mut self.code).insert(frame, old | chunks);
-            tlb.watch(frame, chunks);
+    /// Whether a page table in these chunks was walked.
+    pub(crate) fn is_table(&self, frame: u32, written: u64) -> bool {
+        self.table_chunks(frame) & written != 0
+    }
+
+    /// Decoded code lies in these bytes.
+    pub(crate) fn add_code(&mut self, tlb: &mut Tlb, frame: u32, more: &Bytes) {
+        let old = self.code.get(&frame).map(|bytes| Bytes::clone(bytes)).unwrap_or_default();
+        let mut all = old.clone();
+        all.0.iter_mut().zip(&more.0).for_each(|(word, more)| *word |= more);
+        if all != old {
+            let chunks = all.chunks();
+            Arc::make_mut(&mut self.code).insert(frame, Arc::new(all));
+            self.forget_at_hand(frame);
+            if chunks != old.chunks() {
+                tlb.watch(frame, chunks);
+            }
         }
     }
 
-    /// Exactly these chunks of `frame` hold decoded code.
-    pub(crate) fn set_code(&mut self, tlb: &mut Tlb, frame: u32, chunks: u64) {
-        if self.code_chunks(frame) == chunks {
-            return;
-        }
+    /// Exactly these bytes of `frame` hold decoded code.
+    pub(crate) fn set_code(&mut self, tlb: &mut Tlb, frame: u32, bytes: Bytes) {
         let code = Arc::make_mut(&mut self.code);
-        if chunks == 0 {
+        if bytes == Bytes::default() {
             code.remove(&frame);
         } else {
-            code.insert(frame, chunks);
+            code.insert(frame, Arc::new(bytes));
         }
+        self.forget_at_hand(frame);
         tlb.rewatch(frame, self.chunks(frame));
     }
 
@@ -216,17 +308,22 @@ impl Watch {
         let watched = self.tables.entry(frame).or_default();
         if *watched & chunks != chunks {
             *watched |= chunks;
+            self.forget_at_hand(frame);
             tlb.watch(frame, chunks);
         }
     }
 
     /// The TLB is empty: no table matters any more.
     pub(crate) fn forget_tables(&mut self) {
-        self.tables.clear();
+        if !self.tables.is_empty() {
+            self.tables.clear();
+            self.at_hand = Default::default();
+        }
     }
 
     /// No decoded code is left. What the TLB watches beyond that only slows a write.
     pub(crate) fn forget_code(&mut self) {
         self.code = Arc::default();
+        self.at_hand = Default::default();
     }
 }

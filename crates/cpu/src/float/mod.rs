@@ -9,6 +9,7 @@
 mod arithmetic;
 mod convert;
 mod elementary;
+pub(crate) mod host;
 mod integers;
 mod remainder;
 mod wide;
