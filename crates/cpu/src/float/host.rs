@@ -27,6 +27,7 @@ pub(crate) fn compute(
         Encoding::Double => {
             (Layout { sign: 63, exponent: 52 }, double(f64::from_bits(a), f64::from_bits(b)).to_bits())
         }
+        Encoding::Half => return None,
     };
     let zeros = width.is_zero(a) || width.is_zero(b);
     let operands = width.is_plain(a, 1) && width.is_plain(b, 1);

@@ -127,10 +127,12 @@ impl Precision for Single {
     const ENCODING: Encoding = Encoding::Single;
     const BYTES: usize = 4;
 
+    #[inline(always)]
     fn get<const N: usize>(vector: &[u8; N], at: usize) -> u64 {
         get::<u32, N>(vector, at).into()
     }
 
+    #[inline(always)]
     fn set<const N: usize>(vector: &mut [u8; N], at: usize, value: u64) {
         set(vector, at, value as u32);
     }
@@ -140,10 +142,12 @@ impl Precision for Double {
     const ENCODING: Encoding = Encoding::Double;
     const BYTES: usize = 8;
 
+    #[inline(always)]
     fn get<const N: usize>(vector: &[u8; N], at: usize) -> u64 {
         get(vector, at)
     }
 
+    #[inline(always)]
     fn set<const N: usize>(vector: &mut [u8; N], at: usize, value: u64) {
         set(vector, at, value);
     }
@@ -427,6 +431,7 @@ impl<P: Precision> Vector for DotProduct<P> {
 }
 
 /// The first `count` lanes replaced, with the flags of all.
+#[inline(always)]
 pub(super) fn lanes<P: Precision, const N: usize>(
     control: Control,
     count: usize,
@@ -435,10 +440,19 @@ pub(super) fn lanes<P: Precision, const N: usize>(
 ) -> ([u8; N], u8) {
     let mut result = from;
     let mut all = 0;
+    // Whole words: bytes stored one by one and read back together would have to reach the cache first.
+    let mut words = [0; 4];
+    let lanes = 8 / P::BYTES;
     for at in 0..count {
         let (value, flags) = make(at);
-        P::set(&mut result, at, value);
+        words[at / lanes % 4] |= value << (8 * P::BYTES * (at % lanes));
         all |= flags;
+    }
+    for (bytes, word) in result.chunks_exact_mut(8).zip(words).take(count / lanes) {
+        bytes.copy_from_slice(&word.to_le_bytes());
+    }
+    if count % lanes != 0 {
+        P::set(&mut result, count - 1, words[count / lanes % 4]);
     }
     (result, reported(control, all))
 }
