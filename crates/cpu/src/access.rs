@@ -550,6 +550,42 @@ impl Core {
         self.write_linear(bus, linear, value).map_err(|exception| Core::not_canonical(segment, exception))
     }
 
+    /// The `N` bytes at `segment:offset`, where they can be read, all in one page whose translation is
+    /// known, and nothing stands in the way.
+    #[inline(always)]
+    pub(crate) fn bytes_at<'a, const N: usize, B: Bus>(
+        &self,
+        bus: &'a B,
+        segment: u8,
+        offset: u64,
+    ) -> Option<&'a [u8; N]> {
+        let view = &self.views[usize::from(segment & 7)];
+        let linear = view.base.wrapping_add(offset) & self.linear_mask;
+        let slot = self.tlb.slot(Access::Read, linear)?;
+        if offset.saturating_add(N as u64) > view.read_end || slot.tag != (linear & !0xfff) | self.context {
+            return None;
+        }
+        bus.frame(Frame(slot.frame)).get((linear & 0xfff) as usize..)?.first_chunk()
+    }
+
+    /// As [`Core::bytes_at`], to be written.
+    #[inline(always)]
+    pub(crate) fn bytes_at_mut<'a, const N: usize, B: Bus>(
+        &self,
+        bus: &'a mut B,
+        segment: u8,
+        offset: u64,
+    ) -> Option<&'a mut [u8; N]> {
+        let view = &self.views[usize::from(segment & 7)];
+        let linear = view.base.wrapping_add(offset) & self.linear_mask;
+        let slot = self.tlb.slot(Access::Write, linear)?;
+        let known = slot.tag == (linear & !0xfff) | self.context && slot.watched == 0;
+        if offset.saturating_add(N as u64) > view.write_end || !known {
+            return None;
+        }
+        bus.frame_mut(Frame(slot.frame)).get_mut((linear & 0xfff) as usize..)?.first_chunk_mut()
+    }
+
     /// Translates memory at `segment:offset` for reading and then writing.
     #[inline(always)]
     pub fn update_at<W: Width, B: Bus>(

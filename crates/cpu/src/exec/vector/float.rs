@@ -353,6 +353,7 @@ trait Vector {
 }
 
 impl<P: Precision, E: Element> Vector for Packed<P, E> {
+    #[inline(always)]
     fn apply<const N: usize>(control: Control, a: &[u8; N], b: &[u8; N], immediate: u8) -> ([u8; N], u8) {
         lanes::<P, N>(control, N / P::BYTES, *a, |at| {
             E::apply(control, P::ENCODING, P::get(a, at), P::get(b, at), immediate)
@@ -363,6 +364,7 @@ impl<P: Precision, E: Element> Vector for Packed<P, E> {
 impl<P: Precision, E: Element> Vector for Scalar<P, E> {
     const BYTES: usize = P::BYTES;
 
+    #[inline(always)]
     fn apply<const N: usize>(control: Control, a: &[u8; N], b: &[u8; N], immediate: u8) -> ([u8; N], u8) {
         lanes::<P, N>(control, 1, *a, |at| {
             E::apply(control, P::ENCODING, P::get(a, at), P::get(b, at), immediate)

@@ -241,6 +241,7 @@ fn is_wide(operand: Operand) -> bool {
 }
 
 /// `N` bytes of memory: 16 or 32.
+#[inline(always)]
 fn load_vector<B: Bus, const N: usize>(
     core: &mut Core,
     bus: &mut B,
@@ -251,12 +252,22 @@ fn load_vector<B: Bus, const N: usize>(
     if aligned {
         core.aligned(segment, offset, N as u64)?;
     }
+    if let Some(value) = core.bytes_at(bus, segment, offset) {
+        return Ok(*value);
+    }
     let mut value = [0; N];
+    load_parts(core, bus, segment, offset, &mut value)?;
+    Ok(value)
+}
+
+/// As [`load_vector`], eight bytes after eight.
+#[cold]
+fn load_parts<B: Bus>(core: &mut Core, bus: &mut B, segment: u8, offset: u64, value: &mut [u8]) -> Exec {
     for (at, bytes) in (0..).step_by(8).zip(value.chunks_exact_mut(8)) {
         let part: u64 = core.load_at(bus, segment, offset.wrapping_add(at))?;
         bytes.copy_from_slice(&part.to_le_bytes());
     }
-    Ok(value)
+    Ok(())
 }
 
 /// Writes `N` bytes of memory, 16 or 32: all, or none when any of them faults. The parts are looked at in
@@ -271,6 +282,10 @@ fn store_vector<B: Bus, const N: usize>(
     let (segment, offset) = (op.memory.segment, core.effective_address(op));
     if aligned {
         core.aligned(segment, offset, N as u64)?;
+    }
+    if let Some(place) = core.bytes_at_mut(bus, segment, offset) {
+        *place = *value;
+        return Ok(());
     }
     let end = N as u64 - 8;
     let first = core.update_at::<u64, B>(bus, segment, offset)?;
@@ -303,6 +318,7 @@ fn load_64<B: Bus>(core: &mut Core, bus: &mut B, op: &Op, bytes: usize) -> Resul
 }
 
 /// An XMM register, or sixteen bytes of memory.
+#[inline(always)]
 fn source_128<B: Bus, F: Form>(
     core: &mut Core,
     bus: &mut B,
