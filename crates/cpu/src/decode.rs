@@ -65,7 +65,7 @@ pub(crate) fn decode<B: Bus>(bytes: &[u8], bits: Bits, rip: u64, model: &Model) 
         _ => return undefined(&instruction, bits),
     }
     if model.amd() && register_prefetch(&instruction) {
-        return undefined(&instruction);
+        return undefined(&instruction, bits);
     }
     let Some(run) = exec::lower(&instruction, model.features) else {
         return undefined(&instruction, bits);
