@@ -152,7 +152,7 @@ enum Where {
 #[inline(always)]
 fn address_mask(size: u8) -> u64 {
     // Without a branch: sizes are 2, 4 and 8 bytes.
-    u64::MAX >> (64 - 8 * u32::from(size) & 63)
+    u64::MAX >> ((64 - 8 * u32::from(size)) & 63)
 }
 
 impl Core {

@@ -453,7 +453,7 @@ pub(super) fn lanes<P: Precision, const N: usize>(
     for (bytes, word) in result.chunks_exact_mut(8).zip(words).take(count / lanes) {
         bytes.copy_from_slice(&word.to_le_bytes());
     }
-    if count % lanes != 0 {
+    if !count.is_multiple_of(lanes) {
         P::set(&mut result, count - 1, words[count / lanes % 4]);
     }
     (result, reported(control, all))
