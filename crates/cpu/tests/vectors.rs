@@ -85,6 +85,7 @@ fn integers(#[case] code: Code, #[case] before: &str, #[case] after: &str) {
 #[case::square_roots(|a: Asm| a.sqrtps(xmm0, xmm1), "xmm0=0 xmm1=40000000bf800000800000007f800000", "mxcsr=1fa1 xmm0=3fb504f3ffc00000800000007f800000")]
 #[case::minimum_of_zeros(|a: Asm| a.minss(xmm0, xmm1), "xmm0=80000000 xmm1=0", "xmm0=0")]
 #[case::maximum_of_nan(|a: Asm| a.maxsd(xmm0, xmm1), "xmm0=7ff8000000000000 xmm1=3ff0000000000000", "mxcsr=1f81 xmm0=3ff0000000000000")]
+#[case::ordered(|a: Asm| a.cmpps(xmm2, xmm1, 7), "mxcsr=1f80 xmm1=80f00000000000007ff0000000000000 xmm2=0", "mxcsr=1f80 xmm1=80f00000000000007ff0000000000000 xmm2=ffffffffffffffff00000000ffffffff")]
 #[case::not_less(|a: Asm| a.cmpps(xmm0, xmm1, 5), "xmm0=7fc00000000000003f80000040000000 xmm1=3f800000800000003f80000040400000", "mxcsr=1f81 xmm0=ffffffffffffffffffffffff00000000")]
 #[case::unordered(|a: Asm| a.ucomiss(xmm0, xmm1), "xmm0=7fc00000 xmm1=3f800000", "flags=45")]
 #[case::unordered_signals(|a: Asm| a.comisd(xmm0, xmm1), "xmm0=7ff8000000000000 xmm1=0", "mxcsr=1f81 flags=45")]

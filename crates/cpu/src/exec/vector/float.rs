@@ -447,7 +447,9 @@ pub(super) fn lanes<P: Precision, const N: usize>(
     let lanes = 8 / P::BYTES;
     for at in 0..count {
         let (value, flags) = make(at);
-        words[at / lanes % 4] |= value << (8 * P::BYTES * (at % lanes));
+        // A comparison's ones are wider than a lane.
+        let lane = value & (u64::MAX >> (64 - 8 * P::BYTES));
+        words[at / lanes % 4] |= lane << (8 * P::BYTES * (at % lanes));
         all |= flags;
     }
     for (bytes, word) in result.chunks_exact_mut(8).zip(words).take(count / lanes) {
