@@ -64,6 +64,9 @@ pub(crate) fn decode<B: Bus>(bytes: &[u8], bits: Bits, rip: u64, model: &Model) 
         _ if too_long(bytes, bitness, &instruction) => return Decoded::Truncated,
         _ => return undefined(&instruction, bits),
     }
+    if instruction.code() == Code::Pause && extended(bytes, &instruction) {
+        return decode(&without_repeat(bytes), bits, rip, model);
+    }
     if model.amd() && register_prefetch(&instruction) {
         return undefined(&instruction, bits);
     }
@@ -82,6 +85,22 @@ fn options(model: &Model, bits: Bits) -> u32 {
     let own = model.features.decoder_options();
     // AMD's cut near branches in 64-bit mode to 16 bits after 66h, and have no far pointers of ten bytes.
     if bits == Bits::SixtyFour && model.amd() { own | DecoderOptions::AMD } else { own }
+}
+
+/// Whether REX.B extends the register of 90h: it is XCHG with R8 then, as silicon has it, and no PAUSE
+/// even after F3h.
+fn extended(bytes: &[u8], instruction: &Instruction) -> bool {
+    let rex = instruction.len().checked_sub(2).and_then(|at| bytes.get(at));
+    instruction.code_size() == CodeSize::Code64 && rex.is_some_and(|byte| byte & 0xf1 == 0x41)
+}
+
+/// The same instruction with F3h made a prefix that says nothing here, DS.
+fn without_repeat(bytes: &[u8]) -> [u8; LONGEST] {
+    let mut plain = [0x90; LONGEST];
+    for (place, byte) in plain.iter_mut().zip(bytes) {
+        *place = if *byte == 0xf3 { 0x3e } else { *byte };
+    }
+    plain
 }
 
 /// 0F 0D with a register: a NOP on Intel's processors, #UD on AMD's (APM vol. 3, PREFETCHlevel).

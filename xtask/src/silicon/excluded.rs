@@ -109,6 +109,14 @@ pub fn reserved(instruction: &Instruction, bytes: &[u8]) -> bool {
         && bytes.iter().any(|byte| matches!(byte, 0xf2 | 0xf3))
 }
 
+/// Whether the opcode is XOP's escape. Processors without XOP still count how long such an instruction
+/// would be, and say #GP, not #UD, of one that is too long (AMD64 APM vol. 3, 1.2.4).
+pub fn is_xop(bytes: &[u8]) -> bool {
+    const PREFIXES: [u8; 9] = [0x26, 0x2e, 0x36, 0x3e, 0x66, 0x67, 0xf0, 0xf2, 0xf3];
+    let opcode = bytes.iter().find(|byte| !PREFIXES.contains(byte) && !matches!(byte, 0x41 | 0x48));
+    opcode == Some(&0x8f)
+}
+
 /// Codes of iced-x86 that no bytes decode to on their own: with FWAIT before them they are two
 /// instructions, DB and its kin are data, and some are for other processors' decoders.
 pub fn no_instruction(code: Code) -> bool {

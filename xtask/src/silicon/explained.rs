@@ -101,11 +101,12 @@ impl Explained {
             && (vector, at) == (14, own_at)
             && own == 14
         {
-            let near = address.abs_diff(own_address) < 512 && error == own_error;
-            if near && block.item_at(at).and_then(|item| item.instruction).is_some_and(in_parts) {
+            let instruction = block.item_at(at).and_then(|item| item.instruction);
+            let near = address.abs_diff(own_address) < 512 && instruction.is_some_and(in_parts);
+            if near && error == own_error {
                 return Some((FIRST_TOUCHED, false));
             }
-            if address == own_address && address >> 63 != 0 && (error ^ own_error) == 1 {
+            if (near || address == own_address) && address >> 63 != 0 && (error ^ own_error) == 1 {
                 return Some((KERNEL, false));
             }
         }
