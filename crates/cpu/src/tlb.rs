@@ -327,3 +327,42 @@ impl Watch {
         self.at_hand = Default::default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    /// Of code in these bytes, whether `length` bytes at `offset` are none, and the watched chunks.
+    #[rstest]
+    #[case::before((64, 3), (60, 4), true, 0b10)]
+    #[case::its_first((64, 3), (60, 5), false, 0b10)]
+    #[case::its_last((64, 3), (66, 1), false, 0b10)]
+    #[case::behind((64, 3), (67, 8), true, 0b10)]
+    #[case::across_chunks((60, 10), (70, 8), true, 0b11)]
+    #[case::across_chunks_last((60, 10), (69, 1), false, 0b11)]
+    #[case::whole_chunk((128, 64), (191, 8), false, 0b100)]
+    #[case::end_of_page((4090, 6), (4086, 4), true, 1 << 63)]
+    #[case::last_byte((4090, 6), (4095, 1), false, 1 << 63)]
+    fn beside(
+        #[case] code: (usize, usize),
+        #[case] write: (usize, usize),
+        #[case] clear: bool,
+        #[case] watched: u64,
+    ) {
+        let (mut watch, mut tlb) = (Watch::default(), Tlb::default());
+        let mut bytes = Bytes::default();
+        bytes.add(code.0, code.1);
+        watch.add_code(&mut tlb, 5, &bytes);
+        assert_eq!(watch.chunks(5), watched);
+        assert_eq!(watch.is_code(5, write.0, write.1), !clear);
+        // The first question only takes the frame to hand.
+        assert!(!watch.beside(5, write.0, write.1));
+        assert_eq!(watch.beside(5, write.0, write.1), clear);
+        // A page table in the same chunks takes all of them.
+        watch.add_tables(&mut tlb, 5, u64::MAX);
+        watch.beside(5, write.0, write.1);
+        assert!(!watch.beside(5, write.0, write.1));
+    }
+}

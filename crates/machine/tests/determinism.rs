@@ -6,6 +6,7 @@ mod common;
 use common::{limits, machine, with_image};
 use rstest::rstest;
 use warmboot_machine::{Condition, Ended, Machine, Path, ResetPath};
+use warmboot_test_roms::kernels::{self, Bits};
 
 /// Runs to `count` instructions in slices, and gives both digests.
 fn digests(machine: &mut Machine, count: u64, slice: Option<u64>) -> (String, String, u64) {
@@ -37,6 +38,22 @@ fn one_digest(#[case] rom: &str, #[case] count: u64) {
     assert_eq!(fork.digest(), original.digest());
     assert_eq!(digests(&mut fork, count, Some(10_007)), expect);
     assert_eq!(digests(&mut original, count, None), expect);
+}
+
+/// Programs that only compute, in blocks that go on beyond their branches after some rounds; among them
+/// code that rewrites itself and a stack beside code.
+#[rstest]
+fn one_digest_of_kernels(#[values(Bits::Sixteen, Bits::ThirtyTwo, Bits::SixtyFour)] bits: Bits) {
+    const MOST: u64 = 2_000_000;
+    for (name, _) in kernels::names() {
+        let Some(image) = kernels::image(name, bits, 2).expect("it assembles") else { continue };
+        let expect = digests(&mut with_image(image.clone(), Path::Cached), MOST, None);
+        assert!(expect.2 < MOST, "{name} ended");
+        for (path, slice) in [(Path::Cached, Some(7)), (Path::Plain, None)] {
+            let found = digests(&mut with_image(image.clone(), path), MOST, slice);
+            assert_eq!(found, expect, "{name}, {path:?} {slice:?}");
+        }
+    }
 }
 
 /// Each part of a machine is in its digest: a change in any of them shows.
