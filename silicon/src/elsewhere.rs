@@ -16,7 +16,7 @@ impl Native {
     }
 
     /// As on x86-64 Linux.
-    pub fn load(&mut self, _mode: Mode, _offset: usize, _bytes: &[u8], _vectors: bool) {
+    pub fn load(&mut self, _mode: Mode, _offset: usize, _bytes: &[u8], _vectors: bool) -> Vec<u8> {
         match *self {}
     }
 

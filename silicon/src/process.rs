@@ -117,8 +117,8 @@ impl Native {
 
     /// Puts a block at offset `offset` of the code, with a way out behind it. `vectors`: it uses or
     /// changes x87, MMX, SSE or AVX registers, which are loaded and stored only then. Cut where the code
-    /// ends.
-    pub fn load(&mut self, mode: Mode, offset: usize, bytes: &[u8], vectors: bool) {
+    /// ends. Gives the way out's bytes: a block can read them through CS.
+    pub fn load(&mut self, mode: Mode, offset: usize, bytes: &[u8], vectors: bool) -> Vec<u8> {
         self.mode = mode;
         self.kind = Kind { far: mode != Mode::SixtyFour, vectors };
         self.entry = CODE - mode.code_base() + offset as u64;
@@ -131,6 +131,7 @@ impl Native {
                 unsafe { ptr::write_volatile((CODE as usize + offset + index) as *mut u8, *byte) };
             }
         }
+        end
     }
 
     /// The data that can be written.

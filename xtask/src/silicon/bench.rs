@@ -27,8 +27,8 @@ impl Bench {
     /// Loads the first `bytes` bytes of a block into both.
     pub fn load(&mut self, block: &Block, bytes: usize, path: Path) {
         let bytes = block.bytes.get(..bytes).unwrap_or(&block.bytes);
-        self.silicon.load(block.mode, block.offset, bytes, block.vectors);
-        self.ours.load(block.mode, block.offset, bytes, block.vectors, path);
+        let behind = self.silicon.load(block.mode, block.offset, bytes, block.vectors);
+        self.ours.load(block, bytes, &behind, path);
     }
 
     /// Runs what is loaded, on both.

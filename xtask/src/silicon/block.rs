@@ -173,7 +173,7 @@ impl<'model> Builder<'model> {
             let mut decoder = Decoder::new(self.block.mode.bits(), bytes, *options);
             decoder.decode().is_invalid() && decoder.last_error() != DecoderError::NoMoreBytes
         });
-        if !invalid || excluded::enters_the_kernel(bytes) || excluded::is_xop(bytes) {
+        if !invalid || excluded::enters_the_kernel(bytes) || excluded::is_no_plain_escape(bytes) {
             return false;
         }
         // Nor what is not compared, with a prefix it cannot have: AMD's processors execute VERW with LOCK.

@@ -109,12 +109,16 @@ pub fn reserved(instruction: &Instruction, bytes: &[u8]) -> bool {
         && bytes.iter().any(|byte| matches!(byte, 0xf2 | 0xf3))
 }
 
-/// Whether the opcode is XOP's escape. Processors without XOP still count how long such an instruction
-/// would be, and say #GP, not #UD, of one that is too long (AMD64 APM vol. 3, 1.2.4).
-pub fn is_xop(bytes: &[u8]) -> bool {
+/// Opcodes that are not taken for undefined whatever the decoder says. XOP's escape: processors without it
+/// still count how long such an instruction would be, and say #GP, not #UD, of one that is too long (AMD64
+/// APM vol. 3, 1.2.4). 0F 01 with a register: after a repeat prefix that no manual gives a meaning (Intel
+/// SDM vol. 2A, 2.1.1), AMD's processors execute RDPKRU and WRPKRU all the same, and a hypervisor answers
+/// VMCALL.
+pub fn is_no_plain_escape(bytes: &[u8]) -> bool {
     const PREFIXES: [u8; 9] = [0x26, 0x2e, 0x36, 0x3e, 0x66, 0x67, 0xf0, 0xf2, 0xf3];
-    let opcode = bytes.iter().find(|byte| !PREFIXES.contains(byte) && !matches!(byte, 0x41 | 0x48));
-    opcode == Some(&0x8f)
+    let prefix = |byte: &u8| PREFIXES.contains(byte) || matches!(byte, 0x41 | 0x48);
+    let opcode = bytes.iter().position(|byte| !prefix(byte)).and_then(|at| bytes.get(at..));
+    matches!(opcode, Some([0x8f, ..] | [0x0f, 0x01, 0xc0..=0xff, ..]))
 }
 
 /// Codes of iced-x86 that no bytes decode to on their own: with FWAIT before them they are two

@@ -16,6 +16,8 @@ use warmboot_silicon::{
     },
 };
 
+use super::block::Block;
+
 /// Most instructions of a block, repetitions included.
 const BUDGET: u64 = 20_000;
 
@@ -78,12 +80,17 @@ impl Ours {
         Ours { cpu, bus, mode, entry: 0, end: 0, vectors: false, path: Path::Cached }
     }
 
-    /// Puts a block at offset `offset` of the code, as on the host's processor.
-    pub fn load(&mut self, mode: Mode, offset: usize, bytes: &[u8], vectors: bool, path: Path) {
-        (self.mode, self.vectors, self.path) = (mode, vectors, path);
-        self.entry = CODE - mode.code_base() + offset as u64;
+    /// Puts `bytes` of a block where the block is, as on the host's processor, with the bytes that are
+    /// behind them there: 16-bit code reads them, where an address through CS falls on them.
+    pub fn load(&mut self, block: &Block, bytes: &[u8], behind: &[u8], path: Path) {
+        let offset = block.offset;
+        (self.mode, self.vectors, self.path) = (block.mode, block.vectors, path);
+        self.entry = CODE - self.mode.code_base() + offset as u64;
         self.end = CODE + (offset + bytes.len()) as u64;
-        self.bus.poke((CODE_FRAMES << 12) + offset as u64, bytes);
+        let all = bytes.iter().chain(behind).take(CODE_BYTES.saturating_sub(offset));
+        for (at, byte) in ((CODE_FRAMES << 12) + offset as u64..).zip(all) {
+            self.bus.set_byte(at, *byte);
+        }
         for page in 0..CODE_PAGES {
             let first = (page * 4096) as usize;
             let from = offset.max(first);

@@ -215,8 +215,9 @@ const FXSAVE_XMM: u64 = 160;
 fn fx_place<B: Bus>(core: &mut Core, bus: &mut B, op: &Op, write: bool) -> Result<(u8, u64), Exception> {
     available(core)?;
     let (segment, at) = place(core, op);
-    // Of the segment only the first byte counts before the alignment, as silicon has it.
-    core.check_segment(segment, at, 1, write)?;
+    // Of the segment only what is touched first counts before the alignment, as silicon has it: FXSAVE's
+    // control and status words, FXRSTOR's first byte.
+    core.check_segment(segment, at, if write { 4 } else { 1 }, write)?;
     core.aligned(segment, at, 16)?;
     core.probe(bus, segment, at, 512, write)?;
     Ok((segment, at))
