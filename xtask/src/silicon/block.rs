@@ -8,7 +8,7 @@ use warmboot_silicon::layout::{CODE, Mode};
 
 use super::{
     excluded, forms,
-    needs::{Needs, status},
+    needs::{Indices, Needs, status},
     random::Random,
     undefined,
 };
@@ -31,7 +31,7 @@ pub struct Item {
     /// Offset in the data of its operand in memory, where that is known.
     pub operand: Option<u64>,
     /// The register that holds a gather's indices.
-    pub indices: Option<usize>,
+    pub indices: Option<Indices>,
 }
 
 impl Item {
@@ -97,6 +97,11 @@ impl<'model> Builder<'model> {
     pub fn new(model: &'model Model, mode: Mode, offset: usize) -> Builder<'model> {
         let block = Block { mode, offset, bytes: Vec::new(), items: Vec::new(), vectors: false };
         Builder { model, block, undefined: 0 }
+    }
+
+    /// Which code.
+    pub fn mode(&self) -> Mode {
+        self.block.mode
     }
 
     /// How many instructions it has.
@@ -232,7 +237,7 @@ impl<'model> Builder<'model> {
 
 /// Whether x87, MMX, SSE or AVX registers are used or changed.
 fn uses_vectors(instruction: &Instruction) -> bool {
-    const OTHER: [CpuidFeature; 10] = [
+    const OTHER: [CpuidFeature; 11] = [
         CpuidFeature::SSE,
         CpuidFeature::SSE2,
         CpuidFeature::SSE3,
@@ -243,6 +248,7 @@ fn uses_vectors(instruction: &Instruction) -> bool {
         CpuidFeature::MMX,
         CpuidFeature::FXSR,
         CpuidFeature::AVX,
+        CpuidFeature::XSAVE,
     ];
     let register =
         |register: Register| register.is_mm() || register.is_xmm() || register.is_ymm() || register.is_st();

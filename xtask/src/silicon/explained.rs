@@ -124,7 +124,11 @@ impl Explained {
             Mnemonic::Movsxd if self.amd && instruction.code() == Code::Movsxd_r16_rm16 => {
                 Some((EXTENDED, true))
             }
-            Mnemonic::Maskmovq | Mnemonic::Maskmovdqu if matches!(vector, 12..=14) => Some((MASKED, true)),
+            Mnemonic::Maskmovq | Mnemonic::Maskmovdqu | Mnemonic::Vmaskmovdqu
+                if matches!(vector, 12..=14) =>
+            {
+                Some((MASKED, true))
+            }
             Mnemonic::Cmpsb | Mnemonic::Cmpsw | Mnemonic::Cmpsd | Mnemonic::Cmpsq if vector == 14 => {
                 Some((ORDER, true))
             }

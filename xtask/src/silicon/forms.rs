@@ -85,6 +85,10 @@ pub fn encode(code: Code, mode: Mode, random: &mut Random) -> Option<Vec<u8>> {
         }
     }
     let mut encoder = Encoder::new(mode.bits());
+    // Bits of a VEX prefix that are ignored, and the long prefix where the short one would do.
+    encoder.set_vex_wig(form.random.below(2) as u32);
+    encoder.set_vex_lig(form.random.below(2) as u32);
+    encoder.set_prevent_vex2(form.random.once_in(4));
     encoder.encode(&form.instruction, 0x1000).ok()?;
     Some(encoder.take_buffer())
 }

@@ -9,9 +9,6 @@ use warmboot_silicon::cpuid;
 /// Leaves that say what there is (function, index).
 const FEATURES: [(u32, u32); 4] = [(1, 0), (7, 0), (0xd, 1), (0x8000_0001, 0)];
 
-/// XSAVE, AVX, FMA and F16C in ECX of leaf 1, AVX2 in EBX of leaf 7: not compared yet.
-const NOT_YET: [(u32, usize, u32); 2] = [(1, 2, 1 << 12 | 1 << 26 | 1 << 28 | 1 << 29), (7, 1, 1 << 5)];
-
 /// A model with the features of `max` and `qemu64` that the host has, and with its vendor.
 pub fn of_host() -> &'static Model {
     let [_, vendor @ ..] = cpuid(0, 0);
@@ -24,14 +21,6 @@ pub fn of_host() -> &'static Model {
         let (max, other) = (offered(&MAX, function, index), offered(&QEMU64, function, index));
         let host = cpuid(function, index);
         let mut values = [0, 1, 2, 3].map(|register| (max[register] | other[register]) & host[register]);
-        for (leaf, register, bits) in NOT_YET {
-            if leaf == function {
-                values[register] &= !bits;
-            }
-        }
-        if function == 0xd {
-            values = [0; 4];
-        }
         if function == 1 {
             // Family, model and stepping, and the line CLFLUSH flushes, are no features.
             (values[0], values[1]) = (max[0], max[1]);

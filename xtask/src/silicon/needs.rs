@@ -38,7 +38,16 @@ pub struct Needs {
     /// Offset in the data of the operand in memory.
     pub operand: Option<u64>,
     /// The register that holds a gather's indices.
-    pub indices: Option<usize>,
+    pub indices: Option<Indices>,
+}
+
+/// A gather's indices.
+#[derive(Clone, Copy, Debug)]
+pub struct Indices {
+    /// Number of the vector register.
+    pub register: usize,
+    /// 64 bits each.
+    pub wide: bool,
 }
 
 impl Needs {
@@ -103,7 +112,11 @@ impl Needs {
         let target = self.effective(offset);
         self.operand = Some(offset);
         if index.is_xmm() || index.is_ymm() {
-            self.indices = Some(index.number());
+            let wide = matches!(
+                instruction.mnemonic(),
+                Mnemonic::Vgatherqps | Mnemonic::Vgatherqpd | Mnemonic::Vpgatherqd | Mnemonic::Vpgatherqq
+            );
+            self.indices = Some(Indices { register: index.number(), wide });
             self.register(base.number() as u32, target.wrapping_sub(displacement))?;
             return Some(());
         }

@@ -216,6 +216,7 @@ fn system_state(state: &mut State, model: &Model) {
     state.cr0 = cr0::PE | cr0::MP | cr0::ET | cr0::NE | cr0::WP | cr0::AM | cr0::PG;
     state.cr3 = TABLES;
     state.cr4 = wanted & model.cr4;
+    state.avx.xcr0 = 7;
     state.msrs.efer = efer::SCE | efer::LME | efer::LMA | efer::NXE;
     state.gdtr = TableRegister { base: GLOBALS, limit: 0x7f };
     state.idtr = TableRegister { base: INTERRUPTS, limit: 32 * 16 - 1 };

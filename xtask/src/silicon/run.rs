@@ -211,14 +211,18 @@ impl Test<'_> {
 /// An instruction, or none, of random prefixes, opcode and operands.
 fn random_bytes(mut builder: Builder<'_>, random: &mut Random) -> Option<Block> {
     const PREFIXES: [u8; 11] = [0x66, 0x67, 0xf0, 0xf2, 0xf3, 0x26, 0x2e, 0x36, 0x3e, 0x48, 0x41];
+    let outside = if builder.mode() == Mode::SixtyFour { 0 } else { 0xc0 };
     for _ in 0..32 {
         let mut bytes = Vec::new();
         while random.once_in(2) && bytes.len() < 4 {
             bytes.push(random.pick(&PREFIXES));
         }
-        match random.below(5) {
+        match random.below(8) {
             0 | 1 => {}
             2 | 3 => bytes.push(0x0f),
+            // VEX; outside 64-bit mode two ones tell it from LES and LDS.
+            4 => bytes.extend([0xc5, random.next() as u8 | outside]),
+            5 | 6 => bytes.extend([0xc4, 0xe0 | 1 + random.below(3) as u8, random.next() as u8]),
             _ => bytes.extend([0x0f, random.pick(&[0x38, 0x3a])]),
         }
         bytes.extend(random.next().to_le_bytes());

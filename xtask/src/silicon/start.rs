@@ -4,6 +4,7 @@ use warmboot_silicon::{Registers, layout::Mode};
 
 use super::{
     block::Block,
+    needs::Indices,
     place::{FIRST, WINDOWS},
     random::Random,
 };
@@ -160,10 +161,15 @@ fn mxcsr(random: &mut Random) -> u32 {
     masks << 7 | (random.next() as u32 & 3) << 13 | flags | denormals | flush
 }
 
-/// A gather's indices reach no further than the page.
-fn small_indices(registers: &mut Registers, index: usize, random: &mut Random) {
-    let mut small = || u64::from(random.below(64) as u32);
-    let (low, high) = ([small() | small() << 32, small()], [small(), small() | small() << 32]);
-    registers.vectors.set_xmm(index, low);
-    registers.vectors.set_upper(index, high);
+/// A gather's indices mostly reach no further than the page.
+fn small_indices(registers: &mut Registers, Indices { register, wide }: Indices, random: &mut Random) {
+    let far = random.once_in(8);
+    let mut index = || {
+        let small = random.below(128) as i64 - 64;
+        if far && random.once_in(4) { random.general() } else { small as u64 }
+    };
+    let mut half = || if wide { index() } else { index() & 0xffff_ffff | index() << 32 };
+    let (low, high) = ([half(), half()], [half(), half()]);
+    registers.vectors.set_xmm(register, low);
+    registers.vectors.set_upper(register, high);
 }
