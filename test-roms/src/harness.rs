@@ -19,6 +19,8 @@ const GDT: u32 = 0xa000;
 const IDT: u32 = 0xb000;
 const TSS: u32 = 0xc000;
 const POINTERS: u32 = 0xdf00;
+/// Offset of the six-byte operand for LGDT; 8 further is that for LIDT.
+pub(crate) const GDT_POINTER: u32 = POINTERS;
 const START: u32 = 0xe000;
 const SHARED: u32 = 0x7000;
 

@@ -16,6 +16,7 @@ pub mod kernels;
 mod linux_boot;
 mod modes;
 mod paging;
+mod processors;
 mod real_mode;
 pub mod reset;
 mod selfmod;
@@ -65,6 +66,7 @@ const ALL: &[TestRom] = &[
     facts::ROM,
     modes::ROM,
     paging::ROM,
+    processors::ROM,
     task_switch::ROM,
     v8086::ROM,
     selfmod::ROM,

@@ -21,7 +21,7 @@ pub(crate) const ROM: TestRom = TestRom {
     symbols: None,
 };
 
-const DIRECTORY: u32 = 0x0010_0000;
+pub(crate) const DIRECTORY: u32 = 0x0010_0000;
 const TABLE_0: u32 = 0x0010_1000;
 /// The page table for linear 400000h.
 pub(crate) const TABLE_1: u32 = 0x0010_2000;

@@ -16,8 +16,9 @@ pub use port::{Port, Queued};
 use crate::disk::{Disk, Overlay};
 use crate::ide::bus_master::NoMemory;
 use crate::ide::{Attachment, DriveKind};
+use crate::local_apic::message_of_msi;
 use crate::pci::{self, ConfigSpace, Identity};
-use crate::{ApicMessage, Chip, Effects, GuestMemory, Moment, Region, ResetKind, Space};
+use crate::{Chip, Effects, GuestMemory, Moment, Region, ResetKind, Space};
 use port::Worker;
 use serde::{Deserialize, Serialize};
 
@@ -276,16 +277,7 @@ impl Ahci {
             fx.line(INTA, wanted);
         } else if wanted {
             let (address, data) = (config.get_u32(MSI_ADDRESS), config.get_u16(MSI_DATA));
-            fx.messages.push(ApicMessage {
-                destination: (address >> 12) as u8,
-                logical: address & 1 << 2 != 0,
-                mode: (data >> 8) as u8 & 7,
-                vector: data as u8,
-                level_triggered: data & 1 << 15 != 0,
-                assert: true,
-                shorthand: 0,
-                source: 0,
-            });
+            fx.messages.extend(message_of_msi(address.into(), data.into()));
         }
     }
 }

@@ -31,8 +31,8 @@ pub enum Power {
 /// An interrupt message as an I/O APIC or MSI sends it to the local APICs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ApicMessage {
-    /// Physical APIC id or logical destination.
-    pub destination: u8,
+    /// Physical APIC id, [`ApicMessage::ALL`] or logical destination.
+    pub destination: u32,
     /// Destination is logical.
     pub logical: bool,
     /// Delivery mode, 0-7 (fixed, lowest, SMI, reserved, NMI, INIT, start-up, ExtINT).
@@ -47,6 +47,23 @@ pub struct ApicMessage {
     pub shorthand: u8,
     /// Index of the sending CPU, for shorthands.
     pub source: u8,
+}
+
+impl ApicMessage {
+    /// The physical destination that is everybody.
+    pub const ALL: u32 = u32::MAX;
+
+    /// The destination that eight bits name, as I/O APICs, MSI and xAPICs have them.
+    #[must_use]
+    pub fn short_destination(bits: u8, logical: bool) -> u32 {
+        if bits == 0xff && !logical { ApicMessage::ALL } else { bits.into() }
+    }
+
+    /// Whether one processor alone takes it, of several that match.
+    #[must_use]
+    pub fn is_lowest_priority(&self) -> bool {
+        self.mode == 1
+    }
 }
 
 /// What a flash chip does to the bytes it keeps in a RAM block of its own.

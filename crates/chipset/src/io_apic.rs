@@ -158,7 +158,7 @@ impl IoApic {
 
 fn send(entry: u64, fx: &mut Effects) {
     fx.messages.push(ApicMessage {
-        destination: (entry >> 56) as u8,
+        destination: ApicMessage::short_destination((entry >> 56) as u8, entry & DESTINATION_MODE != 0),
         logical: entry & DESTINATION_MODE != 0,
         mode: (entry >> 8) as u8 & 7,
         vector: entry as u8,

@@ -1,4 +1,4 @@
-//! Local APIC in xAPIC mode: one per processor.
+//! Local APIC: one per processor. Its face as model-specific registers is in `local_apic/x2apic.rs`.
 //!
 //! Intel SDM volume 3A, chapter 10. Each CPU sees its own at IA32_APIC_BASE; the machine routes
 //! accesses, carries messages between them, and asks at each instruction boundary whether a vector
@@ -17,6 +17,8 @@ pub const LINT1: u8 = 1;
 pub const BASE: u64 = 0xfee0_0000;
 /// IA32_APIC_BASE: this is the bootstrap processor.
 pub const BASE_BSP: u64 = 1 << 8;
+/// IA32_APIC_BASE: x2APIC mode.
+pub const BASE_EXTENDED: u64 = 1 << 10;
 /// IA32_APIC_BASE: the APIC is enabled.
 pub const BASE_ENABLE: u64 = 1 << 11;
 /// Bytes answered: registers in the first page, interrupt messages from the bus in the others.
@@ -101,7 +103,7 @@ pub enum Delivery {
 #[must_use]
 pub fn message_of_msi(address: u64, data: u32) -> Option<ApicMessage> {
     (address >> 20 == BASE >> 20).then_some(ApicMessage {
-        destination: (address >> 12) as u8,
+        destination: ApicMessage::short_destination((address >> 12) as u8, address & 4 != 0),
         logical: address & 4 != 0,
         mode: (data >> 8) as u8 & 7,
         vector: data as u8,
@@ -187,6 +189,7 @@ pub struct LocalApic {
     state: State,
     cpu: u8,
     version: u8,
+    x2apic: bool,
 }
 
 impl LocalApic {
@@ -194,7 +197,14 @@ impl LocalApic {
     /// processor. `version` is 11h or 14h.
     #[must_use]
     pub fn new(cpu: u8, version: u8) -> LocalApic {
-        LocalApic { state: LocalApic::fresh(cpu), cpu, version }
+        LocalApic { state: LocalApic::fresh(cpu), cpu, version, x2apic: false }
+    }
+
+    /// The same with x2APIC mode.
+    #[must_use]
+    pub fn with_x2apic(mut self, there: bool) -> LocalApic {
+        self.x2apic = there;
+        self
     }
 
     fn fresh(cpu: u8) -> State {
@@ -221,6 +231,12 @@ impl LocalApic {
         }
     }
 
+    /// The number of its processor.
+    #[must_use]
+    pub fn processor(&self) -> u8 {
+        self.cpu
+    }
+
     /// What a snapshot carries.
     #[must_use]
     pub fn state(&self) -> &State {
@@ -244,11 +260,27 @@ impl LocalApic {
         self.state.base & BASE_ENABLE != 0
     }
 
+    /// Whether it is in x2APIC mode: its registers are model-specific ones, and nothing answers in memory.
+    #[must_use]
+    pub fn is_extended(&self) -> bool {
+        self.is_enabled() && self.state.base & BASE_EXTENDED != 0
+    }
+
     /// WRMSR to IA32_APIC_BASE. Once disabled, only a reset enables the chip again
-    /// (section 10.4.3).
+    /// (section 10.4.3), but where there is x2APIC mode (10.12.5). The processor has checked that the
+    /// transition exists.
     pub fn set_base(&mut self, value: u64, fx: &mut Effects) {
-        let kept = self.state.base & (BASE_BSP | BASE_ENABLE);
+        let kept = if self.x2apic {
+            self.state.base & BASE_BSP | value & (BASE_ENABLE | BASE_EXTENDED)
+        } else {
+            self.state.base & (BASE_BSP | BASE_ENABLE)
+        };
         self.state.base = (value & 0xf_ffff_f000) | kept;
+        if self.is_extended() {
+            // The id is wider and cannot be written; the interrupt command's other half is another.
+            self.state.id = self.cpu;
+            self.state.icr &= 0xffff_ffff;
+        }
         if value & BASE_ENABLE == 0 {
             self.state.base &= !BASE_ENABLE;
             self.disable();
@@ -276,16 +308,18 @@ impl LocalApic {
     pub fn matches(&self, message: &ApicMessage) -> bool {
         let own = message.source == self.cpu;
         let to = message.destination;
+        let ldr = u32::from(self.state.ldr);
         self.is_enabled()
             && match (message.shorthand, message.logical) {
                 (1, _) => own,
                 (2, _) => true,
                 (3, _) => !own,
-                (_, false) => to == 0xff || to == self.state.id,
-                (_, true) if self.state.dfr == 0xf => to & self.state.ldr != 0,
+                (_, false) => to == ApicMessage::ALL || to == u32::from(self.state.id),
+                (_, true) if self.is_extended() => self.matches_extended(to),
+                (_, true) if self.state.dfr == 0xf => to & ldr != 0,
                 (_, true) => {
-                    let cluster = (to ^ self.state.ldr) & 0xf0 == 0 || to & 0xf0 == 0xf0;
-                    cluster && to & self.state.ldr & 0xf != 0
+                    let cluster = (to ^ ldr) & 0xf0 == 0 || to & 0xf0 == 0xf0;
+                    cluster && to & ldr & 0xf != 0
                 }
             }
     }
@@ -560,9 +594,13 @@ impl LocalApic {
     /// Sends the interrupt command (section 10.6.1).
     fn send(&mut self, fx: &mut Effects) {
         let icr = self.state.icr;
+        let logical = icr >> 11 & 1 != 0;
         let message = ApicMessage {
-            destination: (icr >> 56) as u8,
-            logical: icr >> 11 & 1 != 0,
+            destination: match self.is_extended() {
+                true => (icr >> 32) as u32,
+                false => ApicMessage::short_destination((icr >> 56) as u8, logical),
+            },
+            logical,
             mode: (icr >> 8) as u8 & 7,
             vector: icr as u8,
             level_triggered: icr >> 15 & 1 != 0,
@@ -586,7 +624,7 @@ fn mode_of(entry: u32) -> u8 {
 
 impl Chip for LocalApic {
     fn regions(&self) -> Vec<Region> {
-        if !self.is_enabled() {
+        if !self.is_enabled() || self.is_extended() {
             return Vec::new();
         }
         vec![Region {
@@ -655,6 +693,8 @@ impl Chip for LocalApic {
         self.state.due.iter_mut().for_each(|moment| moment.shift(delta));
     }
 }
+
+mod x2apic;
 
 #[cfg(test)]
 mod tests;

@@ -91,6 +91,8 @@ pub struct Core {
     pub(crate) bootstrap: bool,
     /// Which processor of the machine this is; its initial APIC id.
     pub(crate) index: u8,
+    /// How many processors its package has.
+    pub(crate) cores: u8,
     pub(crate) tlb: Tlb,
     pub(crate) watch: Watch,
     /// Writes to decoded code: (frame, offset, length), to be applied to the cache.
@@ -164,6 +166,7 @@ impl Core {
             hypervisor: Hypervisor::None,
             bootstrap,
             index,
+            cores: 1,
             tlb: Tlb::default(),
             watch: Watch::default(),
             written: Vec::new(),

@@ -82,6 +82,16 @@ pub trait Bus {
     /// IA32_APIC_BASE was written with `value` (already checked for reserved bits).
     fn apic_base_written(&mut self, cycle: Cycle, value: u64);
 
+    /// RDMSR of the local APIC's register 800h + `number` in x2APIC mode; `None` where it is refused.
+    fn apic_register(&mut self, _cycle: Cycle, _number: u8) -> Option<u64> {
+        None
+    }
+
+    /// WRMSR of it; false where it is refused.
+    fn set_apic_register(&mut self, _cycle: Cycle, _number: u8, _value: u64) -> bool {
+        false
+    }
+
     /// FERR# is asserted: an x87 exception is pending and CR0.NE is clear, and the processor waits
     /// for an interrupt (IRQ 13 on a PC). It is told again as often as the waiting instruction is
     /// tried.

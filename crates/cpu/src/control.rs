@@ -15,7 +15,10 @@ const KEEP: u64 = 1 << 63;
 const PCID: u64 = 0xfff;
 /// The task priority register in the local APIC's page.
 const TASK_PRIORITY: u64 = 0x80;
+/// Its number as a model-specific register, less 800h.
+const TASK_PRIORITY_NUMBER: u8 = 8;
 const APIC_ENABLED: u64 = 1 << 11;
+const APIC_EXTENDED: u64 = 1 << 10;
 
 impl Core {
     /// Whether there is a CRn.
@@ -131,6 +134,10 @@ impl Core {
 
     /// CR8: bits 4-7 of the local APIC's task priority register (vol. 3A, 10.8.6.1).
     pub(crate) fn task_priority<B: Bus>(&mut self, bus: &mut B) -> u64 {
+        if self.state.msrs.apic_base & APIC_EXTENDED != 0 {
+            self.device_touched();
+            return bus.apic_register(self.cycle(), TASK_PRIORITY_NUMBER).unwrap_or(0) >> 4 & 15;
+        }
         match self.local_apic() {
             Some(base) => self.read_physical(bus, base + TASK_PRIORITY, 4) >> 4 & 15,
             None => self.state.cr8,
@@ -140,6 +147,12 @@ impl Core {
     pub(crate) fn set_task_priority<B: Bus>(&mut self, bus: &mut B, value: u64) -> Exec {
         if value > 15 {
             return Err(FAULT);
+        }
+        if self.state.msrs.apic_base & APIC_EXTENDED != 0 {
+            self.device_touched();
+            // The register takes every priority, so that nothing is refused.
+            bus.set_apic_register(self.cycle(), TASK_PRIORITY_NUMBER, value << 4);
+            return Ok(());
         }
         match self.local_apic() {
             Some(base) => self.write_physical(bus, base + TASK_PRIORITY, 4, value << 4),

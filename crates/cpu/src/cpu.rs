@@ -11,7 +11,7 @@ use crate::{
     decode::{Decoded, Flow, LONGEST, decode},
     exceptions::Event,
     state::{Activity, Segment, Shadow, dr6, segment},
-    tlb::{Access, NO_FRAME},
+    tlb::{Access, NO_FRAME, News},
 };
 
 /// What a run did.
@@ -69,7 +69,9 @@ pub struct Cpu<B: Bus> {
 impl<B: Bus> Clone for Cpu<B> {
     /// The same state; what is derived from it is built again as it runs.
     fn clone(&self) -> Self {
-        let mut copy = Cpu::new(self.core.model, self.core.index).with_hypervisor(self.core.hypervisor);
+        let mut copy = Cpu::new(self.core.model, self.core.index)
+            .with_hypervisor(self.core.hypervisor)
+            .with_cores(self.core.cores);
         copy.core.state = self.core.state.clone();
         copy.core.a20_mask = self.core.a20_mask;
         copy.breakpoints.clone_from(&self.breakpoints);
@@ -106,7 +108,7 @@ impl<B: Bus> Cpu<B> {
         }
         core.state.clone_from(&other.core.state);
         (core.model, core.index, core.bootstrap) = (other.core.model, other.core.index, other.core.bootstrap);
-        core.hypervisor = other.core.hypervisor;
+        (core.hypervisor, core.cores) = (other.core.hypervisor, other.core.cores);
         core.a20_mask = other.core.a20_mask;
         core.written.clear();
         core.flush_tlb();
@@ -138,6 +140,13 @@ impl<B: Bus> Cpu<B> {
     #[must_use]
     pub fn with_hypervisor(mut self, hypervisor: Hypervisor) -> Cpu<B> {
         self.core.hypervisor = hypervisor;
+        self
+    }
+
+    /// The same processor as one of `cores` in its package.
+    #[must_use]
+    pub fn with_cores(mut self, cores: u8) -> Cpu<B> {
+        self.core.cores = cores;
         self
     }
 
@@ -257,6 +266,29 @@ impl<B: Bus> Cpu<B> {
         if self.core.a20_mask != mask {
             self.core.a20_mask = mask;
             self.core.flush_tlb();
+        }
+    }
+
+    /// Other processors work on the same memory: what each of them has decoded and walked, all must
+    /// watch. From now on, [`Cpu::tell`] must follow each run.
+    pub fn share_memory(&mut self) {
+        self.core.watch.share();
+        self.core.flush_tlb();
+    }
+
+    /// Tells the machine's other processors what the last run means for them: bytes they had decoded or
+    /// walked were written, and bytes this one has decoded or walked must be watched.
+    pub fn tell<'a>(&mut self, others: impl Iterator<Item = &'a mut Cpu<B>>)
+    where
+        B: 'a,
+    {
+        let Some(News { written, fresh }) = self.core.watch.news() else { return };
+        for other in others {
+            for (frame, offset, length) in &written {
+                other.code_written(Frame(*frame), *offset, *length);
+            }
+            let Core { watch, tlb, .. } = &mut other.core;
+            fresh.iter().for_each(|mark| watch.add_mark(tlb, mark));
         }
     }
 

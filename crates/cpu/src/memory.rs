@@ -157,6 +157,7 @@ impl Core {
                 let offset = (physical & 0xfff) as usize;
                 self.store_frame(bus, frame, physical, size, value);
                 self.code_hit(frame, offset, size.into());
+                self.watch.tell_others(frame.0, offset, size.into(), false);
             }
             None => {
                 self.device_touched();
@@ -203,6 +204,7 @@ impl Core {
             self.store_frame(bus, frame, target.physical, size, value);
             if self.watch.chunks(target.frame) != 0 {
                 self.frame_written(frame, offset, size.into());
+                self.watch.tell_others(frame.0, offset, size.into(), true);
             }
         }
     }

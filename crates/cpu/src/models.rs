@@ -401,15 +401,15 @@ pub static CORE2: Model = intel_64(
 
 const HASWELL_NAME: &str = "Intel Core Processor (Haswell, no TSX)";
 
-/// A Haswell, without what nothing here executes: MONITOR, VMX, TSX, x2APIC, the TSC deadline timer.
+/// A Haswell, without what nothing here executes: MONITOR, VMX, TSX, the TSC deadline timer.
 pub static HASWELL: Model = intel_64(
     "haswell",
     "Intel Core of the fourth generation: family 6, model 60, stepping 4; AVX2, FMA, BMI, PCID, RDRAND",
     &[
         vendor(0, 0xd, GENUINE_INTEL),
-        // SSE3, PCLMULQDQ, SSSE3, FMA, CX16, PCID, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, XSAVE, AVX, F16C,
-        // RDRAND.
-        leaf(1, [0x0003_06c4, CLFLUSH_64, 0x76da_3203, CORE_EDX]),
+        // SSE3, PCLMULQDQ, SSSE3, FMA, CX16, PCID, SSE4.1, SSE4.2, x2APIC, MOVBE, POPCNT, AES, XSAVE, AVX,
+        // F16C, RDRAND.
+        leaf(1, [0x0003_06c4, CLFLUSH_64, 0x76fa_3203, CORE_EDX]),
         leaf(2, [0x7603_6301, 0x00f0_b5ff, 0, 0x00c1_0000]),
         subleaf(4, 0, [0x0000_0121, 0x01c0_003f, 0x0000_003f, 0]),
         subleaf(4, 1, [0x0000_0122, 0x01c0_003f, 0x0000_003f, 0]),
@@ -438,7 +438,7 @@ pub static MAX: Model = intel_64(
     "everything that is executed; no such processor was ever made",
     &[
         vendor(0, 0xd, GENUINE_INTEL),
-        leaf(1, [0x0006_06a6, CLFLUSH_64, 0x76da_3203, CORE_EDX]),
+        leaf(1, [0x0006_06a6, CLFLUSH_64, 0x76fa_3203, CORE_EDX]),
         // FSGSBASE, BMI1, AVX2, SMEP, BMI2, ERMS, INVPCID, RDSEED, ADX, SMAP, CLFLUSHOPT, CLWB; UMIP, PKU,
         // LA57, RDPID.
         subleaf(7, 0, [0, 0x019c_07a9, 0x0041_000c, 0]),
@@ -481,6 +481,8 @@ pub static MODELS: [&Model; 22] = [
     &I486,
 ];
 
+/// EDX bit 28 of leaf 1: EBX counts the package's processors.
+const HYPER_THREADING: u32 = 1 << 28;
 /// EDX bit 9 of leaf 1: the local APIC is there and enabled.
 const APIC: u32 = 1 << 9;
 
@@ -502,6 +504,12 @@ impl Model {
     #[must_use]
     pub fn signature(&self) -> u32 {
         self.find(1, 0).map_or(0, |values| values[0])
+    }
+
+    /// Whether its local APIC has x2APIC mode.
+    #[must_use]
+    pub fn has_x2apic(&self) -> bool {
+        self.features.has(Feature::X2apic)
     }
 
     /// Whether there is a local APIC (leaf 1 EDX).
@@ -589,6 +597,35 @@ impl Model {
             values[3] = u32::from(apic_id);
         }
         values
+    }
+
+    /// What [`Model::cpuid`] gives, of a processor that is one of `cores` in its package, each with one
+    /// thread: their number, and how many bits of an APIC id tell them apart.
+    pub fn in_package(&self, function: u32, index: u32, cores: u8, values: &mut [u32; 4]) {
+        if cores < 2 {
+            return;
+        }
+        let count = u32::from(cores);
+        let bits = (count - 1).ilog2() + 1;
+        let [eax, ebx, ecx, edx] = values;
+        match (self.answering(function), index) {
+            (1, _) => {
+                *ebx |= count << 16;
+                *edx |= HYPER_THREADING;
+            }
+            // Caches: the third level is shared by all.
+            (4, _) if *eax & 0x1f != 0 => {
+                *eax |= (count - 1) << 26;
+                if *eax >> 5 & 7 == 3 {
+                    *eax |= ((1 << bits) - 1) << 14;
+                }
+            }
+            (0xb, 1) if *ebx != 0 => (*eax, *ebx) = (bits, count),
+            // CmpLegacy: AMD's way to say that leaf 1 counts cores.
+            (0x8000_0001, _) if self.amd() => *ecx |= 1 << 1,
+            (0x8000_0008, _) => *ecx |= count - 1,
+            _ => {}
+        }
     }
 }
 

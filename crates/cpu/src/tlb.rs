@@ -182,6 +182,18 @@ impl Bytes {
             .any(|(chunk, bits)| self.0.get(chunk).is_some_and(|word| word & bits != 0))
     }
 
+    fn add_all(&mut self, more: &Bytes) {
+        self.0.iter_mut().zip(&more.0).for_each(|(word, more)| *word |= more);
+    }
+
+    fn remove(&mut self, offset: usize, length: usize) {
+        for (chunk, bits) in Bytes::parts(offset, length) {
+            if let Some(word) = self.0.get_mut(chunk) {
+                *word &= !bits;
+            }
+        }
+    }
+
     fn chunks(&self) -> u64 {
         self.0.iter().zip(0..).fold(0, |all, (word, chunk)| all | u64::from(*word != 0) << chunk)
     }
@@ -192,6 +204,13 @@ impl Bytes {
                 *word = u64::MAX;
             }
         }
+    }
+}
+
+impl Others {
+    fn chunks(&self, frame: u32) -> u64 {
+        let code = self.code.get(&frame).map_or(0, Bytes::chunks);
+        code | self.tables.get(&frame).copied().unwrap_or(0)
     }
 }
 
@@ -207,17 +226,105 @@ pub(crate) struct Watch {
     observed: Observed,
     /// What is watched, all in all, of frames that were written beside it.
     at_hand: [Option<(u32, Box<Bytes>)>; AT_HAND],
+    /// What the machine's other processors watch; none where there is one processor.
+    others: Option<Box<Others>>,
+}
+
+/// What other processors have decoded and walked, and what they must be told.
+#[derive(Clone, Debug, Default)]
+struct Others {
+    code: BTreeMap<u32, Bytes>,
+    tables: BTreeMap<u32, u64>,
+    /// What this processor watches since they were last told.
+    fresh: Vec<Mark>,
+    /// Writes to what they watch: frame, offset and length.
+    written: Vec<(u32, u16, u16)>,
+}
+
+/// Bytes of a frame that one processor watches and all others must.
+#[derive(Clone, Debug)]
+pub(crate) enum Mark {
+    Code(u32, Bytes),
+    Table(u32, u64),
+}
+
+/// What one processor of several has to tell the others.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    pub(crate) written: Vec<(u32, u16, u16)>,
+    pub(crate) fresh: Vec<Mark>,
 }
 
 impl Watch {
     /// The same code watched, and no tables: for a processor with an empty TLB.
     pub(crate) fn fork(&self) -> Watch {
-        Watch { code: self.code.clone(), observed: self.observed.clone(), ..Watch::default() }
+        Watch {
+            code: self.code.clone(),
+            observed: self.observed.clone(),
+            others: self.others.clone(),
+            ..Watch::default()
+        }
     }
 
     /// The chunks of `frame` to notice writes of.
     pub(crate) fn chunks(&self, frame: u32) -> u64 {
-        self.code_chunks(frame) | self.table_chunks(frame) | self.observed.of(frame)
+        self.code_chunks(frame)
+            | self.table_chunks(frame)
+            | self.observed.of(frame)
+            | self.others.as_ref().map_or(0, |others| others.chunks(frame))
+    }
+
+    /// There are other processors.
+    pub(crate) fn share(&mut self) {
+        self.others.get_or_insert_default();
+    }
+
+    /// What the others must be told, once.
+    pub(crate) fn news(&mut self) -> Option<News> {
+        let others = self.others.as_mut()?;
+        let nothing = others.fresh.is_empty() && others.written.is_empty();
+        (!nothing).then(|| News {
+            written: std::mem::take(&mut others.written),
+            fresh: std::mem::take(&mut others.fresh),
+        })
+    }
+
+    /// Another processor watches this too.
+    pub(crate) fn add_mark(&mut self, tlb: &mut Tlb, mark: &Mark) {
+        let Some(others) = &mut self.others else { return };
+        let (frame, chunks) = match mark {
+            Mark::Code(frame, bytes) => {
+                others.code.entry(*frame).or_default().add_all(bytes);
+                (*frame, bytes.chunks())
+            }
+            Mark::Table(frame, chunks) => {
+                *others.tables.entry(*frame).or_default() |= chunks;
+                (*frame, *chunks)
+            }
+        };
+        self.forget_at_hand(frame);
+        tlb.watch(frame, chunks);
+    }
+
+    /// Notes a write for the others, if it concerns what one of them watches; as accessed and dirty bits
+    /// of a table do not (`entry` is false then).
+    pub(crate) fn tell_others(&mut self, frame: u32, offset: usize, length: usize, entry: bool) {
+        let Some(others) = &mut self.others else { return };
+        let code = others.code.get_mut(&frame).filter(|bytes| bytes.has(offset, length));
+        let table =
+            others.tables.get(&frame).is_some_and(|chunks_of| chunks_of & chunks(offset, length) != 0);
+        if code.is_none() && !(entry && table) {
+            return;
+        }
+        // They forget what they made of these bytes, and say so when they look at them again.
+        if let Some(bytes) = code {
+            bytes.remove(offset, length);
+        }
+        if entry && let Some(watched) = others.tables.get_mut(&frame) {
+            *watched &= !chunks(offset, length);
+        }
+        others.written.push((frame, offset as u16, length as u16));
+        self.forget_at_hand(frame);
     }
 
     /// Whether none of `length` bytes at `offset` of a frame is watched, though their chunk is.
@@ -236,6 +343,10 @@ impl Watch {
     fn take_to_hand(&mut self, frame: u32) {
         let mut bytes = self.code.get(&frame).map(|bytes| Bytes::clone(bytes)).unwrap_or_default();
         bytes.add_chunks(self.table_chunks(frame) | self.observed.of(frame));
+        if let Some(others) = &self.others {
+            others.code.get(&frame).into_iter().for_each(|code| bytes.add_all(code));
+            bytes.add_chunks(others.tables.get(&frame).copied().unwrap_or(0));
+        }
         self.at_hand[frame as usize % AT_HAND] = Some((frame, Box::new(bytes)));
     }
 
@@ -278,6 +389,9 @@ impl Watch {
 
     /// Decoded code lies in these bytes.
     pub(crate) fn add_code(&mut self, tlb: &mut Tlb, frame: u32, more: &Bytes) {
+        if let Some(others) = &mut self.others {
+            others.fresh.push(Mark::Code(frame, more.clone()));
+        }
         let old = self.code.get(&frame).map(|bytes| Bytes::clone(bytes)).unwrap_or_default();
         let mut all = old.clone();
         all.0.iter_mut().zip(&more.0).for_each(|(word, more)| *word |= more);
@@ -308,6 +422,9 @@ impl Watch {
         let watched = self.tables.entry(frame).or_default();
         if *watched & chunks != chunks {
             *watched |= chunks;
+            if let Some(others) = &mut self.others {
+                others.fresh.push(Mark::Table(frame, chunks));
+            }
             self.forget_at_hand(frame);
             tlb.watch(frame, chunks);
         }

@@ -5,7 +5,11 @@ mod common;
 use common::{CODE, DATA, GDT, HANDLERS, Machine, STACK_0, STACK_3, assemble, sel};
 use iced_x86::code_asm::*;
 use rstest::rstest;
-use warmboot_cpu::{Stop, state::gpr};
+use warmboot_cpu::{
+    Model, Stop,
+    models::{MAX, QEMU64},
+    state::gpr,
+};
 
 /// LAR, LSL, VERR, VERW of a selector at ring 0 and ring 3: rights and limit where ZF is set.
 #[rstest]
@@ -113,6 +117,28 @@ fn model_specific(#[case] register: u32, #[case] value: u64, #[case] expect: Opt
             assert_eq!(high << 32 | u64::from(machine.register(gpr::RAX)), expect);
         }
     }
+}
+
+/// The local APIC goes from one mode to another; `None`: #GP(0). Values of IA32_APIC_BASE without its
+/// address.
+#[rstest]
+#[case::extended(&MAX, 0x800, 0xc00, true)]
+#[case::extended_stays(&MAX, 0xc00, 0xc00, true)]
+#[case::not_back(&MAX, 0xc00, 0x800, false)]
+#[case::off(&MAX, 0xc00, 0, true)]
+#[case::off_but_extended(&MAX, 0x800, 0x400, false)]
+#[case::on(&MAX, 0, 0x800, true)]
+#[case::not_at_once(&MAX, 0, 0xc00, false)]
+#[case::not_offered(&QEMU64, 0x800, 0xc00, false)]
+fn apic_modes(#[case] model: &'static Model, #[case] before: u64, #[case] after: u64, #[case] taken: bool) {
+    let mut machine = Machine::protected_with(model, 0, &[0x0f, 0x30, 0xf4]);
+    machine.cpu.state_mut().msrs.apic_base = 0xfee0_0000 | before;
+    machine.set(gpr::RCX, 0x1b);
+    machine.set(gpr::RAX, 0xfee0_0000 | after as u32);
+    machine.set(gpr::RDX, 0);
+    machine.run();
+    assert_eq!(machine.vector(), (!taken).then_some(13));
+    assert_eq!(machine.bus.apic_base.is_some(), taken);
 }
 
 #[test]

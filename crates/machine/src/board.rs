@@ -32,6 +32,13 @@ pub(crate) enum Signal {
     IgnoreNumericError,
 }
 
+/// A signal and the number of the processor that gets it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Sent {
+    pub processor: usize,
+    pub signal: Signal,
+}
+
 /// Whether the machine has power.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum PowerState {
@@ -83,8 +90,12 @@ pub struct Board {
     pub(crate) clock: Clock,
     pub(crate) wires: Wires,
     pub(crate) attachments: Attachments,
+    /// How many processors there are.
+    pub(crate) processors: usize,
+    /// Number of the one that runs, or ran last.
+    pub(crate) current: usize,
     // Requests collected during an access, taken by the machine before the next instruction.
-    pub(crate) signals: Vec<Signal>,
+    pub(crate) signals: Vec<Sent>,
     pub(crate) reset_request: Option<ResetPath>,
     pub(crate) debug_exit: Option<u32>,
     pub(crate) redraw: bool,
@@ -127,6 +138,8 @@ impl Board {
             clock: self.clock.clone(),
             wires: self.wires.clone(),
             attachments: self.attachments.clone(),
+            processors: self.processors,
+            current: self.current,
             signals: self.signals.clone(),
             reset_request: self.reset_request,
             debug_exit: self.debug_exit,
@@ -185,10 +198,11 @@ impl Board {
             self.end_of_interrupt(vector, at);
         }
         if effects.smi {
-            self.signals.push(Signal::Smi);
+            let processor = self.reached_by_smi(slot);
+            self.signal(processor, Signal::Smi);
         }
         if effects.init {
-            self.signals.push(Signal::Init);
+            self.signal_all(Signal::Init);
         }
         if let Some(request) = effects.reset {
             self.reset_request = Some(Generation::path_of(request));
@@ -342,7 +356,7 @@ impl Board {
     }
 
     fn chip_read(&mut self, tag: u32, offset: u64, size: u8, at: Moment) -> u64 {
-        let (slot, index) = ((tag >> 8) as usize, tag as u8);
+        let (slot, index) = (self.own_chip((tag >> 8) as usize), tag as u8);
         let widest = self.views.most(tag, offset).min(size);
         let mut value = 0;
         let mut done = 0;
@@ -363,7 +377,7 @@ impl Board {
     }
 
     fn chip_write(&mut self, tag: u32, offset: u64, size: u8, value: u64, at: Moment) {
-        let (slot, index) = ((tag >> 8) as usize, tag as u8);
+        let (slot, index) = (self.own_chip((tag >> 8) as usize), tag as u8);
         let widest = self.views.most(tag, offset).min(size);
         let mut done = 0;
         while done < size {
@@ -562,11 +576,12 @@ fn tell_of_write(
 
 /// What the observer is told, when there is one.
 impl Board {
-    /// An access of the processor begins.
-    fn begin(&mut self, cycle: Cycle) {
+    /// An access of the processor begins, at the moment given back.
+    fn begin(&mut self, cycle: Cycle) -> Moment {
         if let Some(observer) = &mut self.observer {
             observer.cycle(self.clock.instructions, cycle);
         }
+        self.clock.access(cycle.retired)
     }
 
     /// Something else than an instruction acts from now on.
@@ -611,8 +626,8 @@ impl Board {
 
 impl Bus for Board {
     fn stored(&mut self, cycle: Cycle, store: Store) {
-        self.begin(cycle);
         if let Some(observer) = &mut self.observer {
+            observer.cycle(self.clock.instructions, cycle);
             observer.stored(&store, &self.memory);
         }
     }
@@ -640,8 +655,7 @@ impl Bus for Board {
     }
 
     fn read(&mut self, cycle: Cycle, physical: u64, size: u8) -> u64 {
-        self.begin(cycle);
-        let at = self.clock.at(cycle.retired);
+        let at = self.begin(cycle);
         let mut value = 0;
         let mut done = 0;
         while done < size {
@@ -672,8 +686,7 @@ impl Bus for Board {
     }
 
     fn write(&mut self, cycle: Cycle, physical: u64, size: u8, value: u64) {
-        self.begin(cycle);
-        let at = self.clock.at(cycle.retired);
+        let at = self.begin(cycle);
         let mut done = 0;
         while done < size {
             let here = physical + u64::from(done);
@@ -717,15 +730,13 @@ impl Bus for Board {
     }
 
     fn port_read(&mut self, cycle: Cycle, port: u16, size: u8) -> u32 {
-        self.begin(cycle);
-        let at = self.clock.at(cycle.retired);
+        let at = self.begin(cycle);
         self.clock.extra += cost::PORT;
         self.io_read(port, size, at) as u32
     }
 
     fn port_write(&mut self, cycle: Cycle, port: u16, size: u8, value: u32) {
-        self.begin(cycle);
-        let at = self.clock.at(cycle.retired);
+        let at = self.begin(cycle);
         self.clock.extra += cost::PORT;
         self.io_write(port, size, u64::from(value), at);
         let watch = &self.attachments.port_watch;
@@ -739,7 +750,7 @@ impl Bus for Board {
     }
 
     fn time(&mut self, cycle: Cycle) -> u64 {
-        self.clock.at(cycle.retired).0
+        self.clock.own(cycle.retired)
     }
 
     fn pause(&mut self, _cycle: Cycle) {
@@ -747,20 +758,27 @@ impl Bus for Board {
     }
 
     fn acknowledge_interrupt(&mut self, cycle: Cycle) -> Option<u8> {
-        self.begin(cycle);
-        let at = self.clock.at(cycle.retired);
+        let at = self.begin(cycle);
         self.acknowledge(at)
     }
 
     fn apic_base_written(&mut self, cycle: Cycle, value: u64) {
-        self.begin(cycle);
-        let at = self.clock.at(cycle.retired);
-        self.set_apic_base(value, at);
+        let at = self.begin(cycle);
+        self.set_apic_base(self.current, value, at);
+    }
+
+    fn apic_register(&mut self, cycle: Cycle, number: u8) -> Option<u64> {
+        let at = self.begin(cycle);
+        self.with_local_apic(at, |apic, fx| apic.read_msr(number, fx)).flatten()
+    }
+
+    fn set_apic_register(&mut self, cycle: Cycle, number: u8, value: u64) -> bool {
+        let at = self.begin(cycle);
+        self.with_local_apic(at, |apic, fx| apic.write_msr(number, value, fx)).unwrap_or(false)
     }
 
     fn numeric_error(&mut self, cycle: Cycle) {
-        self.begin(cycle);
-        let at = self.clock.at(cycle.retired);
+        let at = self.begin(cycle);
         self.coprocessor_error(true, at);
     }
 }

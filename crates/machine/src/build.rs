@@ -22,11 +22,20 @@ use crate::{
     generations::{self, Access},
     linux, machine_types,
     map::{self, Views},
+    processors::Processors,
     tables::{self, Description},
 };
 
 /// EBX of CPUID leaf 0 of AMD's processors: "Auth".
 const AMD: u32 = u32::from_le_bytes(*b"Auth");
+
+/// The names of the local APICs, by their processors' numbers.
+const APICS: [&str; config::PROCESSORS_MAXIMUM as usize] = [
+    "apic", "apic1", "apic2", "apic3", "apic4", "apic5", "apic6", "apic7", "apic8", "apic9", "apic10",
+    "apic11", "apic12", "apic13", "apic14", "apic15", "apic16", "apic17", "apic18", "apic19", "apic20",
+    "apic21", "apic22", "apic23", "apic24", "apic25", "apic26", "apic27", "apic28", "apic29", "apic30",
+    "apic31",
+];
 
 /// What a family makes its chips from.
 pub(crate) struct Parts<'a> {
@@ -58,6 +67,11 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
         ConfigError::new(format!("unknown CPU model `{cpu_name}`; there are {}", names.join(", ")))
     })?;
 
+    if config.cpus > 1 && !model.has_apic() {
+        let reason = "has no local APIC: it can only be the only one";
+        return Err(ConfigError::new(format!("{} processors: `{cpu_name}` {reason}", config.cpus)));
+    }
+
     let mut memory = Memory::new();
     let blocks = map::blocks(&mut memory, config.memory, &config.firmware.bytes)?;
     for (name, flash) in config::FLASH_CHIPS.iter().zip(&config.flash) {
@@ -77,6 +91,8 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
         clock: Clock::default(),
         wires: Wires { interrupts: [0; 24], pic_interrupt: false, a20: true, power: PowerState::On },
         attachments: Attachments::default(),
+        processors: config.cpus as usize,
+        current: 0,
         signals: Vec::new(),
         reset_request: None,
         debug_exit: None,
@@ -89,8 +105,15 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
         Hypervisor::Tcg if !machine_type.tcg_named => Hypervisor::Unnamed,
         other => other,
     };
-    let processor = Cpu::new(model, 0).with_hypervisor(hypervisor).with_seed(config.seed);
-    Ok(Machine::assemble(config.clone(), board, processor, wiring(config)))
+    let processor = |index: u8| {
+        // Each draws numbers of its own.
+        let seed = config.seed.wrapping_add(u64::from(index) << 56);
+        let cores = if machine_type.one_package { config.cpus as u8 } else { 1 };
+        Cpu::new(model, index).with_hypervisor(hypervisor).with_cores(cores).with_seed(seed)
+    };
+    let others = (1..config.cpus as u8).map(processor).collect();
+    let processors = Processors::new(processor(0), others);
+    Ok(Machine::assemble(config.clone(), board, processors, wiring(config)))
 }
 
 /// Checks that each drive has found the controller it belongs to.
@@ -150,9 +173,12 @@ impl Parts<'_> {
         if let Some(version) = machine_type.io_apic_version {
             slots.push(chip("ioapic", Device::IoApic(chipset::io_apic::IoApic::new(version))));
         }
-        if self.model.has_apic() {
-            let local_apic = chipset::local_apic::LocalApic::new(0, machine_type.local_apic_version);
-            slots.push(chip("apic", Device::LocalApic(local_apic)));
+        let local_apics = APICS.iter().zip(0..config.cpus as u8).filter(|_| self.model.has_apic());
+        for (name, processor) in local_apics {
+            let version = machine_type.local_apic_version;
+            let local_apic =
+                chipset::local_apic::LocalApic::new(processor, version).with_x2apic(self.model.has_x2apic());
+            slots.push(chip(name, Device::LocalApic(local_apic)));
         }
         let i8042 = chipset::i8042::I8042::new(chipset::i8042::Config::default());
         let debug =

@@ -23,13 +23,24 @@ pub struct Clock {
     /// Costs of the run in progress beyond its instructions; zero between runs.
     #[serde(skip)]
     pub extra: u64,
+    /// The running processor's own time when its run began.
+    #[serde(skip)]
+    pub start: u64,
 }
 
 impl Clock {
-    /// The moment of an instruction that has `retired` others of this run before it.
+    /// The running processor's own time at an instruction that has `retired` others of this run before
+    /// it.
     #[must_use]
-    pub fn at(&self, retired: u64) -> Moment {
-        Moment(self.nanoseconds.saturating_add(retired * cost::INSTRUCTION).saturating_add(self.extra))
+    pub fn own(&self, retired: u64) -> u64 {
+        self.start.saturating_add(retired * cost::INSTRUCTION).saturating_add(self.extra)
+    }
+
+    /// The moment of an access by that instruction. For chips time never goes back, though the processor
+    /// that was there before may be ahead.
+    pub fn access(&mut self, retired: u64) -> Moment {
+        self.nanoseconds = self.nanoseconds.max(self.own(retired));
+        Moment(self.nanoseconds)
     }
 
     /// Now, between runs.
@@ -38,10 +49,22 @@ impl Clock {
         Moment(self.nanoseconds)
     }
 
-    /// Ends a run of `retired` instructions.
-    pub fn advance(&mut self, retired: u64) {
-        self.instructions += retired;
-        self.nanoseconds = self.at(retired).0;
+    /// Begins a run of a processor whose own time is `time`.
+    pub fn begin(&mut self, time: u64) {
+        self.start = time;
         self.extra = 0;
+    }
+
+    /// Ends a run of `retired` instructions; gives the processor's own time after it.
+    pub fn end(&mut self, retired: u64) -> u64 {
+        self.instructions += retired;
+        let time = self.own(retired);
+        self.extra = 0;
+        time
+    }
+
+    /// Time has come to `moment`, unless it is later already.
+    pub fn reach(&mut self, moment: u64) {
+        self.nanoseconds = self.nanoseconds.max(moment);
     }
 }

@@ -211,6 +211,9 @@ impl Default for Config {
     }
 }
 
+/// Most processors of a machine: more than that, and a run is slower than one would wait for.
+pub const PROCESSORS_MAXIMUM: u32 = 32;
+
 impl Config {
     /// Checks what can be wrong without a look at firmware and media: names, numbers, boot order.
     ///
@@ -226,8 +229,11 @@ impl Config {
             let names: Vec<&str> = generations::ALL.iter().map(|generation| generation.name).collect();
             return fail(format!("unknown emulator `{}`; there are {}", self.emulator, names.join(", ")));
         }
-        if self.cpus != 1 {
-            return fail(format!("{} processors were asked for; machines have exactly 1 so far", self.cpus));
+        if !(1..=PROCESSORS_MAXIMUM).contains(&self.cpus) {
+            return fail(format!(
+                "{} processors were asked for; expected 1 to {PROCESSORS_MAXIMUM}",
+                self.cpus
+            ));
         }
         if !(MEMORY_MINIMUM..=MEMORY_MAXIMUM).contains(&self.memory) || !self.memory.is_multiple_of(4096) {
             return fail(format!(

@@ -8,6 +8,7 @@ use crate::{
     Machine,
     clock::Clock,
     devices::{Device, Slot},
+    processors::Processor,
 };
 
 /// Changes when what is hashed changes, so that digests of different versions never meet.
@@ -48,12 +49,20 @@ impl Machine {
         put(
             &mut hasher,
             "machine",
-            &(self.machine_type().name, self.board.generation, self.cpu.model().name),
+            &(self.machine_type().name, self.board.generation, self.processors.first().model().name),
         );
         if let Some(clock) = clock {
             put(&mut hasher, "clock", clock);
         }
-        put(&mut hasher, "cpu", self.cpu.state());
+        let now = self.board.now().0;
+        for (index, Processor { cpu, time, waits }) in self.processors.iter().enumerate() {
+            put(&mut hasher, "cpu", cpu.state());
+            if self.processors.count() > 1 {
+                // The clock of one that waits counts only where it is ahead: it is set when it goes on.
+                let ahead = if *waits { time.saturating_sub(now) } else { time.wrapping_sub(now) };
+                put(&mut hasher, "ahead", &(index, waits, ahead));
+            }
+        }
         put(&mut hasher, "wires", &self.board.wires);
         for slot in slots {
             hasher.update(slot.name.as_bytes());

@@ -22,6 +22,7 @@ mod machine;
 pub mod machine_types;
 mod map;
 mod migration;
+mod processors;
 mod registers;
 mod reset;
 pub mod snapshot;

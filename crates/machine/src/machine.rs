@@ -1,20 +1,21 @@
-//! A machine: one processor on one board, run from event to event.
+//! A machine: processors on one board, run from event to event.
 
 use std::sync::Arc;
 
 use warmboot_chipset::{GuestMemory as _, ResetKind, i8042, keys};
-use warmboot_cpu::{Breakpoint, Cpu, Observed, Path, State, Stop};
+use warmboot_cpu::{Breakpoint, Cpu, Observed, Path, State, Stop, state::Activity};
 use warmboot_memory::{FlatView, Memory};
 
 use crate::{
     Board, Condition, Config, ConfigError, Ended, Limits,
-    board::{PowerState, Signal},
+    board::{PowerState, Sent, Signal},
     condition::Address,
     config,
     devices::Device,
     generations::Generation,
     history::{History, Observer, Seen, Watched, Writer, WrittenBytes, register_of},
     machine_types::MachineType,
+    processors::{Processors, Turn},
     reset::{Chips, Processor, ResetPath, ResetRow},
 };
 
@@ -36,7 +37,7 @@ pub fn parse_keys(keys: &str) -> Result<(), ConfigError> {
 pub struct Machine {
     pub(crate) config: Arc<Config>,
     pub(crate) board: Board,
-    pub(crate) cpu: Cpu<Board>,
+    pub(crate) processors: Processors,
     pub(crate) path: Path,
     /// What the machine was built from and no chip's state shows: it decides how the machine goes
     /// on, so it is part of the digest.
@@ -46,14 +47,21 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn assemble(config: Config, board: Board, cpu: Cpu<Board>, wiring: Vec<String>) -> Machine {
+    pub(crate) fn assemble(
+        config: Config,
+        board: Board,
+        processors: Processors,
+        wiring: Vec<String>,
+    ) -> Machine {
         let path = config.path;
         let config = Arc::new(config);
-        let mut machine = Machine { config, board, cpu, path, wiring: wiring.into(), resets: 0 };
+        let mut machine = Machine { config, board, processors, path, wiring: wiring.into(), resets: 0 };
         machine.board.reset_chips(ResetKind::PowerOn);
         machine.board.draw();
-        machine.cpu.reset();
-        machine.cpu.map_changed();
+        for cpu in machine.processors.cpus() {
+            cpu.reset();
+            cpu.map_changed();
+        }
         machine.settle();
         machine
     }
@@ -74,7 +82,7 @@ impl Machine {
         Machine {
             config: self.config.clone(),
             board: self.board.fork(),
-            cpu: self.cpu.fork(),
+            processors: self.processors.fork(),
             path: self.path,
             wiring: self.wiring.clone(),
             resets: self.resets,
@@ -91,15 +99,16 @@ impl Machine {
     pub fn return_to(&mut self, fork: &mut Machine) {
         self.drop_written_code();
         fork.drop_written_code();
-        if !self.board.memory.is_laid_out_as(&fork.board.memory) {
+        let as_many = self.processors.count() == fork.processors.count();
+        if !as_many || !self.board.memory.is_laid_out_as(&fork.board.memory) {
             *self = fork.fork();
             return;
         }
         // Named one by one, so that a new field is not forgotten.
         let watched = self.board.observer.is_some() || fork.board.observer.is_some();
-        let Machine { config, board, cpu, path, wiring, resets } = self;
+        let Machine { config, board, processors, path, wiring, resets } = self;
         let (ours, theirs) = (&board.memory, &fork.board.memory);
-        cpu.return_to(&fork.cpu, |frame| !ours.shares(theirs, warmboot_memory::Frame(frame.0)));
+        processors.return_to(&fork.processors, |frame| !ours.shares(theirs, warmboot_memory::Frame(frame.0)));
         board.return_to(&mut fork.board);
         config.clone_from(&fork.config);
         wiring.clone_from(&fork.wiring);
@@ -109,10 +118,10 @@ impl Machine {
         }
     }
 
-    /// Tells the processor of code that bus masters have overwritten.
+    /// Tells the processors of code that bus masters have overwritten.
     fn drop_written_code(&mut self) {
         for (frame, offset, length) in self.board.written.drain(..) {
-            self.cpu.code_written(frame, offset, length);
+            self.processors.cpus().for_each(|cpu| cpu.code_written(frame, offset, length));
         }
     }
 
@@ -130,7 +139,9 @@ impl Machine {
         }
         let mut watch = Watch::new(self, until)?;
         let slice_end = limits.slice.map(|slice| self.board.clock.instructions.saturating_add(slice));
-        self.cpu.set_address_breakpoints(watch.addresses.iter().map(|(_, breakpoint)| *breakpoint).collect());
+        for cpu in self.processors.cpus() {
+            cpu.set_address_breakpoints(watch.addresses.iter().map(|(_, breakpoint)| *breakpoint).collect());
+        }
         loop {
             if let Some(ended) = self.after_run(&mut watch) {
                 return Ok(ended);
@@ -154,53 +165,70 @@ impl Machine {
                 return Ok(Ended::Slice);
             }
 
-            let mut budget = u64::MAX;
-            let horizons = [limits.time, watch.time, self.board.next_event().map(|(moment, _)| moment.0)];
-            for horizon in horizons.into_iter().flatten() {
-                budget = budget.min(horizon.saturating_sub(now));
+            self.processors.wake(&self.board);
+            let event = self.board.next_event().map(|(moment, _)| moment.0);
+            let Some(Turn { processor, from, until }) = self.processors.turn(event) else {
+                if let Some(ended) = self.all_wait(&mut watch, limits) {
+                    return Ok(ended);
+                }
+                continue;
+            };
+            // What the host waits for cuts a turn, and changes nothing about whose it is.
+            let mut budget = until.saturating_sub(from);
+            for horizon in [limits.time, watch.time].into_iter().flatten().filter(|horizon| *horizon > from) {
+                budget = budget.min(horizon - from);
             }
             for horizon in [limits.instructions, watch.instructions, slice_end].into_iter().flatten() {
                 budget = budget.min(horizon.saturating_sub(count));
             }
-            self.cpu.set_interrupt_line(self.board.interrupt_pending());
-            let run = self.cpu.run(&mut self.board, budget.max(1), self.path);
-            self.board.clock.advance(run.retired);
-            match run.stop {
+            let run = self.processors.run(processor, &mut self.board, budget.max(1), self.path);
+            let stop = run.map_or(Stop::Budget, |run| run.stop);
+            if stop == Stop::Halt {
+                self.settle();
+                self.processors.wake(&self.board);
+            }
+            self.board.clock.reach(self.processors.reached());
+            match stop {
                 Stop::Budget | Stop::Device => {}
                 Stop::Shutdown => {
                     // An INIT that came with the last access wins over the shutdown cycle.
-                    self.tell_processor();
-                    if !self.cpu.can_run() {
+                    self.tell_processors();
+                    if self.processors.get(processor).is_some_and(|processor| !processor.cpu.can_run()) {
                         self.pull(ResetPath::TripleFault);
                     }
                 }
                 Stop::Address => {
-                    if let Some(condition) = watch.address_met(self.cpu.state()) {
+                    let state = self.processors.get(processor).map(|processor| processor.cpu.state());
+                    if let Some(condition) = state.and_then(|state| watch.address_met(state)) {
                         return Ok(Ended::Condition(condition));
                     }
                 }
                 Stop::Halt => {
-                    self.settle();
-                    self.cpu.set_interrupt_line(self.board.interrupt_pending());
-                    if self.cpu.can_run() || self.board.reset_request.is_some() {
-                        continue;
-                    }
-                    let wakes = self.cpu.state().flags.interrupt() && self.board.can_wake();
-                    if !wakes {
-                        if let Some(ended) = self.after_run(&mut watch) {
-                            return Ok(ended);
-                        }
-                        return Ok(Ended::Halt);
-                    }
-                    // Halted: time jumps to whatever comes first.
-                    let horizons =
-                        [limits.time, watch.time, self.board.next_event().map(|(moment, _)| moment.0)];
-                    if let Some(next) = horizons.into_iter().flatten().min() {
-                        self.board.clock.nanoseconds = self.board.clock.nanoseconds.max(next);
+                    if let Some(ended) = self.all_wait(&mut watch, limits) {
+                        return Ok(ended);
                     }
                 }
             }
         }
+    }
+
+    /// When all processors wait, time jumps to whatever comes first. Gives the end of the run when
+    /// nothing will.
+    fn all_wait(&mut self, watch: &mut Watch, limits: Limits) -> Option<Ended> {
+        if self.processors.iter().any(|processor| !processor.waits) || self.board.reset_request.is_some() {
+            return None;
+        }
+        let wakes = self.processors.states().enumerate().any(|(index, state)| {
+            state.activity == Activity::Halted && state.flags.interrupt() && self.board.can_wake(index)
+        });
+        if !wakes {
+            return Some(self.after_run(watch).unwrap_or(Ended::Halt));
+        }
+        let event = self.board.next_event().map(|(moment, _)| moment.0);
+        if let Some(next) = [limits.time, watch.time, event].into_iter().flatten().min() {
+            self.board.clock.reach(next);
+        }
+        None
     }
 
     /// Runs chips' deadlines that have come.
@@ -214,7 +242,7 @@ impl Machine {
     pub(crate) fn settle(&mut self) {
         if self.board.redraw {
             self.board.draw();
-            self.cpu.map_changed();
+            self.processors.cpus().for_each(Cpu::map_changed);
             if self.board.observer.is_some() {
                 self.board.look();
                 self.follow_watches();
@@ -222,21 +250,24 @@ impl Machine {
         }
         if self.board.a20_changed {
             self.board.a20_changed = false;
-            self.cpu.set_a20(self.board.wires.a20);
+            let open = self.board.wires.a20;
+            self.processors.cpus().for_each(|cpu| cpu.set_a20(open));
         }
         self.drop_written_code();
-        self.tell_processor();
+        self.tell_processors();
     }
 
-    fn tell_processor(&mut self) {
-        for signal in self.board.signals.drain(..) {
+    fn tell_processors(&mut self) {
+        for Sent { processor, signal } in self.board.signals.drain(..) {
+            let Some(processor) = self.processors.get_mut(processor) else { continue };
+            let cpu = &mut processor.cpu;
             match signal {
-                Signal::Nmi => self.cpu.signal_nmi(),
+                Signal::Nmi => cpu.signal_nmi(),
                 Signal::Smi if !self.board.generation.smi => {}
-                Signal::Smi => self.cpu.signal_smi(),
-                Signal::Init => self.cpu.signal_init(),
-                Signal::StartUp(vector) => self.cpu.signal_sipi(vector),
-                Signal::IgnoreNumericError => self.cpu.set_ignore_numeric_error(true),
+                Signal::Smi => cpu.signal_smi(),
+                Signal::Init => cpu.signal_init(),
+                Signal::StartUp(vector) => cpu.signal_sipi(vector),
+                Signal::IgnoreNumericError => cpu.set_ignore_numeric_error(true),
             }
         }
     }
@@ -296,16 +327,22 @@ impl Machine {
         self.board.reset_request = None;
         match processor {
             Processor::Reset => {
-                self.cpu.reset();
-                let base = self.cpu.state().msrs.apic_base;
                 let now = self.board.now();
-                self.board.set_apic_base(base, now);
+                let latest = self.processors.iter().map(|processor| processor.time).max().unwrap_or(0);
+                self.processors.set_time(latest.max(now.0));
+                self.board.clock.reach(latest);
+                for (index, cpu) in self.processors.cpus().enumerate() {
+                    cpu.reset();
+                    self.board.set_apic_base(index, cpu.state().msrs.apic_base, now);
+                }
             }
             Processor::Init => {
-                if let Some(apic) = self.board.local_apic_mut() {
-                    apic.init();
+                for (index, cpu) in self.processors.cpus().enumerate() {
+                    if let Some(apic) = self.board.local_apic_of_mut(index) {
+                        apic.init();
+                    }
+                    cpu.signal_init();
                 }
-                self.cpu.signal_init();
             }
         }
         if path == ResetPath::S3Resume {
@@ -376,7 +413,8 @@ impl Machine {
     /// Asks the processor to tell of what is observed.
     fn follow_watches(&mut self) {
         let observer = self.board.observer.as_deref();
-        self.cpu.observe(observer.map_or_else(Observed::default, |o| o.observed(&self.board.memory)));
+        let observed = observer.map_or_else(Observed::default, |o| o.observed(&self.board.memory));
+        self.processors.cpus().for_each(|cpu| cpu.observe(observed.clone()));
     }
 
     /// Writes the BIOS image into pc.bios afresh, where the guest could have changed it and this
@@ -386,7 +424,7 @@ impl Machine {
         if generation.bios_restored && generation.bios_writable() {
             // The block has the image's size, so it cannot refuse.
             let _ = self.board.memory.write_block(self.board.blocks.bios, 0, &self.config.firmware.bytes);
-            self.cpu.frames_changed();
+            self.processors.cpus().for_each(Cpu::frames_changed);
         }
     }
 
@@ -504,10 +542,15 @@ impl Machine {
         &self.board.generation
     }
 
-    /// The processor's architectural state.
+    /// The first processor's architectural state.
     #[must_use]
     pub fn processor(&self) -> &State {
-        self.cpu.state()
+        self.processors.first().state()
+    }
+
+    /// The architectural state of each processor, by number.
+    pub fn processors(&self) -> impl Iterator<Item = &State> {
+        self.processors.states()
     }
 
     /// All guest memory: named blocks and their pages, to be read.
@@ -546,10 +589,12 @@ impl Machine {
         self.board.peek(physical, bytes);
     }
 
-    /// A processor register by its name, in lower case.
+    /// A processor register by its name, in lower case: `eax` is the first processor's, `cpu1.eax` the
+    /// second's.
     #[must_use]
     pub fn register(&self, name: &str) -> Option<u64> {
-        crate::registers::read(self.cpu.state(), name)
+        let (processor, name) = crate::registers::processor_of(name);
+        crate::registers::read(self.processors.get(processor)?.cpu.state(), name)
     }
 
     /// A chip's register by name: a path of names and indices into its state, joined by `.`.

@@ -18,6 +18,15 @@ const LOW: [&str; 4] = ["al", "cl", "dl", "bl"];
 const HIGH: [&str; 4] = ["ah", "ch", "dh", "bh"];
 const SEGMENTS: [&str; 6] = ["es", "cs", "ss", "ds", "fs", "gs"];
 
+/// The number of the processor a name is of, and the name without it: `cpu1.eax` is the second's.
+pub(crate) fn processor_of(name: &str) -> (usize, &str) {
+    let numbered = || {
+        let (number, name) = name.strip_prefix("cpu")?.split_once('.')?;
+        Some((number.parse().ok()?, name))
+    };
+    numbered().unwrap_or((0, name))
+}
+
 /// The value of the register called `name`, in lower case.
 pub(crate) fn read(state: &State, name: &str) -> Option<u64> {
     for (value, names) in state.gpr.iter().zip(GENERAL) {

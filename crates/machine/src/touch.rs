@@ -5,10 +5,11 @@ use warmboot_cpu::{Frame, state::Activity};
 use crate::{ConfigError, Machine, devices::Device, history::Writer, registers};
 
 impl Machine {
-    /// Whether the processor waits in HLT.
+    /// Whether all processors wait, the first of them in HLT.
     #[must_use]
     pub fn is_halted(&self) -> bool {
-        self.cpu.state().activity == Activity::Halted
+        self.processor().activity == Activity::Halted
+            && self.processors().all(|state| state.activity != Activity::Running)
     }
 
     /// Whether the guest has taken every key event: nothing waits in the keyboard or its controller, and
@@ -62,12 +63,15 @@ impl Machine {
         })
     }
 
-    /// Sets a general register, the instruction pointer or EFLAGS by name; a part of a register leaves
-    /// the rest of it.
+    /// Sets a general register, the instruction pointer or EFLAGS by name, as [`Machine::register`] has
+    /// them; a part of a register leaves the rest of it.
     ///
     /// # Errors
     /// When no such register can be set, or `value` does not fit it.
     pub fn set_register(&mut self, name: &str, value: u64) -> Result<(), ConfigError> {
-        registers::write(self.cpu.state_mut(), name, value)
+        let (processor, name) = registers::processor_of(name);
+        let missing = || ConfigError::new(format!("there is no processor {processor}"));
+        let processor = self.processors.get_mut(processor).ok_or_else(missing)?;
+        registers::write(processor.cpu.state_mut(), name, value)
     }
 }

@@ -1,14 +1,17 @@
 //! Which pin leads where: interrupt lines, interrupt messages, floppy DMA.
 
 use warmboot_chipset::{
-    ApicMessage, Effects, Moment, dma, floppy::DMA_CHANNEL, io_apic, local_apic::Delivery,
+    ApicMessage, Effects, Moment, dma,
+    floppy::DMA_CHANNEL,
+    io_apic,
+    local_apic::{Delivery, LocalApic},
 };
 
 use warmboot_chipset::GuestMemory as _;
 
 use crate::{
-    board::{Board, Signal, Wires},
-    devices::Device,
+    board::{Board, Sent, Signal, Wires},
+    devices::{Device, Slot},
 };
 
 /// ISA interrupt lines, as the PC/AT has them.
@@ -61,7 +64,7 @@ impl Board {
             // A write to port F0h: the error latch is cleared, and IGNNE# lets the handler use the x87.
             Device::PostCode(_) if self.wires.interrupts[usize::from(line::COPROCESSOR)] != 0 => {
                 self.interrupt(slot, line::COPROCESSOR, level, at);
-                self.signals.push(Signal::IgnoreNumericError);
+                self.signal(0, Signal::IgnoreNumericError);
             }
             // Outputs of the PIRQ routers and of the HPET are numbered by interrupt line.
             Device::Piix3(_) | Device::Ich9Lpc(_) | Device::Hpet(_) => self.interrupt(slot, pin, level, at),
@@ -135,6 +138,78 @@ impl Board {
         self.apply(slot, effects);
     }
 
+    /// Which processor gets an SMI of the chip in `slot`: the first, or the one whose access it is, as QEMU
+    /// has it of PIIX4 and ICH9. A board's SMI# goes to all.
+    pub(crate) fn reached_by_smi(&self, slot: usize) -> usize {
+        match self.slots.get(slot).map(|slot| &slot.device) {
+            Some(Device::Ich9Lpc(_)) => self.current,
+            _ => 0,
+        }
+    }
+
+    /// Sends a signal to one processor.
+    pub(crate) fn signal(&mut self, processor: usize, signal: Signal) {
+        self.signals.push(Sent { processor, signal });
+    }
+
+    /// Sends a signal to every processor.
+    pub(crate) fn signal_all(&mut self, signal: Signal) {
+        for processor in 0..self.processors {
+            self.signal(processor, signal);
+        }
+    }
+
+    /// Where the local APIC of processor number `processor` is on the board.
+    fn local_apic_slot(&self, processor: usize) -> Option<usize> {
+        let is_its = |slot: &Slot| match &slot.device {
+            Device::LocalApic(apic) => usize::from(apic.processor()) == processor,
+            _ => false,
+        };
+        self.slots.iter().position(is_its)
+    }
+
+    /// The local APIC of processor number `processor`.
+    pub(crate) fn local_apic_of(&self, processor: usize) -> Option<&LocalApic> {
+        match &self.slots.get(self.local_apic_slot(processor)?)?.device {
+            Device::LocalApic(apic) => Some(apic),
+            _ => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn local_apic_of_mut(&mut self, processor: usize) -> Option<&mut LocalApic> {
+        let slot = self.local_apic_slot(processor)?;
+        match &mut self.slots.get_mut(slot)?.device {
+            Device::LocalApic(apic) => Some(apic),
+            _ => None,
+        }
+    }
+
+    /// The chip that answers where the one in `slot` does: of local APICs, which all have the same
+    /// address, each processor reaches its own.
+    pub(crate) fn own_chip(&self, slot: usize) -> usize {
+        match self.slots.get(slot).map(|slot| &slot.device) {
+            Some(Device::LocalApic(_)) => self.local_apic_slot(self.current).unwrap_or(slot),
+            _ => slot,
+        }
+    }
+
+    /// Calls the local APIC of the processor that runs, and applies what comes out.
+    pub(crate) fn with_local_apic<R>(
+        &mut self,
+        at: Moment,
+        call: impl FnOnce(&mut LocalApic, &mut Effects) -> R,
+    ) -> Option<R> {
+        let slot = self.local_apic_slot(self.current)?;
+        let mut effects = Effects::at(at);
+        let result = match &mut self.slots.get_mut(slot)?.device {
+            Device::LocalApic(apic) => call(apic, &mut effects),
+            _ => return None,
+        };
+        self.apply(slot, effects);
+        Some(result)
+    }
+
     /// Delivers an interrupt message to the local APICs.
     pub(crate) fn deliver(&mut self, message: ApicMessage) {
         for slot in 0..self.slots.len() {
@@ -142,17 +217,24 @@ impl Board {
             if !apic.matches(&message) {
                 continue;
             }
-            match apic.accept(&message) {
-                Delivery::None | Delivery::ExtInt => {}
-                Delivery::Smi => self.signals.push(Signal::Smi),
-                Delivery::Nmi => self.signals.push(Signal::Nmi),
+            let processor = usize::from(apic.processor());
+            let signal = match apic.accept(&message) {
+                Delivery::None | Delivery::ExtInt => None,
+                Delivery::Smi => Some(Signal::Smi),
+                Delivery::Nmi => Some(Signal::Nmi),
                 Delivery::Init => {
                     apic.init();
-                    self.signals.push(Signal::Init);
+                    Some(Signal::Init)
                 }
-                Delivery::Startup(vector) => self.signals.push(Signal::StartUp(vector)),
+                Delivery::Startup(vector) => Some(Signal::StartUp(vector)),
+            };
+            if let Some(signal) = signal {
+                self.signal(processor, signal);
             }
             self.look_at_chip(slot);
+            if message.is_lowest_priority() {
+                break;
+            }
         }
     }
 
@@ -166,22 +248,23 @@ impl Board {
         }
     }
 
-    /// Whether the processor's interrupt input is active.
-    pub(crate) fn interrupt_pending(&self) -> bool {
-        match self.local_apic() {
+    /// Whether the interrupt input of processor number `processor` is active.
+    pub(crate) fn interrupt_pending(&self, processor: usize) -> bool {
+        match self.local_apic_of(processor) {
             Some(apic) => apic.pending().is_some() || self.wires.pic_interrupt && apic.accepts_pic(),
             None => self.wires.pic_interrupt,
         }
     }
 
-    /// The interrupt acknowledge cycle.
+    /// The interrupt acknowledge cycle of the processor that runs.
     pub(crate) fn acknowledge(&mut self, at: Moment) -> Option<u8> {
-        let from_apic = self.local_apic().is_some_and(|apic| apic.pending().is_some());
-        let slot = self.slots.iter().position(|slot| match slot.device {
-            Device::LocalApic(_) => from_apic,
-            Device::Pic(_) => !from_apic,
-            _ => false,
-        })?;
+        let processor = self.current;
+        let from_apic = self.local_apic_of(processor).is_some_and(|apic| apic.pending().is_some());
+        let slot = if from_apic {
+            self.local_apic_slot(processor)
+        } else {
+            self.slots.iter().position(|slot| matches!(slot.device, Device::Pic(_)))
+        }?;
         let mut effects = Effects::at(at);
         let vector = match &mut self.slots[slot].device {
             Device::LocalApic(apic) => Some(apic.acknowledge()),
@@ -189,15 +272,16 @@ impl Board {
             _ => None,
         };
         self.apply(slot, effects);
-        if !from_apic && let Some(apic) = self.local_apic_mut() {
+        if !from_apic && let Some(apic) = self.local_apic_of_mut(processor) {
             apic.pic_acknowledged();
         }
         vector
     }
 
-    /// Whether an event still to come could raise an interrupt that a halted processor would take.
-    pub(crate) fn can_wake(&self) -> bool {
-        if self.interrupt_pending() {
+    /// Whether an event still to come could raise an interrupt that processor number `processor` would
+    /// take, were it halted.
+    pub(crate) fn can_wake(&self, processor: usize) -> bool {
+        if self.interrupt_pending(processor) {
             return true;
         }
         (0..self.slots.len()).any(|slot| {
@@ -205,18 +289,18 @@ impl Board {
             if device.chip().deadline().is_none() {
                 return false;
             }
-            if let Device::LocalApic(_) = device {
-                return true;
+            if let Device::LocalApic(apic) = device {
+                return usize::from(apic.processor()) == processor;
             }
-            self.lines_of(slot).iter().any(|line| self.line_enabled(*line))
+            self.lines_of(slot).iter().any(|line| self.line_enabled(*line, processor))
         })
     }
 
-    /// Whether interrupt line `number` can reach the processor now.
-    fn line_enabled(&self, number: u8) -> bool {
+    /// Whether interrupt line `number` can reach processor number `processor` now.
+    fn line_enabled(&self, number: u8, processor: usize) -> bool {
         let through_pic = number < 16
             && self.pic().is_some_and(|pic| !pic.masked(number))
-            && self.local_apic().is_none_or(warmboot_chipset::local_apic::LocalApic::accepts_pic);
+            && self.local_apic_of(processor).is_none_or(LocalApic::accepts_pic);
         let pin = if number < 16 { io_apic::pin_of_isa(number) } else { number };
         through_pic || self.io_apic().is_some_and(|apic| !apic.masked(pin))
     }
@@ -234,12 +318,9 @@ impl Board {
         }
     }
 
-    /// Sets the local APIC's base address, as WRMSR and reset do.
-    pub(crate) fn set_apic_base(&mut self, value: u64, at: Moment) {
-        let Some(slot) = self.slots.iter().position(|slot| matches!(slot.device, Device::LocalApic(_)))
-        else {
-            return;
-        };
+    /// Sets the base address of the local APIC of processor number `processor`, as WRMSR and reset do.
+    pub(crate) fn set_apic_base(&mut self, processor: usize, value: u64, at: Moment) {
+        let Some(slot) = self.local_apic_slot(processor) else { return };
         let mut effects = Effects::at(at);
         if let Device::LocalApic(apic) = &mut self.slots[slot].device {
             apic.set_base(value, &mut effects);

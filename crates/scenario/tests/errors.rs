@@ -157,7 +157,7 @@ fn files(#[case] name: &str, #[case] expect: &str) {
 #[case::option_rom("option-roms = [\"rom:none\"]", "x.toml:2:17: unknown test ROM")]
 #[case::drive("drives = [{ at = \"ide0-0\", image = \"none.img\" }]", "x.toml:2:11: cannot read image")]
 #[case::symbols("symbols = \"none.elf\"", "x.toml:2:12: cannot read symbols")]
-#[case::processors("cpus = 2", "x.toml:1:1: 2 processors")]
+#[case::processors("cpus = 33", "x.toml:1:1: 33 processors")]
 fn what_a_machine_lacks(#[case] machine: &str, #[case] expect: &str) {
     let ours = if machine.starts_with("firmware") { "" } else { "\nfirmware = \"rom:hello\"" };
     let text = format!("[machine]\n{machine}{ours}\n{STEP}");

@@ -193,6 +193,7 @@ mod tests {
             machine: "pc-i440fx-1.4",
             image: Image::Large,
             drives: false,
+            cpus: 1,
             restart: Restart::SystemReset,
         };
         assert!(allowed.permits(&case, Area::LowMemory, 0x46f));

@@ -80,6 +80,8 @@ pub struct Case {
     pub image: Image,
     /// Whether two hard disks, a CD and a floppy are there, none of them bootable.
     pub drives: bool,
+    /// Processors.
+    pub cpus: u32,
     /// What happens after the first boot.
     pub restart: Restart,
 }
@@ -123,8 +125,14 @@ impl Case {
         for drives in [false, true] {
             for &image in images {
                 for restart in [Restart::CtrlAltDelete, Restart::SystemReset] {
-                    cases.push(Case { machine, image, drives, restart });
+                    cases.push(Case { machine, image, drives, cpus: 1, restart });
                 }
+            }
+        }
+        if machine != "isapc" {
+            // Not more: QEMU starts a third and a second at the same time, in the host's order.
+            for restart in [Restart::CtrlAltDelete, Restart::SystemReset] {
+                cases.push(Case { machine, image: Image::Large, drives: false, cpus: 2, restart });
             }
         }
         cases
@@ -132,16 +140,17 @@ impl Case {
 
     /// The one case in which a machine type is compared that is like others.
     fn is_short(&self) -> bool {
-        !self.drives && self.restart == Restart::SystemReset
+        !self.drives && self.cpus == 1 && self.restart == Restart::SystemReset
     }
 
     /// A name for the report and for folders.
     pub fn name(&self) -> String {
         format!(
-            "{}-{}-{}-{}",
+            "{}-{}-{}{}-{}",
             self.machine.trim_start_matches("pc-i440fx-"),
             self.image.short(),
             if self.drives { "drives" } else { "none" },
+            if self.cpus > 1 { format!("-{}-cpus", self.cpus) } else { String::new() },
             self.restart.short()
         )
     }

@@ -180,7 +180,7 @@ mod tests {
     use crate::parity::case::{Image, Restart};
 
     fn case(machine: &'static str) -> Case {
-        Case { machine, image: Image::Large, drives: false, restart: Restart::SystemReset }
+        Case { machine, image: Image::Large, drives: false, cpus: 1, restart: Restart::SystemReset }
     }
 
     fn with_log(log: &str) -> Evidence {

@@ -33,6 +33,7 @@ pub fn evidence(case: &Case, firmware: &Path, drives: &[DriveImage]) -> Result<E
     let config = Config {
         machine: case.machine.to_owned(),
         memory: MEMORY_MIB << 20,
+        cpus: case.cpus,
         firmware: Firmware { name, bytes: bytes.into() },
         drives: drives.iter().map(drive).collect(),
         ..Config::default()
@@ -57,6 +58,7 @@ pub fn memory_maps(machine: &str, firmware: &Path) -> Result<[String; 3], Parity
     let config = Config {
         machine: machine.to_owned(),
         memory: MEMORY_MIB << 20,
+        cpus: case.cpus,
         firmware: Firmware { name: firmware.display().to_string(), bytes: bytes.into() },
         ..Config::default()
     };

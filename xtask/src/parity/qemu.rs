@@ -38,7 +38,7 @@ pub fn version() -> Option<String> {
 
 /// Boots `case` twice and returns what QEMU shows after each boot.
 pub fn evidence(case: &Case, firmware: &Path, drives: &[DriveImage]) -> Result<Evidence, ParityError> {
-    let mut qemu = Qemu::start(case.machine, case.drives, firmware, drives)?;
+    let mut qemu = Qemu::start(case.machine, case.cpus, case.drives, firmware, drives)?;
     qemu.execute("cont", None)?;
     qemu.wait_for_boots(1)?;
     let power_on = qemu.stage()?;
@@ -54,7 +54,7 @@ pub fn evidence(case: &Case, firmware: &Path, drives: &[DriveImage]) -> Result<E
 
 /// `info mtree -f` before POST, after it, and after a system reset. Nothing is attached.
 pub fn memory_maps(machine: &str, firmware: &Path) -> Result<[String; 3], ParityError> {
-    let mut qemu = Qemu::start(machine, false, firmware, &[])?;
+    let mut qemu = Qemu::start(machine, 1, false, firmware, &[])?;
     let before = qemu.monitor("info mtree -f")?;
     qemu.execute("cont", None)?;
     qemu.wait_for_boots(1)?;
@@ -89,6 +89,7 @@ impl Drop for Qemu {
 impl Qemu {
     fn start(
         machine: &str,
+        cpus: u32,
         counted: bool,
         firmware: &Path,
         drives: &[DriveImage],
@@ -120,6 +121,7 @@ impl Qemu {
         command
             .args(["-nodefaults", "-no-user-config", "-vga", "none", "-display", "none", "-S"])
             .args(["-accel", "tcg", "-M", machine, "-m", &MEMORY_MIB.to_string()])
+            .args(["-smp", &cpus.to_string()])
             .args(["-global", "apic-common.vapic=off"])
             .args(["-rtc", &format!("base={START_DATE},clock=vm")])
             .arg("-bios")

@@ -116,6 +116,7 @@ fn timer_counts_down() {
 fn destinations(#[case] destination: u8, #[case] logical: bool, #[case] shorthand: u8, #[case] expect: bool) {
     let mut apic = enabled();
     write(&mut apic, 0, 0xd0, 0x0200_0000);
+    let destination = ApicMessage::short_destination(destination, logical);
     let message = ApicMessage { destination, logical, shorthand, ..message(FIXED, 0x40) };
     assert_eq!(apic.matches(&message), expect);
 }

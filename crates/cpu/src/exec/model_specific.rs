@@ -62,6 +62,7 @@ const MTRR_CAP: u64 = 0x508;
 /// Ten banks with a control register.
 const MCG_CAP: u64 = 0x100 | 10;
 const APIC_ENABLED: u64 = 1 << 11;
+const APIC_EXTENDED: u64 = 1 << 10;
 const APIC_BOOTSTRAP: u64 = 1 << 8;
 
 fn set(core: &mut Core, index: u8, value: u32) {
@@ -79,6 +80,9 @@ fn cpuid<B: Bus>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
     let enabled = core.state.msrs.apic_base & APIC_ENABLED != 0;
     let hypervisor = core.hypervisor.leaf(function);
     let mut values = hypervisor.unwrap_or_else(|| core.model.cpuid(function, index, core.index, enabled));
+    if hypervisor.is_none() {
+        core.model.in_package(function, index, core.cores, &mut values);
+    }
     // OSXSAVE, OSPKE and the length of the XSAVE area show what the system has switched on.
     if hypervisor.is_none()
         && let Some(length) = core.model.enabled_area(function, index, core.state.avx.xcr0)
@@ -152,6 +156,12 @@ fn rdmsr<B: Bus>(core: &mut Core, bus: &mut B, _op: &Op) -> Exec {
         set_pair(core, value);
         return Ok(());
     }
+    if let Some(number) = x2apic_register(core, register) {
+        core.device_touched();
+        let value = bus.apic_register(core.cycle(), number).ok_or(fault)?;
+        set_pair(core, value);
+        return Ok(());
+    }
     let msrs = &core.state.msrs;
     let value = match register {
         msr::APIC_BASE => msrs.apic_base,
@@ -187,6 +197,23 @@ fn rdmsr<B: Bus>(core: &mut Core, bus: &mut B, _op: &Op) -> Exec {
     Ok(())
 }
 
+/// The number of the local APIC's register that `register` is, in x2APIC mode (vol. 3A, 10.12.1.2).
+fn x2apic_register(core: &Core, register: u32) -> Option<u8> {
+    let extended = core.state.msrs.apic_base & APIC_EXTENDED != 0;
+    (extended && (0x800..0x900).contains(&register)).then_some(register as u8)
+}
+
+/// Whether the local APIC can go from one mode to another: off, in memory, x2APIC (vol. 3A, 10.12.5).
+fn apic_mode_follows(old: u64, new: u64) -> bool {
+    let mode = |base: u64| (base & APIC_ENABLED != 0, base & APIC_EXTENDED != 0);
+    match (mode(old), mode(new)) {
+        (_, (false, true)) => false,
+        ((true, true), (true, false)) => false,
+        ((false, _), (true, true)) => false,
+        _ => true,
+    }
+}
+
 /// Memory types an MTRR or the PAT may name (vol. 3A, table 11-10).
 fn memory_type(value: u64) -> bool {
     matches!(value, 0 | 1 | 4 | 5 | 6)
@@ -208,7 +235,9 @@ fn wrmsr<B: Bus>(core: &mut Core, bus: &mut B, _op: &Op) -> Exec {
             return Ok(());
         }
         msr::APIC_BASE => {
-            check(value & (beyond | 0x6ff) == 0)?;
+            let reserved = if core.model.features.has(Feature::X2apic) { 0x2ff } else { 0x6ff };
+            check(value & (beyond | reserved) == 0)?;
+            check(apic_mode_follows(core.state.msrs.apic_base, value))?;
             let value = (value & !APIC_BOOTSTRAP) | (core.state.msrs.apic_base & APIC_BOOTSTRAP);
             core.state.msrs.apic_base = value;
             core.device_touched();
@@ -217,6 +246,10 @@ fn wrmsr<B: Bus>(core: &mut Core, bus: &mut B, _op: &Op) -> Exec {
         }
         msr::EFER if core.model.efer() != 0 => return core.set_efer(value),
         _ => {}
+    }
+    if let Some(number) = x2apic_register(core, register) {
+        core.device_touched();
+        return check(bus.set_apic_register(core.cycle(), number, value));
     }
     if long_msr(core, register).is_some() {
         return set_long_msr(core, register, value);

@@ -7,7 +7,7 @@ pub mod registers;
 
 use iced_x86::code_asm::CodeAssembler;
 use warmboot_cpu::{
-    Cpu, Path, State, Stop,
+    Cpu, Model, Path, State, Stop,
     flags::Flags,
     models,
     state::{Segment, TableRegister, cr0, cr4, efer, gpr, rights},
@@ -143,7 +143,12 @@ impl Machine {
 
     /// Protected mode, 32-bit, at privilege level `cpl`, flat.
     pub fn protected(cpl: u8, code: &[u8]) -> Machine {
-        let mut cpu = Cpu::new(&models::QEMU64, 0);
+        Machine::protected_with(&models::QEMU64, cpl, code)
+    }
+
+    /// The same on a processor of another model.
+    pub fn protected_with(model: &'static Model, cpl: u8, code: &[u8]) -> Machine {
+        let mut cpu = Cpu::new(model, 0);
         let mut bus = FlatBus::new(RAM);
         bus.poke(CODE, code);
         let rows = [
@@ -210,7 +215,7 @@ impl Machine {
 
     /// 64-bit mode at privilege level `cpl`, on the processor `model`: the first 4 MiB mapped as they are,
     /// and again from [`HIGH`] on, in pages of 2 MiB that everybody may use.
-    pub fn long(model: &'static models::Model, cpl: u8, code: &[u8]) -> Machine {
+    pub fn long(model: &'static Model, cpl: u8, code: &[u8]) -> Machine {
         let mut cpu = Cpu::new(model, 0);
         let mut bus = FlatBus::new(LONG_RAM);
         bus.poke(CODE, code);

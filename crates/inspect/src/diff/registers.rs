@@ -32,15 +32,24 @@ pub(super) fn machine(before: &Machine, after: &Machine, rules: &mut Rules) -> V
     changes
 }
 
-/// The processor's registers.
+/// The processors' registers. Those of the second on are called `cpu1.eax` and so on.
 pub(super) fn cpu(before: &Machine, after: &Machine, rules: &mut Rules) -> Vec<Change> {
-    let state = |machine: &Machine| serde_json::to_value(machine.processor()).ok();
-    let mut changes = changes(state(before).as_ref(), state(after).as_ref());
-    for change in &mut changes {
-        change.name = processor_name(&change.name);
+    let states = |machine: &Machine| -> Vec<Value> {
+        machine.processors().filter_map(|state| serde_json::to_value(state).ok()).collect()
+    };
+    let (before, after) = (states(before), states(after));
+    let mut all = Vec::new();
+    for index in 0..before.len().max(after.len()) {
+        let mut changes = changes(before.get(index), after.get(index));
+        changes.iter_mut().for_each(|change| change.name = processor_name(&change.name));
+        // What is ignored is ignored of each.
+        changes.retain(|change| !rules.register("cpu", &change.name));
+        if index > 0 {
+            changes.iter_mut().for_each(|change| change.name.insert_str(0, &format!("cpu{index}.")));
+        }
+        all.extend(changes);
     }
-    changes.retain(|change| !rules.register("cpu", &change.name));
-    changes
+    all
 }
 
 /// What a place in the processor's state is called.

@@ -28,6 +28,8 @@ pub struct MachineType {
     pub(crate) chips: Chips,
     /// CPU model when none is asked for.
     pub cpu: &'static str,
+    /// Several processors are the cores of one package. Before QEMU 6.2 each had a package of its own.
+    pub one_package: bool,
     /// Local APIC version register, low byte.
     pub local_apic_version: u8,
     /// I/O APIC version; `None` where there is none.

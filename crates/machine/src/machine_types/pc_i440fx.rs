@@ -107,6 +107,7 @@ pub(super) const V1_4: MachineType = MachineType {
     generations: &["qemu"],
     chips,
     cpu: "qemu64-1.4",
+    one_package: false,
     local_apic_version: 0x11,
     io_apic_version: Some(0x11),
     hpet: true,
@@ -291,8 +292,12 @@ pub(super) const V6_1: MachineType = MachineType {
     ..V6_0
 };
 
-pub(super) const V6_2: MachineType =
-    MachineType { name: "pc-i440fx-6.2", about: "as 6.1 to firmware", ..V6_1 };
+pub(super) const V6_2: MachineType = MachineType {
+    name: "pc-i440fx-6.2",
+    about: "several processors are the cores of one package",
+    one_package: true,
+    ..V6_1
+};
 
 pub(super) const V7_0: MachineType =
     MachineType { name: "pc-i440fx-7.0", about: "as 6.2 to firmware", ..V6_2 };

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use warmboot_cpu::Cpu;
 
 use super::SnapshotError;
 use crate::{
     Board, Machine,
-    board::{Attachments, Signal, Wires},
+    board::{Attachments, Sent, Wires},
     clock::Clock,
     migration::Unfit,
     reset::ResetPath,
@@ -18,12 +19,18 @@ use crate::{
 pub struct Carried {
     /// Absolute time and count.
     pub clock: Clock,
-    /// The processor.
+    /// The first processor.
     pub processor: ProcessorSection,
+    /// The others, by number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_processors: Vec<ProcessorSection>,
+    /// The clocks of all, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processor_clocks: Vec<ProcessorClock>,
     /// Levels of lines between chips, A20, power.
     pub(crate) wires: Wires,
-    /// Signals on their way to the processor.
-    pub(crate) signals: Vec<Signal>,
+    /// Signals on their way to processors.
+    pub(crate) signals: Vec<Sent>,
     /// A reset a chip has asked for and the machine has not made.
     pub(crate) reset_request: Option<ResetPath>,
     /// A debug exit asked for and not reported.
@@ -38,7 +45,7 @@ pub struct Carried {
     pub chips: Vec<ChipSection>,
 }
 
-/// The processor.
+/// A processor.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProcessorSection {
@@ -48,6 +55,16 @@ pub struct ProcessorSection {
     pub passed: bool,
     /// Architectural state.
     pub state: warmboot_cpu::State,
+}
+
+/// One of several processors' clock.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessorClock {
+    /// Its own virtual time, in nanoseconds.
+    pub nanoseconds: u64,
+    /// It has no turn until it is woken.
+    pub waits: bool,
 }
 
 /// One chip.
@@ -77,7 +94,7 @@ impl Machine {
     /// Takes down all state but memory.
     pub(crate) fn carry(&self) -> Result<Carried, SnapshotError> {
         // Every field is named here, so that none can be forgotten when one is added.
-        let Machine { config: _, board, cpu, path: _, wiring: _, resets } = self;
+        let Machine { config: _, board, processors, path: _, wiring: _, resets } = self;
         let Board {
             generation: _,
             machine_type: _,
@@ -88,6 +105,8 @@ impl Machine {
             clock,
             wires,
             attachments,
+            processors: _,
+            current: _,
             signals,
             reset_request,
             debug_exit,
@@ -105,13 +124,19 @@ impl Machine {
             })?;
             Ok(ChipSection { name: slot.name.into(), version: slot.device.chip().version(), state })
         };
+        let section = |cpu: &Cpu<Board>| ProcessorSection {
+            model: cpu.model().name.into(),
+            passed: cpu.passed(),
+            state: cpu.state().clone(),
+        };
+        let several = processors.iter().filter(|_| processors.count() > 1);
         Ok(Carried {
             clock: clock.clone(),
-            processor: ProcessorSection {
-                model: cpu.model().name.into(),
-                passed: cpu.passed(),
-                state: cpu.state().clone(),
-            },
+            processor: section(processors.first()),
+            other_processors: processors.iter().skip(1).map(|processor| section(&processor.cpu)).collect(),
+            processor_clocks: several
+                .map(|processor| ProcessorClock { nanoseconds: processor.time, waits: processor.waits })
+                .collect(),
             wires: wires.clone(),
             signals: signals.clone(),
             reset_request: *reset_request,
@@ -129,6 +154,8 @@ impl Machine {
         let Carried {
             clock,
             processor,
+            other_processors,
+            processor_clocks,
             wires,
             signals,
             reset_request,
@@ -139,18 +166,19 @@ impl Machine {
             chips,
         } = carried;
         check_clock(&clock)?;
-        let ProcessorSection { model, passed, state } = processor;
-        if model != self.cpu.model().name {
-            let kept = self.cpu.model().name.to_owned();
+        let known = self.processors.first().model().name;
+        if processor.model != known {
             match &mut taking {
                 Taking::Exactly => {
-                    let reason = format!("has model `{model}`: expected `{kept}`");
+                    let reason = format!("has model `{}`: expected `{known}`", processor.model);
                     return Err(SnapshotError::Part { part: "processor", reason });
                 }
-                Taking::WhatFits(unfit) => unfit.push(Unfit::Model { sent: model, kept }),
+                Taking::WhatFits(unfit) => {
+                    unfit.push(Unfit::Model { sent: processor.model.clone(), kept: known.to_owned() });
+                }
             }
         }
-        self.cpu.restore(state, passed)?;
+        self.take_processors(processor, other_processors, &processor_clocks, clock.nanoseconds)?;
 
         let names: Vec<String> = chips.iter().map(|chip| chip.name.clone()).collect();
         self.board.take_chips(chips, &mut taking)?;
@@ -167,17 +195,51 @@ impl Machine {
         Ok(())
     }
 
-    /// Works out again what is derived from state: the map, what the processor remembers of it, A20.
+    /// Gives each processor its section. There must be as many as this machine has.
+    fn take_processors(
+        &mut self,
+        first: ProcessorSection,
+        others: Vec<ProcessorSection>,
+        clocks: &[ProcessorClock],
+        now: u64,
+    ) -> Result<(), SnapshotError> {
+        let fail = |reason: String| Err(SnapshotError::Part { part: "processors", reason });
+        let count = self.processors.count();
+        let expected_clocks = if count > 1 { count } else { 0 };
+        if others.len() + 1 != count || clocks.len() != expected_clocks {
+            return fail(format!(
+                "{} with {} clocks: expected {count} with {expected_clocks}",
+                others.len() + 1,
+                clocks.len()
+            ));
+        }
+        if clocks.iter().any(|clock| clock.nanoseconds > CLOCK_MOST) {
+            return fail(format!("a clock beyond {CLOCK_MOST} ns"));
+        }
+        let alone = [ProcessorClock { nanoseconds: now, waits: false }];
+        let clocks = if clocks.is_empty() { &alone } else { clocks };
+        let sections = std::iter::once(first).chain(others);
+        for ((processor, section), clock) in self.processors.iter_mut().zip(sections).zip(clocks) {
+            processor.cpu.restore(section.state, section.passed)?;
+            (processor.time, processor.waits) = (clock.nanoseconds, clock.waits);
+        }
+        Ok(())
+    }
+
+    /// Works out again what is derived from state: the map, what the processors remember of it, A20.
     pub(crate) fn refresh(&mut self) {
         self.board.draw();
-        self.cpu.frames_changed();
-        self.cpu.set_a20(self.board.wires.a20);
+        let open = self.board.wires.a20;
+        for cpu in self.processors.cpus() {
+            cpu.frames_changed();
+            cpu.set_a20(open);
+        }
         self.board.a20_changed = false;
     }
 }
 
 fn check_clock(clock: &Clock) -> Result<(), SnapshotError> {
-    let Clock { instructions, nanoseconds, extra: _ } = clock;
+    let Clock { instructions, nanoseconds, extra: _, start: _ } = clock;
     if *instructions <= CLOCK_MOST && *nanoseconds <= CLOCK_MOST {
         return Ok(());
     }

@@ -44,7 +44,12 @@ pub fn build(description: &Description, product: &str) -> Smbios {
     let mut tables = Tables::default();
     system(&mut tables, product, version);
     chassis(&mut tables, version);
-    processor(&mut tables, description);
+    let processors = description.cpus.min(255) as u8;
+    let (sockets, cores) =
+        if description.machine_type.one_package { (1, processors) } else { (processors, 1) };
+    for socket in 0..sockets {
+        processor(&mut tables, description, socket, cores);
+    }
     memory(&mut tables, description);
     Structure::new(32, 0x2000).bytes(&[0; 7]).finish(&mut tables); // boot information
     Structure::new(127, 0x7f00).finish(&mut tables);
@@ -86,18 +91,17 @@ fn chassis(tables: &mut Tables, version: &str) {
         .finish(tables);
 }
 
-/// Type 4: one socket with all processors as its cores.
-fn processor(tables: &mut Tables, description: &Description) {
+/// Type 4: a socket with so many cores.
+fn processor(tables: &mut Tables, description: &Description, socket: u8, cores: u8) {
     const CENTRAL_PROCESSOR: u8 = 3;
     const OTHER: u8 = 1;
     const POPULATED_AND_ENABLED: u8 = 0x41;
     const SPEED_MHZ: u16 = 2000;
     const NO_CACHE_HANDLE: u16 = 0xffff;
     const CHARACTERISTICS_UNKNOWN: u16 = 1 << 1;
-    let cores = description.cpus.min(255) as u8;
     let version = description.machine_type.name;
-    Structure::new(4, 0x400)
-        .text("CPU 0")
+    Structure::new(4, 0x400 + u16::from(socket))
+        .text(&format!("CPU{socket:2x}"))
         .bytes(&[CENTRAL_PROCESSOR, OTHER])
         .text(MANUFACTURER)
         .dword(description.cpuid_signature)

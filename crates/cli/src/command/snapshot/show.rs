@@ -145,6 +145,20 @@ fn text(snapshot: &Snapshot, mut machine: Machine) -> String {
         let registers = names.map(|name| format!("{name} {:08x}", hex(name)));
         let _ = writeln!(text, "              {}", registers.join("  "));
     }
+    for (index, state) in machine.processors().enumerate().skip(1) {
+        let hex = |name| machine.register(&format!("cpu{index}.{name}")).unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "{:<13} cs:eip {:04x}:{:08x} (base {:08x})  eflags {:08x}  cr0 {:08x}  {:?}",
+            format!("processor {index}"),
+            hex("cs"),
+            hex("eip"),
+            hex("cs.base"),
+            hex("eflags"),
+            hex("cr0"),
+            state.activity,
+        );
+    }
     for block in &header.blocks {
         let _ = writeln!(
             text,
