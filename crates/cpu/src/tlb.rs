@@ -244,7 +244,7 @@ struct Others {
 /// Bytes of a frame that one processor watches and all others must.
 #[derive(Clone, Debug)]
 pub(crate) enum Mark {
-    Code(u32, Bytes),
+    Code(u32, Box<Bytes>),
     Table(u32, u64),
 }
 
@@ -390,7 +390,7 @@ impl Watch {
     /// Decoded code lies in these bytes.
     pub(crate) fn add_code(&mut self, tlb: &mut Tlb, frame: u32, more: &Bytes) {
         if let Some(others) = &mut self.others {
-            others.fresh.push(Mark::Code(frame, more.clone()));
+            others.fresh.push(Mark::Code(frame, Box::new(more.clone())));
         }
         let old = self.code.get(&frame).map(|bytes| Bytes::clone(bytes)).unwrap_or_default();
         let mut all = old.clone();

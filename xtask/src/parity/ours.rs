@@ -58,7 +58,6 @@ pub fn memory_maps(machine: &str, firmware: &Path) -> Result<[String; 3], Parity
     let config = Config {
         machine: machine.to_owned(),
         memory: MEMORY_MIB << 20,
-        cpus: case.cpus,
         firmware: Firmware { name: firmware.display().to_string(), bytes: bytes.into() },
         ..Config::default()
     };

@@ -206,12 +206,11 @@ fn x2apic_register(core: &Core, register: u32) -> Option<u8> {
 /// Whether the local APIC can go from one mode to another: off, in memory, x2APIC (vol. 3A, 10.12.5).
 fn apic_mode_follows(old: u64, new: u64) -> bool {
     let mode = |base: u64| (base & APIC_ENABLED != 0, base & APIC_EXTENDED != 0);
-    match (mode(old), mode(new)) {
-        (_, (false, true)) => false,
-        ((true, true), (true, false)) => false,
-        ((false, _), (true, true)) => false,
-        _ => true,
-    }
+    let missing = matches!(
+        (mode(old), mode(new)),
+        (_, (false, true)) | ((true, true), (true, false)) | ((false, _), (true, true))
+    );
+    !missing
 }
 
 /// Memory types an MTRR or the PAT may name (vol. 3A, table 11-10).
