@@ -442,9 +442,9 @@ pub static MAX: Model = intel_64(
         // FSGSBASE, BMI1, AVX2, SMEP, BMI2, ERMS, INVPCID, RDSEED, ADX, SMAP, CLFLUSHOPT, CLWB; UMIP, PKU,
         // LA57, RDPID.
         subleaf(7, 0, [0, 0x019c_07a9, 0x0041_000c, 0]),
-        // x87, SSE, AVX and PKRU; XSAVEOPT.
+        // x87, SSE, AVX and PKRU; XSAVEOPT, XSAVEC, XGETBV with ECX = 1.
         subleaf(0xd, 0, [0x207, 0, 0xa88, 0]),
-        subleaf(0xd, 1, [1, 0, 0, 0]),
+        subleaf(0xd, 1, [7, 0, 0, 0]),
         subleaf(0xd, 2, [0x100, 0x240, 0, 0]),
         subleaf(0xd, 9, [8, 0xa80, 0, 0]),
         vendor(0x8000_0000, 0x8000_0008, GENUINE_INTEL),
@@ -483,6 +483,10 @@ pub static MODELS: [&Model; 22] = [
 
 /// EDX bit 28 of leaf 1: EBX counts the package's processors.
 const HYPER_THREADING: u32 = 1 << 28;
+
+/// Bytes of an XSAVE area before the components that leaf 0Dh tells of.
+const LEGACY_AND_HEADER: u32 = 576;
+
 /// EDX bit 9 of leaf 1: the local APIC is there and enabled.
 const APIC: u32 = 1 << 9;
 
@@ -551,9 +555,16 @@ impl Model {
         value & !self.xcr0() == 0 && value & xcr0::X87 != 0 && !avx_alone
     }
 
+    /// Length of the compacted XSAVE area of these components.
+    fn compacted_area(&self, components: u64) -> u32 {
+        let enabled = (2..63).filter(|index| components >> index & 1 != 0);
+        enabled
+            .filter_map(|index| self.component(index))
+            .fold(LEGACY_AND_HEADER, |end, (_, length)| end + length)
+    }
+
     /// Length of the XSAVE area of these components.
     fn area(&self, components: u64) -> u32 {
-        const LEGACY_AND_HEADER: u32 = 576;
         let enabled = (2..63).filter(|index| components >> index & 1 != 0);
         let ends = enabled.filter_map(|index| self.component(index)).map(|(offset, length)| offset + length);
         ends.fold(LEGACY_AND_HEADER, u32::max)
@@ -574,11 +585,15 @@ impl Model {
     }
 
     /// EBX of leaf 0Dh, where `function` and `index` ask for it: the length of the XSAVE area of what
-    /// `xcr0` enables.
+    /// `xcr0` enables, in the standard format or in the compacted one.
     #[must_use]
     pub fn enabled_area(&self, function: u32, index: u32, xcr0: u64) -> Option<u32> {
-        let asked = self.answering(function) == 0xd && index == 0 && self.features.has(Feature::Xsave);
-        asked.then(|| self.area(xcr0))
+        match index {
+            _ if self.answering(function) != 0xd => None,
+            0 if self.features.has(Feature::Xsave) => Some(self.area(xcr0)),
+            1 if self.features.has(Feature::Xsavec) => Some(self.compacted_area(xcr0)),
+            _ => None,
+        }
     }
 
     /// CPUID (Intel SDM vol. 2A) without a hypervisor's leaves, and without what the system has switched
@@ -654,6 +669,16 @@ mod tests {
     fn cpuid(#[case] model: &Model, #[case] function: u32, #[case] index: u32, #[case] expect: [u32; 4]) {
         assert_eq!(model.cpuid(function, index, 3, true), expect);
     }
+    #[rstest]
+    #[case::standard(&MAX, 0, 0x207, Some(0xa88))]
+    #[case::compacted(&MAX, 1, 0x207, Some(840))]
+    #[case::compacted_avx(&MAX, 1, 7, Some(832))]
+    #[case::no_compacted_format(&HASWELL, 1, 7, None)]
+    #[case::no_such_index(&MAX, 2, 7, None)]
+    fn areas(#[case] model: &Model, #[case] index: u32, #[case] enabled: u64, #[case] expect: Option<u32>) {
+        assert_eq!(model.enabled_area(0xd, index, enabled), expect);
+    }
+
     #[rstest]
     #[case::tcg(Hypervisor::Tcg, 0x4000_0000, Some([0x4000_0001, 0x5447_4354, 0x4354_4743, 0x4743_5447]))]
     #[case::kvm(Hypervisor::Kvm, 0x4000_0000, Some([0, 0x4b4d_564b, 0x564b_4d56, 0x4d]))]

@@ -4,7 +4,7 @@ mod common;
 
 use common::{
     CODE, DATA, Machine, assemble,
-    registers::{Asm, Code, check_fault, ready},
+    registers::{Asm, Code, check_fault, ready, ready_on},
 };
 use iced_x86::code_asm::*;
 use rstest::rstest;
@@ -22,7 +22,11 @@ const XMM: u64 = DATA + 160;
 
 /// Mask `eax`, after `prepare`; memory and registers are looked at by the caller.
 fn run(code: Code, mask: u64, prepare: impl Fn(&mut Machine)) -> Machine {
-    let (mut machine, _) = ready(code);
+    run_on(&MAX, code, mask, prepare)
+}
+
+fn run_on(model: &'static Model, code: Code, mask: u64, prepare: impl Fn(&mut Machine)) -> Machine {
+    let (mut machine, _) = ready_on(model, code);
     machine.bus.poke(DATA, &[0xee; 832]);
     machine.bus.poke(HEADER, &[0; 64]);
     let state = machine.cpu.state_mut();
@@ -113,7 +117,6 @@ fn restores(#[case] present: u8, #[case] mask: u64, #[case] expect: [u64; 4]) {
 #[rstest]
 #[case::component_not_enabled(0, 8)]
 #[case::reserved_component(7, 0x80)]
-#[case::compacted(15, 0x80)]
 #[case::compaction_without_format(8, 1)]
 #[case::reserved(16, 1)]
 #[case::reserved_end(23, 0x80)]
@@ -129,6 +132,122 @@ fn refused(#[case] at: u64, #[case] value: u8) {
     );
     assert_eq!(machine.vector(), Some(13));
     assert_eq!(machine.state().sse.registers[1], [0x11, 0x22]);
+}
+
+const COMPACTED: u64 = 1 << 63;
+
+/// XSAVEC: XSTATE_BV, XCOMP_BV, FCW, MXCSR, XMM1 and the upper half of YMM1, or what was there.
+#[rstest]
+#[case::all(7, used, [7, COMPACTED | 7, 0x37f, 0x1fa0, 0x11, 0x33])]
+#[case::more_than_enabled(0xffff_ffff, used, [7, COMPACTED | 7, 0x37f, 0x1fa0, 0x11, 0x33])]
+#[case::nothing(0, used, [0, COMPACTED, 0xeeee, 0xeeee, 0xee, 0xee])]
+#[case::nothing_in_use(7, |_: &mut State| {}, [0, COMPACTED | 7, 0xeeee, 0xeeee, 0xee, 0xee])]
+#[case::mxcsr_makes_sse_used(7, |state: &mut State| state.sse.mxcsr = 0x1fa0,
+    [2, COMPACTED | 7, 0xeeee, 0x1fa0, 0, 0xee])]
+#[case::avx_has_no_mxcsr(4, used, [4, COMPACTED | 4, 0xeeee, 0xeeee, 0xee, 0x33])]
+fn compacts(#[case] mask: u64, #[case] prepare: fn(&mut State), #[case] expect: [u64; 6]) {
+    let machine = run(
+        |a: Asm| a.xsavec(ptr(esi)),
+        mask,
+        |machine| {
+            machine.bus.poke(HEADER, &[0xdd; 64]);
+            let state = machine.cpu.state_mut();
+            (state.fpu.control, state.sse.mxcsr) = (0x37f, 0x1f80);
+            prepare(state);
+        },
+    );
+    let bus = &machine.bus;
+    let got = [
+        bus.peek(HEADER, 8),
+        bus.peek(HEADER + 8, 8),
+        bus.peek(DATA, 2),
+        bus.peek(MXCSR, 2),
+        bus.peek(XMM + 16, 1),
+        bus.peek(UPPER + 16, 1),
+    ];
+    assert_eq!(got, expect, "{got:x?}");
+    assert_eq!(bus.peek(HEADER + 16, 8), 0xdddd_dddd_dddd_dddd);
+}
+
+/// Where PKRU is: four bytes, behind the components that XCOMP_BV names before it.
+#[rstest]
+#[case::standard(|a: Asm| a.xsave(ptr(esi)), 0x207, DATA + 0xa80)]
+#[case::behind_avx(|a: Asm| a.xsavec(ptr(esi)), 0x207, UPPER + 256)]
+#[case::behind_nothing(|a: Asm| a.xsavec(ptr(esi)), 0x203, UPPER)]
+fn keys(#[case] code: Code, #[case] mask: u64, #[case] at: u64) {
+    let machine = run(code, mask, |machine| {
+        machine.bus.poke(DATA, &[0xee; 0xb00]);
+        let state = machine.cpu.state_mut();
+        (state.avx.xcr0, state.pkru) = (0x207, 0x5555_5554);
+    });
+    assert_eq!(machine.bus.peek(at, 8), 0xeeee_eeee_5555_5554);
+}
+
+/// From a compacted area of ones: MXCSR, XMM1 and the upper half of YMM1 afterwards.
+#[rstest]
+#[case::all(7, COMPACTED | 7, 7, Some([0x1f81, 0x77, 0x99]))]
+#[case::not_there(0, COMPACTED | 7, 7, Some([0x1f80, 0, 0]))]
+#[case::mxcsr_is_of_sse(4, COMPACTED | 4, 4, Some([0x1fa0, 0x11, 0x99]))]
+#[case::x87_leaves_mxcsr(1, COMPACTED | 1, 1, Some([0x1fa0, 0x11, 0x33]))]
+#[case::not_named(7, COMPACTED | 3, 7, None)]
+#[case::not_enabled(0, COMPACTED | 8, 7, None)]
+#[case::the_format_is_no_component(COMPACTED, COMPACTED | 7, 7, None)]
+fn expands(
+    #[case] present: u64,
+    #[case] compaction: u64,
+    #[case] mask: u64,
+    #[case] expect: Option<[u64; 3]>,
+) {
+    let restore = |model, reserved| {
+        run_on(
+            model,
+            |a: Asm| a.xrstor(ptr(esi)),
+            mask,
+            |machine| {
+                machine.bus.poke64(HEADER, present);
+                machine.bus.poke64(HEADER + 8, compaction);
+                machine.bus.set_byte(HEADER + 63, reserved);
+                machine.bus.poke32(MXCSR, 0x1f81);
+                machine.bus.poke64(XMM + 16, 0x77);
+                machine.bus.poke64(UPPER + 16, 0x99);
+                used(machine.cpu.state_mut());
+            },
+        )
+    };
+    let machine = restore(&MAX, 0);
+    assert_eq!(machine.vector(), if expect.is_some() { None } else { Some(13) });
+    let state = machine.state();
+    let got = [state.sse.mxcsr.into(), state.sse.registers[1][0], state.avx.upper[1][0]];
+    assert_eq!(got, expect.unwrap_or([0x1fa0, 0x11, 0x33]), "{got:x?}");
+    // Nothing of the header's end is allowed here, and nothing of it all without XSAVEC.
+    assert_eq!(restore(&MAX, 1).vector(), Some(13));
+    assert_eq!(restore(&HASWELL, 0).vector(), Some(13));
+}
+
+/// XGETBV with ECX = 1: what is enabled and in use.
+#[rstest]
+#[case::all(&MAX, used, 7, Some(7))]
+#[case::not_enabled(&MAX, used, 3, Some(3))]
+#[case::mxcsr_does_not_count(&MAX, |state: &mut State| state.sse.mxcsr = 0x1fa0, 7, Some(0))]
+#[case::not_offered(&HASWELL, used, 7, None)]
+fn in_use(
+    #[case] model: &'static Model,
+    #[case] prepare: fn(&mut State),
+    #[case] enabled: u64,
+    #[case] expect: Option<u64>,
+) {
+    let machine = run_on(
+        model,
+        |a: Asm| a.xgetbv(),
+        0xffff,
+        |machine| {
+            let state = machine.cpu.state_mut();
+            (state.fpu.control, state.avx.xcr0, state.gpr[1]) = (0x37f, enabled, 1);
+            prepare(state);
+        },
+    );
+    assert_eq!(machine.vector(), if expect.is_some() { None } else { Some(13) });
+    assert_eq!(machine.state().gpr[0], expect.unwrap_or(0xffff));
 }
 
 /// Bytes of the header that the standard format leaves alone are not looked at.
@@ -163,7 +282,7 @@ fn change(machine: &mut Machine, change: fn(&mut State)) {
 #[case::restore_switched(|a: Asm| a.xrstor(ptr(esi)), |m: &mut Machine| change(m, |state| state.cr0 |= cr0::TS), Some(7))]
 #[case::emulation_does_not_matter(|a: Asm| a.xsave(ptr(esi)), |m: &mut Machine| change(m, |state| state.cr0 |= cr0::EM), None)]
 #[case::get_while_switched(|a: Asm| a.xgetbv(), |m: &mut Machine| change(m, |state| state.cr0 |= cr0::TS), None)]
-#[case::get_other(|a: Asm| a.xgetbv(), |m: &mut Machine| change(m, |state| state.gpr[1] = 1), Some(13))]
+#[case::get_other(|a: Asm| a.xgetbv(), |m: &mut Machine| change(m, |state| state.gpr[1] = 2), Some(13))]
 #[case::set_other(|a: Asm| a.xsetbv(), |m: &mut Machine| change(m, |state| state.gpr[1] = 1), Some(13))]
 #[case::unaligned(|a: Asm| a.xsave(ptr(esi + 32)), |_: &mut Machine| {}, Some(13))]
 #[case::unaligned_restore(|a: Asm| a.xrstor(ptr(esi + 16)), |_: &mut Machine| {}, Some(13))]
@@ -176,7 +295,7 @@ fn change(machine: &mut Machine, change: fn(&mut State)) {
     state.segments[3].limit = DATA as u32 + 830;
 }), Some(13))]
 #[case::locked(|a: Asm| a.db(&[0xf0, 0x0f, 0xae, 0x26]), |_: &mut Machine| {}, Some(6))]
-#[case::not_offered(|a: Asm| a.xsavec(ptr(esi)), |_: &mut Machine| {}, Some(6))]
+#[case::not_offered(|a: Asm| a.xsaves(ptr(esi)), |_: &mut Machine| {}, Some(6))]
 fn faults(#[case] code: Code, #[case] prepare: fn(&mut Machine), #[case] vector: Option<u64>) {
     check_fault(code, prepare, vector);
 }

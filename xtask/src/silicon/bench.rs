@@ -1,9 +1,16 @@
 //! The two processors side by side.
 
 use warmboot_cpu::{Model, Path};
-use warmboot_silicon::Native;
+use warmboot_silicon::{End, Native, Registers, layout::Mode};
 
-use super::{block::Block, compare::Outcome, ours::Ours, place::WINDOWS, random::Random, start::Start};
+use super::{
+    block::Block,
+    compare::Outcome,
+    ours::{Host, Ours},
+    place::WINDOWS,
+    random::Random,
+    start::Start,
+};
 
 /// Both, loaded with the same block.
 pub struct Bench {
@@ -21,7 +28,9 @@ impl Bench {
             let [low, high] = random.vector(index as u64);
             chunk.copy_from_slice(&(u128::from(low) | u128::from(high) << 64).to_le_bytes());
         }
-        Ok(Bench { silicon: Native::new(&read_only)?, ours: Ours::new(model, &read_only) })
+        let mut silicon = Native::new(&read_only)?;
+        let host = host(&mut silicon);
+        Ok(Bench { silicon, ours: Ours::new(model, &read_only, &host) })
     }
 
     /// Loads the first `bytes` bytes of a block into both.
@@ -89,6 +98,19 @@ impl Bench {
         }
         same
     }
+}
+
+/// What XGETBV and RDPKRU say, with ECX = 0; zero where they cannot be had.
+fn host(silicon: &mut Native) -> Host {
+    let mut ask = |code: &[u8]| {
+        silicon.load(Mode::SixtyFour, 0, code, false);
+        let mut registers = Registers { flags: 0x202, ..Registers::default() };
+        match silicon.run(&mut registers) {
+            End::Through => registers.general[2] << 32 | registers.general[0],
+            _ => 0,
+        }
+    };
+    Host { xcr0: ask(&[0x0f, 0x01, 0xd0]), pkru: ask(&[0x0f, 0x01, 0xee]) as u32 }
 }
 
 /// A window's parts by page: which page, and where in it.

@@ -237,7 +237,7 @@ impl<'model> Builder<'model> {
 
 /// Whether x87, MMX, SSE or AVX registers are used or changed.
 fn uses_vectors(instruction: &Instruction) -> bool {
-    const OTHER: [CpuidFeature; 11] = [
+    const OTHER: [CpuidFeature; 13] = [
         CpuidFeature::SSE,
         CpuidFeature::SSE2,
         CpuidFeature::SSE3,
@@ -249,6 +249,8 @@ fn uses_vectors(instruction: &Instruction) -> bool {
         CpuidFeature::FXSR,
         CpuidFeature::AVX,
         CpuidFeature::XSAVE,
+        CpuidFeature::XSAVEC,
+        CpuidFeature::XSAVEOPT,
     ];
     let register =
         |register: Register| register.is_mm() || register.is_xmm() || register.is_ymm() || register.is_st();

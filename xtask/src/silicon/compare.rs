@@ -40,7 +40,7 @@ pub fn compare(block: &Block, silicon: &Outcome, ours: &Outcome, rules: &Explain
     let mut found = Vec::new();
     let mut same_end = silicon.end == ours.end;
     if !same_end {
-        match rules.end(block, silicon.end, ours.end) {
+        match rules.end(block, silicon, ours.end) {
             Some((reason, true)) => return Verdict::Allowed(reason),
             Some((reason, false)) => {
                 allowed = Some(reason);
@@ -71,7 +71,12 @@ pub fn compare(block: &Block, silicon: &Outcome, ours: &Outcome, rules: &Explain
     match (found.is_empty(), allowed) {
         (true, None) => Verdict::Same,
         (true, Some(reason)) => Verdict::Allowed(reason),
-        (false, _) => match same_end.then(|| rules.partly(block, silicon.end)).flatten() {
+        (false, _) => match same_end
+            .then(|| {
+                rules.partly(block, silicon.end).or_else(|| explained::in_use(block, &silicon.registers))
+            })
+            .flatten()
+        {
             Some(reason) => Verdict::Allowed(reason),
             None => Verdict::Different(found),
         },

@@ -4,7 +4,7 @@ use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
 
 /// Mnemonics that are left out, with the reason.
 const EXCLUDED: &[(&[Mnemonic], &str)] = &[
-    (&[Mnemonic::Cpuid, Mnemonic::Xgetbv], "says which processor the host has"),
+    (&[Mnemonic::Cpuid], "says which processor the host has"),
     (
         &[Mnemonic::Rdtsc, Mnemonic::Rdtscp, Mnemonic::Rdpmc, Mnemonic::Rdpru, Mnemonic::Rdpid],
         "reads the host's time, counters or number",
@@ -30,19 +30,6 @@ const EXCLUDED: &[(&[Mnemonic], &str)] = &[
         "reads or changes where the host's thread keeps its own",
     ),
     (&[Mnemonic::Rdpkru, Mnemonic::Wrpkru], "reads or changes rights to the host's pages"),
-    (
-        &[
-            Mnemonic::Xsave,
-            Mnemonic::Xsave64,
-            Mnemonic::Xsavec,
-            Mnemonic::Xsavec64,
-            Mnemonic::Xsaveopt,
-            Mnemonic::Xsaveopt64,
-            Mnemonic::Xrstor,
-            Mnemonic::Xrstor64,
-        ],
-        "stores or loads the components the host's kernel has enabled",
-    ),
 ];
 
 /// Why `instruction` is not compared, if it is not.
@@ -74,6 +61,24 @@ pub fn why(instruction: &Instruction) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// Whether it stores an area of the XSAVE family.
+pub fn saves_components(mnemonic: Mnemonic) -> bool {
+    matches!(
+        mnemonic,
+        Mnemonic::Xsave
+            | Mnemonic::Xsave64
+            | Mnemonic::Xsavec
+            | Mnemonic::Xsavec64
+            | Mnemonic::Xsaveopt
+            | Mnemonic::Xsaveopt64
+    )
+}
+
+/// Whether it loads one.
+pub fn restores_components(mnemonic: Mnemonic) -> bool {
+    matches!(mnemonic, Mnemonic::Xrstor | Mnemonic::Xrstor64)
 }
 
 /// Whether some operand, said or unsaid, is read through the segment the prefixes choose.

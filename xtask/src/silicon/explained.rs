@@ -1,9 +1,12 @@
 //! Where a vendor's processors are documented to differ from what ours does, which is Intel's.
 
 use iced_x86::{Code, Instruction, Mnemonic};
-use warmboot_silicon::End;
+use warmboot_silicon::{End, Registers, layout::Mode};
 
-use super::block::Block;
+use super::{block::Block, compare::Outcome, excluded, place::END, start::window_index};
+
+/// Bytes of the longest XSAVE area.
+const AREA: u64 = 0xa88;
 
 /// The processor the test runs on.
 pub struct Explained {
@@ -37,6 +40,14 @@ const ORDER: &str = "which operand of CMPS is touched first (SDM vol. 2A, CMPS)"
 /// AMD64 APM vol. 1, 4.2.2: MXCSR has bit 17, misaligned exception mask.
 const MISALIGNED: &str = "AMD's MXCSR has a bit 17 (APM vol. 1, 4.2.2)";
 
+/// Intel SDM vol. 1, 13.6: XINUSE may say in use of what is in its initial configuration.
+const IN_USE: &str = "registers 8-15 count as in use outside 64-bit mode too, or not (SDM vol. 1, 13.6)";
+
+/// Intel SDM vol. 1, 13.8, says what XRSTOR loads, not what else of the area it touches, nor that it does
+/// so before it looks at the header.
+const TOUCHED: &str =
+    "AMD's XRSTOR touches what it is asked for, be it in the area or not (SDM vol. 1, 13.8)";
+
 /// AMD64 APM vol. 3, INS and OUTS: whether the port is allowed is looked at first; Intel's manual looks
 /// at the count first (SDM vol. 2B, REP).
 const PORTS: &str = "AMD checks the port of REP INS and OUTS before the count (APM vol. 3, INS, OUTS)";
@@ -55,7 +66,23 @@ pub const SWITCHED: &str =
 pub fn can_be_switched(block: &Block) -> bool {
     block.items.iter().filter_map(|item| item.instruction).any(|instruction| {
         matches!(instruction.mnemonic(), Mnemonic::Fninit | Mnemonic::Fnsave | Mnemonic::Frstor)
+            || excluded::restores_components(instruction.mnemonic())
     })
+}
+
+/// Why a component may count as in use on silicon, and be stored: outside 64-bit mode registers 8 to 15 do
+/// not count here.
+pub fn in_use(block: &Block, registers: &Registers) -> Option<&'static str> {
+    let asks = block.items.iter().filter_map(|item| item.instruction).any(|instruction| {
+        instruction.mnemonic() == Mnemonic::Xgetbv || excluded::saves_components(instruction.mnemonic())
+    });
+    let image = &registers.vectors;
+    let only_beyond = |register: &dyn Fn(usize) -> [u64; 2]| {
+        let used = |index| register(index) != [0; 2];
+        !(0..8).any(used) && (8..16).any(used)
+    };
+    let open = only_beyond(&|index| image.xmm(index)) || only_beyond(&|index| image.upper(index));
+    (asks && open && block.mode != Mode::SixtyFour).then_some(IN_USE)
 }
 
 /// Whether nothing may follow `instruction` in a block: what it leaves or stores need not be the same.
@@ -68,7 +95,8 @@ pub fn ends_block(instruction: &Instruction) -> bool {
             | Mnemonic::Fnstenv
             | Mnemonic::Fxsave
             | Mnemonic::Fxsave64
-    )
+    ) || excluded::saves_components(instruction.mnemonic())
+        || excluded::restores_components(instruction.mnemonic())
 }
 
 /// Whether what `block` stores outside the windows need not be the same either.
@@ -92,17 +120,18 @@ impl Explained {
     }
 
     /// Why the ends may differ, and whether the rest then says nothing.
-    pub fn end(&self, block: &Block, silicon: End, ours: End) -> Option<(&'static str, bool)> {
-        if let Some(reason) = self.accepted(block, ours) {
+    pub fn end(&self, block: &Block, silicon: &Outcome, ours: End) -> Option<(&'static str, bool)> {
+        if let Some(reason) = self.accepted(block, ours, &silicon.memory) {
             return Some((reason, true));
         }
-        let End::Fault { vector, error, address, at } = silicon else { return None };
+        let End::Fault { vector, error, address, at } = silicon.end else { return None };
         if let End::Fault { vector: own, error: own_error, address: own_address, at: own_at } = ours
             && (vector, at) == (14, own_at)
             && own == 14
         {
             let instruction = block.item_at(at).and_then(|item| item.instruction);
-            let near = address.abs_diff(own_address) < 512 && instruction.is_some_and(in_parts);
+            let bytes = instruction.map_or(0, |instruction| bytes_in_parts(&instruction));
+            let near = address.abs_diff(own_address) < bytes;
             if near && error == own_error {
                 return Some((FIRST_TOUCHED, false));
             }
@@ -110,8 +139,14 @@ impl Explained {
                 return Some((KERNEL, false));
             }
         }
-        let instruction = block.item_at(at)?.instruction?;
+        let item = block.item_at(at)?;
+        let instruction = item.instruction?;
         match instruction.mnemonic() {
+            Mnemonic::Xrstor | Mnemonic::Xrstor64
+                if self.amd && matches!(vector, 12..=14) && item.operand.is_some_and(reaches_the_end) =>
+            {
+                Some((TOUCHED, true))
+            }
             Mnemonic::Enter if self.amd && matches!(ours, End::Fault { at: own, .. } if own == at) => {
                 Some((PARTLY, true))
             }
@@ -137,12 +172,24 @@ impl Explained {
     }
 
     /// What silicon did, and ours refuses: a bit of MXCSR.
-    fn accepted(&self, block: &Block, ours: End) -> Option<&'static str> {
+    fn accepted(&self, block: &Block, ours: End, memory: &[u8]) -> Option<&'static str> {
         let End::Fault { vector: 13, at, .. } = ours else { return None };
-        let mnemonic = block.item_at(at)?.instruction?.mnemonic();
+        let item = block.item_at(at)?;
+        let mnemonic = item.instruction?.mnemonic();
+        // Of an XSAVE area much else can be refused.
+        let byte = |at| window_index(at).and_then(|index| memory.get(index)).copied();
+        let bit = || byte(item.operand?.wrapping_add(26)).map(|byte| byte == 2);
+        if excluded::restores_components(mnemonic) && bit() != Some(true) {
+            return None;
+        }
         let loads = matches!(
             mnemonic,
-            Mnemonic::Ldmxcsr | Mnemonic::Vldmxcsr | Mnemonic::Fxrstor | Mnemonic::Fxrstor64
+            Mnemonic::Ldmxcsr
+                | Mnemonic::Vldmxcsr
+                | Mnemonic::Fxrstor
+                | Mnemonic::Fxrstor64
+                | Mnemonic::Xrstor
+                | Mnemonic::Xrstor64
         );
         (self.amd && loads).then_some(MISALIGNED)
     }
@@ -170,12 +217,13 @@ impl Explained {
         block.items.iter().find_map(|item| {
             let offset = at.wrapping_sub(item.operand?);
             let code = item.instruction?.code();
-            let saves = matches!(code, Code::Fxsave_m512byte | Code::Fxsave64_m512byte);
+            let saves = matches!(code, Code::Fxsave_m512byte | Code::Fxsave64_m512byte)
+                || excluded::saves_components(code.mnemonic());
             if saves && (28..32).contains(&offset) {
                 return Some(MISALIGNED);
             }
             let pointers = match code {
-                Code::Fxsave_m512byte | Code::Fxsave64_m512byte => 6..24,
+                _ if saves => 6..24,
                 Code::Fnstenv_m28byte | Code::Fnsave_m108byte => 12..28,
                 Code::Fnstenv_m14byte | Code::Fnsave_m94byte => 6..14,
                 _ => return None,
@@ -185,26 +233,33 @@ impl Explained {
     }
 }
 
-/// Whether its operand is read or written in parts of ours.
-fn in_parts(instruction: Instruction) -> bool {
+/// Whether an XSAVE area at this offset of the data is there only in part, or reaches beyond the 16-bit
+/// segment.
+fn reaches_the_end(offset: u64) -> bool {
+    (END - AREA..END).contains(&offset)
+}
+
+/// How long its operand is, where that is read or written in parts of ours.
+fn bytes_in_parts(instruction: &Instruction) -> u64 {
     let ten_bytes = matches!(
         instruction.code(),
         Code::Fstp_m80fp | Code::Fld_m80fp | Code::Fbld_m80bcd | Code::Fbstp_m80bcd
     );
-    ten_bytes
-        || matches!(
-            instruction.mnemonic(),
-            Mnemonic::Fnsave
-                | Mnemonic::Fnstenv
-                | Mnemonic::Frstor
-                | Mnemonic::Fldenv
-                | Mnemonic::Fxsave
-                | Mnemonic::Fxsave64
-                | Mnemonic::Fxrstor
-                | Mnemonic::Fxrstor64
-                | Mnemonic::Popa
-                | Mnemonic::Popad
-                | Mnemonic::Pusha
-                | Mnemonic::Pushad
-        )
+    match instruction.mnemonic() {
+        mnemonic if excluded::saves_components(mnemonic) || excluded::restores_components(mnemonic) => AREA,
+        Mnemonic::Fnsave
+        | Mnemonic::Fnstenv
+        | Mnemonic::Frstor
+        | Mnemonic::Fldenv
+        | Mnemonic::Fxsave
+        | Mnemonic::Fxsave64
+        | Mnemonic::Fxrstor
+        | Mnemonic::Fxrstor64
+        | Mnemonic::Popa
+        | Mnemonic::Popad
+        | Mnemonic::Pusha
+        | Mnemonic::Pushad => 512,
+        _ if ten_bytes => 10,
+        _ => 0,
+    }
 }

@@ -7,7 +7,10 @@ use warmboot_cpu::{
 use warmboot_silicon::cpuid;
 
 /// Leaves that say what there is (function, index).
-const FEATURES: [(u32, u32); 4] = [(1, 0), (7, 0), (0xd, 1), (0x8000_0001, 0)];
+const FEATURES: [(u32, u32); 5] = [(1, 0), (7, 0), (0xd, 0), (0xd, 1), (0x8000_0001, 0)];
+
+/// Components of the XSAVE area beyond the legacy region that we know: AVX and PKRU.
+const COMPONENTS: [u32; 2] = [2, 9];
 
 /// A model with the features of `max` and `qemu64` that the host has, and with its vendor.
 pub fn of_host() -> &'static Model {
@@ -26,6 +29,10 @@ pub fn of_host() -> &'static Model {
             (values[0], values[1]) = (max[0], max[1]);
         }
         leaves.push(Leaf { function, index: Some(index), values });
+    }
+    // Where they are is the host's own.
+    for index in COMPONENTS {
+        leaves.push(Leaf { function: 0xd, index: Some(index), values: cpuid(0xd, index) });
     }
     let features = Features::offered(&leaves);
     Box::leak(Box::new(Model {

@@ -4,7 +4,7 @@
 use iced_x86::{Code, Encoder, Instruction, MemoryOperand, Mnemonic, OpKind, Register, RflagsBits};
 use warmboot_silicon::layout::{DATA, Mode, READ_ONLY};
 
-use super::{place, random::Random, undefined};
+use super::{excluded, place, random::Random, undefined};
 
 /// iced-x86's flags as RFLAGS has them.
 pub fn status(bits: u32) -> u32 {
@@ -88,6 +88,7 @@ impl Needs {
         self.stack(random)?;
         self.counts(random)?;
         self.bit_offset(random)?;
+        self.components(random)?;
         self.branch()
     }
 
@@ -108,7 +109,9 @@ impl Needs {
         if base.is_ip() || (base == Register::None && index == Register::None) {
             return self.fixed(displacement);
         }
-        let offset = place::operand(random, size);
+        let area = excluded::saves_components(instruction.mnemonic())
+            || excluded::restores_components(instruction.mnemonic());
+        let offset = if area { place::area(random) } else { place::operand(random, size) };
         let target = self.effective(offset);
         self.operand = Some(offset);
         if index.is_xmm() || index.is_ymm() {
@@ -256,6 +259,26 @@ impl Needs {
             }
         }
         Some(())
+    }
+
+    /// What XGETBV and the XSAVE family are asked for: components we know, and such as nobody has. PKRU is
+    /// never loaded, because it would take the process its own pages.
+    fn components(&mut self, random: &mut Random) -> Option<()> {
+        const KNOWN: u64 = 7;
+        const KEYS: u64 = 1 << 9;
+        const NOBODYS: u64 = 0xfff0_0000;
+        let mnemonic = self.instruction.mnemonic();
+        if mnemonic == Mnemonic::Xgetbv {
+            let register = random.pick(&[0, 0, 1, 1, 1, 2, 1 << 31]);
+            return self.register(1, random.next() << 32 | register);
+        }
+        let keys = if excluded::saves_components(mnemonic) { KEYS } else { 0 };
+        if keys == 0 && !excluded::restores_components(mnemonic) {
+            return Some(());
+        }
+        let wanted = if random.once_in(4) { u64::MAX } else { random.next() };
+        self.register(0, wanted & (KNOWN | keys | NOBODYS) | random.next() << 32)?;
+        self.register(2, random.next())
     }
 
     /// The bit offset of BT and its kin reaches far beyond the operand.

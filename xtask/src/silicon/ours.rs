@@ -37,6 +37,14 @@ const SYSTEM_PAGES: u64 = 5;
 const KERNEL_CODE: u16 = 0x10;
 const HLT: u8 = 0xf4;
 
+/// What a user finds and cannot choose.
+pub struct Host {
+    /// XCR0.
+    pub xcr0: u64,
+    /// PKRU.
+    pub pkru: u32,
+}
+
 /// Our processor and its memory.
 pub struct Ours {
     cpu: Cpu<FlatBus>,
@@ -49,8 +57,9 @@ pub struct Ours {
 }
 
 impl Ours {
-    /// A processor of this model; `read_only`: the page that can only be read.
-    pub fn new(model: &'static Model, read_only: &[u8; 4096]) -> Ours {
+    /// A processor of this model; `read_only`: the page that can only be read; `host`: what the host's
+    /// kernel has set up.
+    pub fn new(model: &'static Model, read_only: &[u8; 4096], host: &Host) -> Ours {
         let mut bus = FlatBus::new(0x40_000);
         page_tables(&mut bus);
         bus.poke((DATA_FRAMES + READ_ONLY - READ_ONLY) * 4096, read_only);
@@ -76,6 +85,8 @@ impl Ours {
         }
         let mut cpu = Cpu::new(model, 0);
         system_state(cpu.state_mut(), model);
+        cpu.state_mut().avx.xcr0 = host.xcr0 & model.xcr0();
+        cpu.state_mut().pkru = host.pkru;
         let mode = Mode::SixtyFour;
         Ours { cpu, bus, mode, entry: 0, end: 0, vectors: false, path: Path::Cached }
     }
@@ -216,7 +227,6 @@ fn system_state(state: &mut State, model: &Model) {
     state.cr0 = cr0::PE | cr0::MP | cr0::ET | cr0::NE | cr0::WP | cr0::AM | cr0::PG;
     state.cr3 = TABLES;
     state.cr4 = wanted & model.cr4;
-    state.avx.xcr0 = 7;
     state.msrs.efer = efer::SCE | efer::LME | efer::LMA | efer::NXE;
     state.gdtr = TableRegister { base: GLOBALS, limit: 0x7f };
     state.idtr = TableRegister { base: INTERRUPTS, limit: 32 * 16 - 1 };

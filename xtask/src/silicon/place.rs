@@ -34,6 +34,16 @@ pub fn within(random: &mut Random) -> u64 {
     MIDDLE - 0x100 + random.below(0x200)
 }
 
+/// An offset for an XSAVE area: mostly within a window, where nothing faults.
+pub fn area(random: &mut Random) -> u64 {
+    match random.below(12) {
+        0 => operand(random, 576),
+        1 => END - 64 * random.below(16),
+        2 => FIRST - 64 * random.below(16),
+        _ => MIDDLE - 0x200 + 64 * random.below(11),
+    }
+}
+
 /// An offset for the stack pointer.
 pub fn stack(random: &mut Random) -> u64 {
     match random.below(24) {

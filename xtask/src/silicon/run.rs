@@ -222,7 +222,7 @@ fn random_bytes(mut builder: Builder<'_>, random: &mut Random) -> Option<Block> 
             2 | 3 => bytes.push(0x0f),
             // VEX; outside 64-bit mode two ones tell it from LES and LDS.
             4 => bytes.extend([0xc5, random.next() as u8 | outside]),
-            5 | 6 => bytes.extend([0xc4, 0xe0 | 1 + random.below(3) as u8, random.next() as u8]),
+            5 | 6 => bytes.extend([0xc4, 0xe1 + random.below(3) as u8, random.next() as u8]),
             _ => bytes.extend([0x0f, random.pick(&[0x38, 0x3a])]),
         }
         bytes.extend(random.next().to_le_bytes());

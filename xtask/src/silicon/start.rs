@@ -4,6 +4,7 @@ use warmboot_silicon::{Registers, layout::Mode};
 
 use super::{
     block::Block,
+    excluded,
     needs::Indices,
     place::{FIRST, WINDOWS},
     random::Random,
@@ -60,6 +61,14 @@ pub fn start(block: &Block, base: &[u8], random: &mut Random) -> Start {
     for offset in block.items.iter().filter_map(|item| item.operand) {
         operand(&mut memory, offset, random);
     }
+    for item in &block.items {
+        let mnemonic = item.instruction.map(|instruction| instruction.mnemonic());
+        if let (Some(offset), Some(mnemonic)) = (item.operand, mnemonic)
+            && (excluded::saves_components(mnemonic) || excluded::restores_components(mnemonic))
+        {
+            area(&mut memory, offset, random);
+        }
+    }
     if block.vectors {
         vectors(&mut registers, random);
         for indices in block.items.iter().filter_map(|item| item.indices) {
@@ -111,6 +120,38 @@ fn operand(memory: &mut [u8], offset: u64, random: &mut Random) {
             .take(4)
             .zip((random.next() & 0xffff).to_le_bytes())
             .for_each(|(place, byte)| *place = byte);
+    }
+}
+
+/// The header of an XSAVE area, of both formats, mostly one that can be loaded; and its MXCSR.
+fn area(memory: &mut [u8], offset: u64, random: &mut Random) {
+    const COMPACTED: u64 = 1 << 63;
+    const KEYS: u64 = 1 << 9;
+    let present = if random.once_in(10) { random.general() } else { random.next() & 7 };
+    let more = random.next() & (7 | KEYS);
+    let compaction = match random.below(16) {
+        0 => random.general(),
+        1 => random.next() & (7 | KEYS) | COMPACTED,
+        2..=8 => present | more | COMPACTED,
+        _ => 0,
+    };
+    let mut header = [0; 8];
+    (header[0], header[1]) = (present, compaction);
+    if random.once_in(6) {
+        header[2 + random.below(6) as usize] = 1 << random.below(64);
+    }
+    let mut put = |at: u64, bytes: &[u8]| {
+        for (at, byte) in (offset + at..).zip(bytes) {
+            if let Some(place) = window_index(at).and_then(|index| memory.get_mut(index)) {
+                *place = *byte;
+            }
+        }
+    };
+    for (at, word) in (512..).step_by(8).zip(header) {
+        put(at, &word.to_le_bytes());
+    }
+    if !random.once_in(8) {
+        put(24, &mxcsr(random).to_le_bytes());
     }
 }
 

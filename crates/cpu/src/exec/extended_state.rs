@@ -1,4 +1,4 @@
-//! XSAVE, XSAVEOPT, XRSTOR, XGETBV and XSETBV (Intel SDM vol. 1, chapter 13).
+//! XSAVE, XSAVEOPT, XSAVEC, XRSTOR, XGETBV and XSETBV (Intel SDM vol. 1, chapter 13).
 //!
 //! A register counts as in use when it is not as after FNINIT or RESET#, and as nothing else: no other state
 //! is kept that a program could see.
@@ -10,7 +10,8 @@ use super::x87::environment::{
 };
 use crate::{
     Bus, Core, Exception, Exec, Handler, Op,
-    fpu::{Fpu, xcr0},
+    features::Feature,
+    fpu::{Fpu, MXCSR_RESET, xcr0},
     state::{cr0, cr4, gpr},
 };
 
@@ -21,6 +22,8 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
         Mnemonic::Xsave64 => save::<B, true, false>,
         Mnemonic::Xsaveopt => save::<B, false, true>,
         Mnemonic::Xsaveopt64 => save::<B, true, true>,
+        Mnemonic::Xsavec => save_compacted::<B, false>,
+        Mnemonic::Xsavec64 => save_compacted::<B, true>,
         Mnemonic::Xrstor => restore::<B, false>,
         Mnemonic::Xrstor64 => restore::<B, true>,
         Mnemonic::Xgetbv => get,
@@ -33,6 +36,8 @@ const FAULT: Exception = Exception::general_protection(0);
 /// Bytes of the legacy region, after which the header is, and of both.
 const LEGACY: u64 = 512;
 const HEADER_END: u64 = 576;
+/// Bit 63 of XCOMP_BV, whose other bits name the components that lie one behind the other (13.4.3).
+const COMPACTED: u64 = 1 << 63;
 
 fn switched_on(core: &Core) -> Exec {
     if core.state.cr4 & cr4::OSXSAVE == 0 { Err(Exception::INVALID_OPCODE) } else { Ok(()) }
@@ -48,13 +53,15 @@ fn pair(core: &Core) -> u64 {
     core.register(gpr::RDX) << 32 | core.register(gpr::RAX) & 0xffff_ffff
 }
 
-/// XGETBV: there is only XCR0.
+/// XGETBV: XCR0, or what of it is in use.
 fn get<B: Bus>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
     switched_on(core)?;
-    if core.register(gpr::RCX) & 0xffff_ffff != 0 {
-        return Err(FAULT);
-    }
-    let value = core.state.avx.xcr0;
+    let enabled = core.state.avx.xcr0;
+    let value = match core.register(gpr::RCX) & 0xffff_ffff {
+        0 => enabled,
+        1 if core.model.features.has(Feature::Xgetbv1) => enabled & in_use(core),
+        _ => return Err(FAULT),
+    };
     core.set_register(gpr::RAX, value & 0xffff_ffff);
     core.set_register(gpr::RDX, value >> 32);
     Ok(())
@@ -100,22 +107,43 @@ fn in_use(core: &Core) -> u64 {
 struct Area {
     segment: u8,
     at: u64,
+    /// XCOMP_BV.
+    compaction: u64,
 }
 
 impl Area {
     /// The memory operand, which must be aligned.
     fn of(core: &Core, op: &Op) -> Result<Area, Exception> {
-        let area = Area { segment: op.memory.segment, at: core.effective_address(op) };
+        let area = Area { segment: op.memory.segment, at: core.effective_address(op), compaction: 0 };
         core.aligned(area.segment, area.at, 64)?;
         Ok(area)
     }
 
     fn probe<B: Bus>(self, core: &mut Core, bus: &mut B, components: u64, write: bool) -> Exec {
         core.probe(bus, self.segment, self.at, HEADER_END, write)?;
-        for (offset, length) in extended(core, components) {
+        for (offset, length) in self.extended(core, components) {
             core.probe(bus, self.segment, self.at.wrapping_add(offset), length, write)?;
         }
         Ok(())
+    }
+
+    /// Where components beyond the legacy region are: offset and length. None of them has to be aligned.
+    fn extended(self, core: &Core, components: u64) -> impl Iterator<Item = (u64, u64)> + use<> {
+        let (model, compaction) = (core.model, self.compaction);
+        let mut next = HEADER_END;
+        (2..63).filter_map(move |index| {
+            let (standard, length) = model.component(index)?;
+            let offset = if compaction & COMPACTED == 0 { standard.into() } else { next };
+            if compaction >> index & 1 != 0 {
+                next += u64::from(length);
+            }
+            (components >> index & 1 != 0).then_some((offset, length.into()))
+        })
+    }
+
+    /// Where one component is.
+    fn place(self, core: &Core, component: u64) -> u64 {
+        self.extended(core, component).next().map_or(HEADER_END, |(offset, _)| offset)
     }
 
     fn load<B: Bus>(self, core: &mut Core, bus: &mut B, offset: u64) -> Result<u64, Exception> {
@@ -127,19 +155,6 @@ impl Area {
     }
 }
 
-/// Where components beyond the legacy region are: offset and length.
-fn extended(core: &Core, components: u64) -> impl Iterator<Item = (u64, u64)> + use<> {
-    let model = core.model;
-    (2..63).filter(move |index| components >> index & 1 != 0).filter_map(move |index| {
-        model.component(index).map(|(offset, length)| (offset.into(), length.into()))
-    })
-}
-
-/// Where one component is.
-fn place(core: &Core, component: u64) -> u64 {
-    extended(core, component).next().map_or(HEADER_END, |(offset, _)| offset)
-}
-
 /// XSAVE; XSAVEOPT leaves out what is not in use.
 fn save<B: Bus, const WIDE: bool, const SPARSE: bool>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     available(core)?;
@@ -149,45 +164,72 @@ fn save<B: Bus, const WIDE: bool, const SPARSE: bool>(core: &mut Core, bus: &mut
     let saved = if SPARSE { wanted & used } else { wanted };
     area.probe(core, bus, saved, true)?;
     let before = area.load(core, bus, LEGACY)?;
-    if saved & xcr0::X87 != 0 {
-        write_x87(core, bus, area.segment, area.at, WIDE)?;
-    }
+    write::<B, WIDE>(core, bus, area, saved)?;
     if wanted & (xcr0::SSE | xcr0::AVX) != 0 {
         write_mxcsr(core, bus, area.segment, area.at)?;
+    }
+    area.store(core, bus, LEGACY, before & !wanted | used & wanted)
+}
+
+/// XSAVEC: what is in use, one component behind the other; MXCSR belongs to SSE (13.10).
+fn save_compacted<B: Bus, const WIDE: bool>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    available(core)?;
+    let mut area = Area::of(core, op)?;
+    let wanted = pair(core) & core.state.avx.xcr0;
+    area.compaction = wanted | COMPACTED;
+    let control = if core.state.sse.mxcsr == MXCSR_RESET { 0 } else { xcr0::SSE };
+    let saved = wanted & (in_use(core) | control);
+    area.probe(core, bus, saved, true)?;
+    write::<B, WIDE>(core, bus, area, saved)?;
+    if saved & xcr0::SSE != 0 {
+        write_mxcsr(core, bus, area.segment, area.at)?;
+    }
+    area.store(core, bus, LEGACY, saved)?;
+    area.store(core, bus, LEGACY + 8, area.compaction)
+}
+
+/// Writes these components, but for MXCSR.
+fn write<B: Bus, const WIDE: bool>(core: &mut Core, bus: &mut B, area: Area, saved: u64) -> Exec {
+    if saved & xcr0::X87 != 0 {
+        write_x87(core, bus, area.segment, area.at, WIDE)?;
     }
     let count = registers(core);
     if saved & xcr0::SSE != 0 {
         write_xmm(core, bus, area.segment, area.at, count)?;
     }
     if saved & xcr0::AVX != 0 {
-        let start = place(core, xcr0::AVX);
+        let start = area.place(core, xcr0::AVX);
         let upper = core.state.avx.upper;
         for (at, half) in (start..).step_by(8).zip(upper[..count].as_flattened()) {
             area.store(core, bus, at, *half)?;
         }
     }
     if saved & xcr0::PKRU != 0 {
-        let value = core.state.pkru.into();
-        area.store(core, bus, place(core, xcr0::PKRU), value)?;
+        // Of the component's eight bytes the last four are nobody's.
+        let at = area.at.wrapping_add(area.place(core, xcr0::PKRU));
+        core.store_at(bus, area.segment, at, core.state.pkru)?;
     }
-    area.store(core, bus, LEGACY, before & !wanted | used & wanted)
+    Ok(())
 }
 
 /// XRSTOR: what the header does not have is initialized.
 fn restore<B: Bus, const WIDE: bool>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     available(core)?;
-    let area = Area::of(core, op)?;
+    let mut area = Area::of(core, op)?;
     let wanted = pair(core) & core.state.avx.xcr0;
-    let taken = wanted & present(core, bus, area)?;
+    let taken = wanted & present(core, bus, &mut area)?;
     area.probe(core, bus, taken, false)?;
     let words = read_legacy(core, bus, area.segment, area.at)?;
     let upper = load_upper(core, bus, area, taken)?;
     let pkru = match taken & xcr0::PKRU {
         0 => 0,
-        _ => area.load(core, bus, place(core, xcr0::PKRU))? as u32,
+        _ => area.load(core, bus, area.place(core, xcr0::PKRU))? as u32,
     };
-    if wanted & (xcr0::SSE | xcr0::AVX) != 0 {
+    // In the compacted format MXCSR belongs to SSE (13.8.2), else to AVX too, and is always there.
+    if area.compaction == 0 && wanted & (xcr0::SSE | xcr0::AVX) != 0 || taken & xcr0::SSE != 0 {
         take_mxcsr(core, &words)?;
+    } else if wanted & xcr0::SSE != 0 {
+        core.state.sse.mxcsr = MXCSR_RESET;
     }
     // Nothing faults from here on.
     take_legacy(core, &words, wanted, taken, WIDE);
@@ -202,16 +244,25 @@ fn restore<B: Bus, const WIDE: bool>(core: &mut Core, bus: &mut B, op: &Op) -> E
     Ok(())
 }
 
-/// XSTATE_BV of a header that can be taken; the compacted format needs XSAVEC.
-fn present<B: Bus>(core: &mut Core, bus: &mut B, area: Area) -> Result<u64, Exception> {
+/// XSTATE_BV of a header that can be taken; processors without XSAVEC know only the standard format.
+fn present<B: Bus>(core: &mut Core, bus: &mut B, area: &mut Area) -> Result<u64, Exception> {
     area.probe(core, bus, 0, false)?;
     let present = area.load(core, bus, LEGACY)?;
     let compaction = area.load(core, bus, LEGACY + 8)?;
-    let reserved = area.load(core, bus, LEGACY + 16)?;
-    match compaction | reserved | present & !core.state.avx.xcr0 {
-        0 => Ok(present),
-        _ => Err(FAULT),
+    let enabled = core.state.avx.xcr0;
+    let compacted = compaction & COMPACTED != 0 && core.model.features.has(Feature::Xsavec);
+    let (reserved, mut wrong) = match compacted {
+        true => (16..64, present & !(compaction ^ COMPACTED) | (compaction ^ COMPACTED) & !enabled),
+        false => (8..24, present & !enabled),
+    };
+    for offset in reserved.step_by(8) {
+        wrong |= area.load(core, bus, LEGACY + offset)?;
     }
+    if wrong != 0 {
+        return Err(FAULT);
+    }
+    area.compaction = compaction;
+    Ok(present)
 }
 
 /// The upper halves of the YMM registers, where they are taken; otherwise zeros.
@@ -223,7 +274,7 @@ fn load_upper<B: Bus>(
 ) -> Result<[[u64; 2]; 16], Exception> {
     let mut upper = [[0; 2]; 16];
     if taken & xcr0::AVX != 0 {
-        let (start, count) = (place(core, xcr0::AVX), registers(core));
+        let (start, count) = (area.place(core, xcr0::AVX), registers(core));
         for (at, half) in (start..).step_by(8).zip(upper[..count].as_flattened_mut()) {
             *half = area.load(core, bus, at)?;
         }

@@ -108,7 +108,7 @@ pub fn ready(code: Code) -> (Machine, u64) {
     ready_on(&models::MAX, code)
 }
 
-fn ready_on(model: &'static Model, code: Code) -> (Machine, u64) {
+pub fn ready_on(model: &'static Model, code: Code) -> (Machine, u64) {
     let mut code = assemble(32, CODE, code);
     let length = code.len() as u64;
     code.push(0xf4);
