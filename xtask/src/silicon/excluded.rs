@@ -118,12 +118,14 @@ pub fn reserved(instruction: &Instruction, bytes: &[u8]) -> bool {
 /// still count how long such an instruction would be, and say #GP, not #UD, of one that is too long (AMD64
 /// APM vol. 3, 1.2.4). 0F 01 with a register: after a repeat prefix that no manual gives a meaning (Intel
 /// SDM vol. 2A, 2.1.1), AMD's processors execute RDPKRU and WRPKRU all the same, and a hypervisor answers
-/// VMCALL.
+/// VMCALL. VPERMQ and VPERMPD: AMD's processors ignore VEX.W, which must be 1 (APM vol. 4, VPERMQ, VPERMPD).
 pub fn is_no_plain_escape(bytes: &[u8]) -> bool {
     const PREFIXES: [u8; 9] = [0x26, 0x2e, 0x36, 0x3e, 0x66, 0x67, 0xf0, 0xf2, 0xf3];
     let prefix = |byte: &u8| PREFIXES.contains(byte) || matches!(byte, 0x41 | 0x48);
     let opcode = bytes.iter().position(|byte| !prefix(byte)).and_then(|at| bytes.get(at..));
-    matches!(opcode, Some([0x8f, ..] | [0x0f, 0x01, 0xc0..=0xff, ..]))
+    let permutes =
+        matches!(opcode, Some([0xc4, map, rest, 0x00 | 0x01, ..]) if map & 0x1f == 3 && rest & 0x83 == 1);
+    permutes || matches!(opcode, Some([0x8f, ..] | [0x0f, 0x01, 0xc0..=0xff, ..]))
 }
 
 /// Codes of iced-x86 that no bytes decode to on their own: with FWAIT before them they are two

@@ -23,11 +23,13 @@ const BUDGET: u64 = 20_000;
 
 /// Physical addresses of the tables, and of what they map.
 const TABLES: u64 = 0x1000;
+const SYSTEM_TABLES: u64 = 0x5000;
 const DATA_FRAMES: u64 = 0x10;
 const CODE_FRAMES: u64 = 0x18;
 const SYSTEM_FRAMES: u64 = 0x20;
-/// Linear pages of our kernel: handlers, interrupt descriptors, task state, global descriptors, stack.
-const SYSTEM: u64 = 0x201f_0000;
+/// Linear pages of our kernel: handlers, interrupt descriptors, task state, global descriptors, stack. In
+/// the upper half, where a host's kernel is.
+const SYSTEM: u64 = 0xffff_fe00_0000_0000;
 const HANDLERS: u64 = SYSTEM;
 const INTERRUPTS: u64 = SYSTEM + 0x1000;
 const TASK: u64 = SYSTEM + 0x2000;
@@ -68,8 +70,9 @@ impl Ours {
         for vector in 0..32 {
             let rights = if matches!(vector, 3 | 4) { 0xee00 } else { 0x8e00 };
             let handler = HANDLERS + vector;
-            let low = handler & 0xffff | u64::from(KERNEL_CODE) << 16 | rights << 32 | handler >> 16 << 48;
+            let low = handler & 0xffff | u64::from(KERNEL_CODE) << 16 | rights << 32 | (handler >> 16) << 48;
             bus.poke64(physical(INTERRUPTS + 16 * vector), low);
+            bus.poke64(physical(INTERRUPTS + 16 * vector + 8), handler >> 32);
         }
         bus.poke64(physical(TASK + 4), STACK_END);
         // No ports are a user's: the bit map is beyond the limit.
@@ -191,17 +194,21 @@ impl Ours {
     }
 }
 
-/// Four levels for the 2 MiB that hold everything.
+/// Four levels for the 2 MiB that hold what is the block's, and for our kernel.
 fn page_tables(bus: &mut FlatBus) {
     const PRESENT: u64 = 1;
     const WRITE: u64 = 2;
     const USER: u64 = 4;
-    for level in 0..3 {
-        let index = DATA >> (39 - 9 * level) & 511;
-        bus.poke64(TABLES + 4096 * level + 8 * index, (TABLES + 4096 * (level + 1)) | PRESENT | WRITE | USER);
+    for (linear, lower) in [(DATA, TABLES + 0x1000), (SYSTEM, SYSTEM_TABLES)] {
+        for level in 0..3 {
+            let table = if level == 0 { TABLES } else { lower + 4096 * (level - 1) };
+            let index = linear >> (39 - 9 * level) & 511;
+            bus.poke64(table + 8 * index, (lower + 4096 * level) | PRESENT | WRITE | USER);
+        }
     }
     let mut map = |linear: u64, frame: u64, rights: u64| {
-        bus.poke64(TABLES + 0x3000 + 8 * (linear >> 12 & 511), frame << 12 | rights | PRESENT);
+        let lower = if linear >> 63 == 0 { TABLES + 0x1000 } else { SYSTEM_TABLES };
+        bus.poke64(lower + 0x2000 + 8 * (linear >> 12 & 511), frame << 12 | rights | PRESENT);
     };
     map(DATA + READ_ONLY * 4096, DATA_FRAMES, USER);
     for page in 0..WRITABLE_PAGES {

@@ -177,6 +177,9 @@ impl Test<'_> {
             return random_bytes(builder, random);
         }
         let wanted = &self.offer.wanted;
+        if random.once_in(12) {
+            return near_miss(builder, wanted, random);
+        }
         if wanted.is_empty() {
             return None;
         }
@@ -206,6 +209,21 @@ impl Test<'_> {
         }
         (builder.len() > 0).then(|| builder.finish())
     }
+}
+
+/// An instruction, or none, of the bytes of a form with one bit of prefix, opcode or operands changed.
+fn near_miss(mut builder: Builder<'_>, wanted: &[Code], random: &mut Random) -> Option<Block> {
+    for _ in 0..32 {
+        let Some(mut bytes) = forms::encode(random.pick(wanted), builder.mode(), random) else { continue };
+        let at = random.below(bytes.len().min(6) as u64) as usize;
+        bytes[at] ^= 1 << random.below(8);
+        bytes.extend(random.next().to_le_bytes());
+        bytes.truncate(15);
+        if builder.push(&bytes, random) || builder.push_invalid(&bytes) {
+            return Some(builder.finish());
+        }
+    }
+    None
 }
 
 /// An instruction, or none, of random prefixes, opcode and operands.
