@@ -10,12 +10,12 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use warmboot_cpu::{fuzz, state::Random};
 
-use crate::Failure;
+use crate::{Failure, shell};
 
 /// Seconds of a run that names none.
 const SECONDS: u64 = 60;
@@ -32,8 +32,7 @@ struct Options {
 
 /// The task.
 pub fn run(arguments: &[String]) -> Result<(), Failure> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.subsec_nanos());
-    let mut options = Options { seed: now.into(), seconds: SECONDS, only: None };
+    let mut options = Options { seed: shell::seed(), seconds: SECONDS, only: None };
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         let value = rest.next().ok_or_else(|| format!("{argument} needs a value"))?;

@@ -156,17 +156,17 @@ impl Default for Bytes {
 }
 
 impl Bytes {
-    /// The parts of `length` bytes at `offset`, which lie within the page: chunk and bits.
+    /// The parts of `length` bytes, none as one, at `offset`, which lie within the page: chunk and bits.
     fn parts(offset: usize, length: usize) -> impl Iterator<Item = (usize, u64)> {
-        let end = (offset + length).min(4096);
-        (offset >> 6..=end.saturating_sub(1) >> 6).map(move |chunk| {
+        let last = (offset + length.max(1) - 1).min(4095);
+        (offset >> 6..=last >> 6).map(move |chunk| {
             let first = offset.saturating_sub(chunk << 6).min(63);
-            let last = (end - 1 - (chunk << 6)).min(63);
+            let last = (last - (chunk << 6)).min(63);
             (chunk, (u64::MAX << first) & (u64::MAX >> (63 - last)))
         })
     }
 
-    /// Adds `length` bytes, at least one, at `offset`.
+    /// Adds `length` bytes at `offset`; no bytes count as one.
     pub(crate) fn add(&mut self, offset: usize, length: usize) {
         for (chunk, bits) in Bytes::parts(offset, length) {
             if let Some(word) = self.0.get_mut(chunk) {
@@ -192,6 +192,10 @@ impl Bytes {
                 *word &= !bits;
             }
         }
+    }
+
+    fn has_all(&self, others: &Bytes) -> bool {
+        self.0.iter().zip(&others.0).all(|(word, others)| others & !word == 0)
     }
 
     fn chunks(&self) -> u64 {
@@ -392,26 +396,30 @@ impl Watch {
         if let Some(others) = &mut self.others {
             others.fresh.push(Mark::Code(frame, Box::new(more.clone())));
         }
-        let old = self.code.get(&frame).map(|bytes| Bytes::clone(bytes)).unwrap_or_default();
-        let mut all = old.clone();
-        all.0.iter_mut().zip(&more.0).for_each(|(word, more)| *word |= more);
-        if all != old {
-            let chunks = all.chunks();
-            Arc::make_mut(&mut self.code).insert(frame, Arc::new(all));
-            self.forget_at_hand(frame);
-            if chunks != old.chunks() {
-                tlb.watch(frame, chunks);
-            }
+        if self.code.get(&frame).is_some_and(|bytes| bytes.has_all(more)) {
+            return;
+        }
+        let bytes = Arc::make_mut(Arc::make_mut(&mut self.code).entry(frame).or_default());
+        let old = bytes.chunks();
+        bytes.add_all(more);
+        let chunks = bytes.chunks();
+        self.forget_at_hand(frame);
+        if chunks != old {
+            tlb.watch(frame, chunks);
         }
     }
 
     /// Exactly these bytes of `frame` hold decoded code.
     pub(crate) fn set_code(&mut self, tlb: &mut Tlb, frame: u32, bytes: Bytes) {
-        let code = Arc::make_mut(&mut self.code);
-        if bytes == Bytes::default() {
-            code.remove(&frame);
-        } else {
-            code.insert(frame, Arc::new(bytes));
+        let none = Bytes::default();
+        // A map shared with forks is only copied for a change.
+        if *self.code.get(&frame).map_or(&none, |bytes| bytes) != bytes {
+            let code = Arc::make_mut(&mut self.code);
+            if bytes == none {
+                code.remove(&frame);
+            } else {
+                code.insert(frame, Arc::new(bytes));
+            }
         }
         self.forget_at_hand(frame);
         tlb.rewatch(frame, self.chunks(frame));
@@ -462,6 +470,9 @@ mod tests {
     #[case::whole_chunk((128, 64), (191, 8), false, 0b100)]
     #[case::end_of_page((4090, 6), (4086, 4), true, 1 << 63)]
     #[case::last_byte((4090, 6), (4095, 1), false, 1 << 63)]
+    #[case::no_bytes_at_the_first((0, 0), (1, 0), true, 1)]
+    #[case::no_bytes_are_one((0, 0), (0, 0), false, 1)]
+    #[case::no_bytes_behind_a_chunk((63, 1), (64, 0), true, 1)]
     fn beside(
         #[case] code: (usize, usize),
         #[case] write: (usize, usize),
@@ -481,5 +492,20 @@ mod tests {
         watch.add_tables(&mut tlb, 5, u64::MAX);
         watch.beside(5, write.0, write.1);
         assert!(!watch.beside(5, write.0, write.1));
+    }
+
+    #[test]
+    fn what_is_watched_already_stays_shared() {
+        let (mut watch, mut tlb) = (Watch::default(), Tlb::default());
+        let mut bytes = Bytes::default();
+        bytes.add(64, 3);
+        watch.add_code(&mut tlb, 5, &bytes);
+        let mut fork = watch.fork();
+        fork.add_code(&mut tlb, 5, &bytes);
+        fork.set_code(&mut tlb, 5, bytes);
+        fork.set_code(&mut tlb, 6, Bytes::default());
+        assert!(Arc::ptr_eq(&watch.code, &fork.code));
+        fork.set_code(&mut tlb, 5, Bytes::default());
+        assert!(watch.is_code(5, 64, 3) && !fork.is_code(5, 64, 3));
     }
 }

@@ -25,11 +25,9 @@ mod shrink;
 mod start;
 mod undefined;
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use warmboot_silicon::layout::Mode;
 
-use crate::Failure;
+use crate::{Failure, shell};
 
 /// Comparisons of a run that names no number.
 const COUNT: u64 = 10_000_000;
@@ -52,9 +50,8 @@ pub struct Options {
 
 impl Options {
     fn new() -> Options {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.subsec_nanos());
         Options {
-            seed: u64::from(now),
+            seed: shell::seed(),
             count: COUNT,
             seconds: None,
             first: 0,

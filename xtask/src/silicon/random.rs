@@ -1,25 +1,22 @@
 //! Random values that find edges: zeros, ones, powers of two, floats near the ends of their ranges.
 
-/// A sequence that its seed decides (SplitMix64, by Steele, Lea and Flood).
-#[derive(Clone, Debug)]
-pub struct Random(u64);
+use warmboot_cpu::state;
 
-const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+/// A sequence that its seed decides.
+#[derive(Clone, Debug)]
+pub struct Random(state::Random);
 
 impl Random {
     /// The sequence of a seed and of a number within it.
     pub fn new(seed: u64, index: u64) -> Random {
-        let mut random = Random(seed ^ index.wrapping_mul(0xd6e8_feb8_6659_fd93));
-        Random(random.next() ^ index)
+        let begin = |seed| Random(state::Random { seed, drawn: 0 });
+        let mut random = begin(seed ^ index.wrapping_mul(0xd6e8_feb8_6659_fd93));
+        begin(random.next() ^ index)
     }
 
     /// 64 random bits.
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(STEP);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.draw()
     }
 
     /// Less than `end`.

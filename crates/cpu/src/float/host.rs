@@ -19,7 +19,7 @@ pub(crate) fn compute(
     if cfg!(all(target_arch = "x86", not(target_feature = "sse2"))) {
         return None;
     }
-    let (width, result) = match encoding {
+    let (layout, result) = match encoding {
         Encoding::Single => {
             let result = single(f32::from_bits(a as u32), f32::from_bits(b as u32));
             (Layout { sign: 31, exponent: 23 }, u64::from(result.to_bits()))
@@ -29,11 +29,11 @@ pub(crate) fn compute(
         }
         Encoding::Half => return None,
     };
-    let zeros = width.is_zero(a) || width.is_zero(b);
-    let operands = width.is_plain(a, 1) && width.is_plain(b, 1);
+    let zeros = layout.is_zero(a) || layout.is_zero(b);
+    let operands = layout.is_plain(a, 1) && layout.is_plain(b, 1);
     // One binade above the smallest, which a result that was tiny before rounding may become. A zero
     // may be all that is left of a number too small.
-    let plain = width.is_normal(result, 2) || (width.is_zero(result) && zeros);
+    let plain = layout.is_normal(result, 2) || (layout.is_zero(result) && zeros);
     (operands && plain).then_some(result)
 }
 
