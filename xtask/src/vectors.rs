@@ -17,7 +17,11 @@ use std::{
 
 use iced_x86::{Decoder, DecoderOptions, Mnemonic, OpKind, Register};
 use serde_json::Value;
-use warmboot_cpu::{Bus, Cpu, Cycle, Frame, Page, Path as Execution, Stop, models, state::Segment};
+use warmboot_cpu::{
+    Bus, Cpu, Frame, Path as Execution, Stop, models,
+    state::Segment,
+    testing::{self, FlatBus},
+};
 
 use self::moo::{GENERAL, Memory, REGISTER_NAMES, Registers, Test, at, read, read_json, read_tests};
 
@@ -167,83 +171,9 @@ fn flags_mask(metadata: &Value, form: &str) -> u16 {
 /// Just above the highest address real mode reaches.
 const RAM_PAGES: usize = 0x110;
 
-/// RAM from address 0 and ports that read all ones; remembers which pages were written.
-struct Ram {
-    pages: Vec<[u8; 4096]>,
-    dirty: BTreeSet<u32>,
-}
-
-impl Ram {
-    fn byte(&self, address: u32) -> u8 {
-        let page = self.pages.get((address >> 12) as usize);
-        page.map_or(0xff, |page| page[(address & 0xfff) as usize])
-    }
-
-    fn set_byte(&mut self, address: u32, value: u8) {
-        if let Some(page) = self.pages.get_mut((address >> 12) as usize) {
-            page[(address & 0xfff) as usize] = value;
-            self.dirty.insert(address >> 12);
-        }
-    }
-
-    /// Makes all of it zero; gives the pages that were not.
-    fn clear(&mut self) -> BTreeSet<u32> {
-        let dirty = std::mem::take(&mut self.dirty);
-        for &page in &dirty {
-            if let Some(page) = self.pages.get_mut(page as usize) {
-                page.fill(0);
-            }
-        }
-        dirty
-    }
-}
-
-impl Bus for Ram {
-    fn page(&mut self, physical: u64, _smm: bool) -> Page {
-        let index = physical >> 12;
-        let frame = (index < RAM_PAGES as u64).then_some(Frame(index as u32));
-        Page { read: frame, write: frame }
-    }
-
-    fn frame(&self, frame: Frame) -> &[u8; 4096] {
-        const NOWHERE: [u8; 4096] = [0xff; 4096];
-        self.pages.get(frame.0 as usize).unwrap_or(&NOWHERE)
-    }
-
-    fn frame_mut(&mut self, frame: Frame) -> &mut [u8; 4096] {
-        self.dirty.insert(frame.0);
-        let index = (frame.0 as usize).min(RAM_PAGES - 1);
-        &mut self.pages[index]
-    }
-
-    fn read(&mut self, _cycle: Cycle, _physical: u64, _size: u8) -> u64 {
-        u64::MAX
-    }
-
-    fn write(&mut self, _cycle: Cycle, _physical: u64, _size: u8, _value: u64) {}
-
-    fn port_read(&mut self, _cycle: Cycle, _port: u16, _size: u8) -> u32 {
-        u32::MAX
-    }
-
-    fn port_write(&mut self, _cycle: Cycle, _port: u16, _size: u8, _value: u32) {}
-
-    fn time(&mut self, cycle: Cycle) -> u64 {
-        cycle.retired
-    }
-
-    fn pause(&mut self, _cycle: Cycle) {}
-
-    fn acknowledge_interrupt(&mut self, _cycle: Cycle) -> Option<u8> {
-        None
-    }
-
-    fn apic_base_written(&mut self, _cycle: Cycle, _value: u64) {}
-}
-
 struct Machine {
-    cpu: Cpu<Ram>,
-    ram: Ram,
+    cpu: Cpu<FlatBus>,
+    ram: FlatBus,
 }
 
 /// A test that runs longer than the longest REP has gone astray.
@@ -251,7 +181,7 @@ const LIMIT: u64 = 0x1_1000;
 
 impl Machine {
     fn new() -> Machine {
-        let ram = Ram { pages: vec![[0; 4096]; RAM_PAGES], dirty: BTreeSet::new() };
+        let ram = FlatBus::new(RAM_PAGES * 4096);
         Machine { cpu: Cpu::new(&models::QEMU64, 0), ram }
     }
 
@@ -259,10 +189,10 @@ impl Machine {
     fn run(&mut self, registers: &Registers, memory: &Memory, path: Execution) -> Result<Registers, String> {
         let stale = self.ram.clear();
         for (&address, &value) in memory {
-            self.ram.set_byte(address, value);
+            self.ram.set_byte(address.into(), value);
         }
-        for page in stale {
-            self.cpu.code_written(Frame(page), 0, 4096);
+        for frame in stale {
+            self.cpu.code_written(frame, 0, 4096);
         }
         self.cpu.reset();
         let state = self.cpu.state_mut();
@@ -278,7 +208,7 @@ impl Machine {
         state.flags.set_bits(registers[at::FLAGS].into());
         let mut left = LIMIT;
         loop {
-            let run = self.cpu.run(&mut self.ram, left, path);
+            let run = testing::run(&mut self.cpu, &mut self.ram, left, path);
             left = left.saturating_sub(run.retired);
             match run.stop {
                 Stop::Halt => break,
@@ -601,7 +531,7 @@ impl Experiment {
         let mut short = self.before;
         short[at::IP] = short[at::IP].wrapping_add(idle.unwrap_or(0) as u16);
         self.after = machine.run(&short, &self.memory_before, Execution::Plain)?;
-        self.memory_after = machine.ram.contents();
+        self.memory_after = contents(&machine.ram);
         self.pushed_flags = None;
         Ok(())
     }
@@ -616,7 +546,7 @@ impl Experiment {
                 return Err(format!("{name} is {got:04x}, expected {expected:04x} (mask {mask:04x})"));
             }
         }
-        machine.ram.compare(&self.memory_after, |address| match self.pushed_flags {
+        compare(&machine.ram, &self.memory_after, |address| match self.pushed_flags {
             Some(low) if address == low => self.flags_mask as u8,
             Some(low) if address == low.wrapping_add(1) => (self.flags_mask >> 8) as u8,
             _ => 0xff,
@@ -624,35 +554,33 @@ impl Experiment {
     }
 }
 
-impl Ram {
-    /// The bytes that are not zero.
-    fn contents(&self) -> Memory {
-        let mut memory = Memory::new();
-        for &page in &self.dirty {
-            let addresses = page << 12..(page + 1) << 12;
-            memory.extend(addresses.map(|at| (at, self.byte(at))).filter(|(_, byte)| *byte != 0));
-        }
-        memory
+/// The bytes that are not zero.
+fn contents(ram: &FlatBus) -> Memory {
+    let mut memory = Memory::new();
+    for frame in ram.written() {
+        let addresses = frame.0 << 12..(frame.0 + 1) << 12;
+        memory.extend(addresses.map(|at| (at, ram.byte(at.into()))).filter(|(_, byte)| *byte != 0));
     }
+    memory
+}
 
-    /// Everything is zero but what `expected` says.
-    fn compare(&self, expected: &Memory, mask: impl Fn(u32) -> u8) -> Result<(), String> {
-        let mut pages: BTreeMap<u32, [u8; 4096]> = self.dirty.iter().map(|&page| (page, [0; 4096])).collect();
-        for (&address, &byte) in expected {
-            let page = pages.entry(address >> 12).or_insert([0; 4096]);
-            page[(address & 0xfff) as usize] = byte;
-        }
-        for (page, bytes) in pages {
-            if self.pages.get(page as usize).is_some_and(|page| *page == bytes) {
-                continue;
-            }
-            for (address, expected) in (page << 12..).zip(bytes) {
-                let got = self.byte(address);
-                if (got ^ expected) & mask(address) != 0 {
-                    return Err(format!("[{address:05x}] is {got:02x}, expected {expected:02x}"));
-                }
-            }
-        }
-        Ok(())
+/// Everything is zero but what `expected` says.
+fn compare(ram: &FlatBus, expected: &Memory, mask: impl Fn(u32) -> u8) -> Result<(), String> {
+    let mut pages: BTreeMap<u32, [u8; 4096]> = ram.written().map(|frame| (frame.0, [0; 4096])).collect();
+    for (&address, &byte) in expected {
+        let page = pages.entry(address >> 12).or_insert([0; 4096]);
+        page[(address & 0xfff) as usize] = byte;
     }
+    for (page, bytes) in pages {
+        if *ram.frame(Frame(page)) == bytes {
+            continue;
+        }
+        for (address, expected) in (page << 12..).zip(bytes) {
+            let got = ram.byte(address.into());
+            if (got ^ expected) & mask(address) != 0 {
+                return Err(format!("[{address:05x}] is {got:02x}, expected {expected:02x}"));
+            }
+        }
+    }
+    Ok(())
 }

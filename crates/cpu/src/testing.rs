@@ -1,11 +1,20 @@
-//! What the CPU's own tests run on: flat RAM from address 0, ports that read all ones.
+//! What tests of the CPU run on: flat RAM from address 0, ports that read all ones.
 
-use crate::{Bus, Cycle, Frame, Page};
+use crate::{Bus, Cpu, Cycle, Frame, Page, Path, Run};
+
+/// [`Cpu::run`] on flat RAM. Optimized builds make their own copy of a generic function, and so of every
+/// instruction, in each crate that calls it: this is the one copy for all who use [`FlatBus`].
+#[inline(never)]
+pub fn run(cpu: &mut Cpu<FlatBus>, bus: &mut FlatBus, budget: u64, path: Path) -> Run {
+    cpu.run(bus, budget, path)
+}
 
 /// RAM from address 0, nothing else. Every port access and every access beyond RAM is recorded.
 #[derive(Clone, Debug, Default)]
 pub struct FlatBus {
     pages: Vec<[u8; 4096]>,
+    /// Which pages may have been written since they were zero.
+    written: Vec<bool>,
     /// Port writes: (port, size, value).
     pub port_writes: Vec<(u16, u8, u32)>,
     /// What port reads give; all ones unless changed.
@@ -28,7 +37,8 @@ impl FlatBus {
     /// `bytes` of RAM (rounded up to whole pages), all zero.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
-        FlatBus { pages: vec![[0; 4096]; bytes.div_ceil(4096)], ..FlatBus::default() }
+        let pages = bytes.div_ceil(4096);
+        FlatBus { pages: vec![[0; 4096]; pages], written: vec![false; pages], ..FlatBus::default() }
     }
 
     /// The byte at `address`; all ones beyond RAM.
@@ -40,9 +50,8 @@ impl FlatBus {
 
     /// Sets the byte at `address`; lost beyond RAM.
     pub fn set_byte(&mut self, address: u64, value: u8) {
-        let page = usize::try_from(address >> 12).ok().and_then(|page| self.pages.get_mut(page));
-        if let Some(page) = page {
-            page[(address & 0xfff) as usize] = value;
+        if let Some(page) = self.page_index(address) {
+            self.frame_mut(Frame(page))[(address & 0xfff) as usize] = value;
         }
     }
 
@@ -73,6 +82,23 @@ impl FlatBus {
         value
     }
 
+    /// The frames that may not be all zero.
+    pub fn written(&self) -> impl Iterator<Item = Frame> {
+        (0..).zip(&self.written).filter_map(|(index, written)| written.then_some(Frame(index)))
+    }
+
+    /// Makes all RAM zero; gives the frames that may not have been.
+    pub fn clear(&mut self) -> Vec<Frame> {
+        let frames: Vec<Frame> = self.written().collect();
+        self.written.fill(false);
+        for frame in &frames {
+            if let Some(page) = self.pages.get_mut(frame.0 as usize) {
+                page.fill(0);
+            }
+        }
+        frames
+    }
+
     /// Whether both hold the same bytes.
     #[must_use]
     pub fn same_memory(&self, other: &FlatBus) -> bool {
@@ -101,6 +127,8 @@ impl Bus for FlatBus {
         if index >= self.pages.len() {
             self.pages.resize(index + 1, [0; 4096]);
         }
+        self.written.resize(self.pages.len(), false);
+        self.written[index] = true;
         &mut self.pages[index]
     }
 

@@ -6,7 +6,7 @@ use warmboot_cpu::{
     flags::Flags,
     fpu::Extended,
     state::{Activity, Segment, Shadow, TableRegister, cr0, cr4, efer},
-    testing::FlatBus,
+    testing::{self, FlatBus},
 };
 use warmboot_silicon::{
     End, Registers,
@@ -127,7 +127,7 @@ impl Ours {
         self.set(registers);
         let mut left = BUDGET;
         let stop = loop {
-            let run = self.cpu.run(&mut self.bus, left, self.path);
+            let run = testing::run(&mut self.cpu, &mut self.bus, left, self.path);
             left = left.saturating_sub(run.retired);
             // PAUSE and the like only let the machine look.
             if run.stop != Stop::Device || left == 0 {
