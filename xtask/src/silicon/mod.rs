@@ -1,10 +1,9 @@
 //! `cargo xtask silicon`: instructions with random operands, run on the processor this runs on and on
 //! ours, which must leave the same registers, flags, memory and exceptions.
 //!
-//! A block of a few instructions (`block.rs` and `needs.rs`, from the forms of `forms.rs` or from random
-//! bytes) is run
-//! from several random starts (`start.rs`) on both (`bench.rs`, with `ours.rs` on one side and the crate
-//! `warmboot-silicon` on the other). What the manual leaves open is in `undefined.rs` and `compare.rs`,
+//! A block of a few instructions (`block.rs` and `needs.rs`, from the forms of `forms.rs`, from these with
+//! one bit changed, or from random bytes) is run from several random starts (`start.rs`) on both (`bench.rs`,
+//! with `ours.rs` on one side and the crate `warmboot-silicon` on the other). What the manual leaves open is in `undefined.rs` and `compare.rs`,
 //! what a vendor does in a way of its own in `explained.rs`, and what cannot be compared in `excluded.rs`.
 //! Everything follows from the seed; a difference is shrunk to one instruction (`shrink.rs`).
 
