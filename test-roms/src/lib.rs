@@ -14,6 +14,7 @@ mod harness;
 mod hello;
 pub mod kernels;
 mod linux_boot;
+mod long_mode;
 mod modes;
 mod paging;
 mod processors;
@@ -65,6 +66,7 @@ const ALL: &[TestRom] = &[
     hello::ROM,
     facts::ROM,
     modes::ROM,
+    long_mode::ROM,
     paging::ROM,
     processors::ROM,
     task_switch::ROM,

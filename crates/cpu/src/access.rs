@@ -370,7 +370,7 @@ impl Core {
     }
 
     /// Whether the first and the last of `length` bytes are at canonical addresses.
-    fn canonical_range(&self, linear: u64, length: u64) -> bool {
+    pub(crate) fn canonical_range(&self, linear: u64, length: u64) -> bool {
         let last = linear.wrapping_add(length.max(1) - 1);
         self.state.canonical(linear) && self.state.canonical(last)
     }

@@ -263,6 +263,7 @@ impl Core {
         let mask = self.linear_part(privilege);
         let linear = linear & mask;
         let room = 4096 - (linear & 0xfff);
+        self.check_last(linear, size.into())?;
         let first = self.resolve(bus, linear, Access::Read, privilege)?;
         let value = if u64::from(size) <= room {
             self.check_alignment(linear, size, privilege)?;
@@ -311,6 +312,7 @@ impl Core {
         let mask = self.linear_part(privilege);
         let linear = linear & mask;
         let room = 4096 - (linear & 0xfff);
+        self.check_last(linear, size.into())?;
         let first = self.resolve(bus, linear, Access::Write, privilege)?;
         let second = if u64::from(size) > room {
             let next = linear.wrapping_add(room) & mask;
@@ -357,6 +359,7 @@ impl Core {
         }
         let mask = self.linear_part(privilege);
         let linear = linear & mask;
+        self.check_last(linear, length)?;
         // No instruction touches more than a few hundred bytes at once.
         let pages = ((linear & 0xfff) + (length - 1).min(0xffff)) >> 12;
         self.resolve(bus, linear, access, privilege)?;
@@ -396,6 +399,15 @@ impl Core {
         let page = bus.page(physical & !0xfff, self.state.smm);
         let frame = page.write.map_or(NO_FRAME, |frame| frame.0);
         self.write_part(bus, Target { physical, frame, read_frame: frame }, size, value);
+    }
+
+    /// The last byte of an access must have a canonical address too, and that comes before what its pages
+    /// say (seen on a Zen 3; Bochs has it so).
+    fn check_last(&self, linear: u64, length: u64) -> Exec {
+        if self.state.long_mode() && !self.canonical_range(linear, length) {
+            return Err(Exception::general_protection(0));
+        }
+        Ok(())
     }
 
     /// #AC, for user accesses when CR0.AM and EFLAGS.AC are set (section 6.15).

@@ -21,6 +21,7 @@ fn digests(machine: &mut Machine, count: u64, slice: Option<u64>) -> (String, St
 #[rstest]
 #[case::hello("hello", 400_000)]
 #[case::modes("modes", 34_000)]
+#[case::long_mode("long-mode", 60_000)]
 #[case::paging("paging", 43_000)]
 #[case::task_switch("task-switch", 37_000)]
 #[case::v8086("v8086", 300_000)]

@@ -263,6 +263,8 @@ fn load_vector<B: Bus, const N: usize>(
 /// As [`load_vector`], eight bytes after eight.
 #[cold]
 fn load_parts<B: Bus>(core: &mut Core, bus: &mut B, segment: u8, offset: u64, value: &mut [u8]) -> Exec {
+    // Where the whole ends comes before what the pages of its parts say.
+    core.check_segment(segment, offset, value.len() as u64, false)?;
     for (at, bytes) in (0..).step_by(8).zip(value.chunks_exact_mut(8)) {
         let part: u64 = core.load_at(bus, segment, offset.wrapping_add(at))?;
         bytes.copy_from_slice(&part.to_le_bytes());
@@ -287,6 +289,7 @@ fn store_vector<B: Bus, const N: usize>(
         *place = *value;
         return Ok(());
     }
+    core.check_segment(segment, offset, N as u64, true)?;
     let end = N as u64 - 8;
     let first = core.update_at::<u64, B>(bus, segment, offset)?;
     for at in (8..end).step_by(8) {
