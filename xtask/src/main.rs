@@ -12,6 +12,7 @@ mod memory_map;
 mod mutation;
 mod parity;
 mod payloads;
+mod roms;
 mod save_restore;
 mod shell;
 mod silicon;
@@ -67,6 +68,12 @@ const TASKS: &[Task] = &[
         arguments: "[--run]",
         about: "get Linux kernels and OVMF; boot them all, whole and saved in the middle: one digest",
         run: payloads::run,
+    },
+    Task {
+        name: "roms",
+        arguments: "",
+        about: "our test ROMs in QEMU's TCG and in Bochs, check by check",
+        run: roms::run,
     },
     Task {
         name: "save-restore",
