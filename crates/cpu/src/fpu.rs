@@ -163,7 +163,9 @@ impl Fpu {
         self.valid >> self.physical(index) & 1 == 0
     }
 
-    pub(crate) fn st(&self, index: u8) -> Extended {
+    /// ST(`index`), whether it is empty or not.
+    #[must_use]
+    pub fn st(&self, index: u8) -> Extended {
         self.registers[self.physical(index)]
     }
 
@@ -235,7 +237,8 @@ impl Fpu {
     }
 
     /// The tag word, two bits for each register (SDM vol. 1, 8.1.7).
-    pub(crate) fn tags(&self) -> u16 {
+    #[must_use]
+    pub fn tags(&self) -> u16 {
         (0..8).rev().fold(0, |tags, index| {
             let register = self.registers[index];
             let tag = if self.valid >> index & 1 == 0 { 3 } else { tag(register) };

@@ -4,7 +4,7 @@ use warmboot_cpu::State;
 
 use crate::ConfigError;
 
-const GENERAL: [[&str; 3]; 8] = [
+const GENERAL: [[&str; 3]; 16] = [
     ["rax", "eax", "ax"],
     ["rcx", "ecx", "cx"],
     ["rdx", "edx", "dx"],
@@ -13,6 +13,14 @@ const GENERAL: [[&str; 3]; 8] = [
     ["rbp", "ebp", "bp"],
     ["rsi", "esi", "si"],
     ["rdi", "edi", "di"],
+    ["r8", "r8d", "r8w"],
+    ["r9", "r9d", "r9w"],
+    ["r10", "r10d", "r10w"],
+    ["r11", "r11d", "r11w"],
+    ["r12", "r12d", "r12w"],
+    ["r13", "r13d", "r13w"],
+    ["r14", "r14d", "r14w"],
+    ["r15", "r15d", "r15w"],
 ];
 const LOW: [&str; 4] = ["al", "cl", "dl", "bl"];
 const HIGH: [&str; 4] = ["ah", "ch", "dh", "bh"];
@@ -44,6 +52,9 @@ pub(crate) fn read(state: &State, name: &str) -> Option<u64> {
     if let Some(index) = SEGMENTS.iter().position(|known| *known == name) {
         return state.segments.get(index).map(|segment| u64::from(segment.selector));
     }
+    if let Some(value) = extended(state, name) {
+        return Some(value);
+    }
     if let Some(base) = name.strip_suffix(".base") {
         let index = SEGMENTS.iter().position(|known| *known == base)?;
         return state.segments.get(index).map(|segment| segment.base);
@@ -63,6 +74,45 @@ pub(crate) fn read(state: &State, name: &str) -> Option<u64> {
         "cpl" => u64::from(state.cpl),
         _ => return None,
     })
+}
+
+/// Registers of x87, MMX, SSE and AVX. What is wider than 64 bits has parts: `st0.significand` and
+/// `st0.sign_exponent`, and the quadwords `xmm0.0` and `xmm0.1`, `ymm0.0` to `ymm0.3`, from the lowest up.
+fn extended(state: &State, name: &str) -> Option<u64> {
+    let fpu = &state.fpu;
+    match name {
+        "fcw" => return Some(fpu.control.into()),
+        "fsw" => return Some(fpu.status.into()),
+        "ftw" => return Some(fpu.tags().into()),
+        "fop" => return Some(fpu.opcode.into()),
+        "mxcsr" => return Some(state.sse.mxcsr.into()),
+        "xcr0" => return Some(state.avx.xcr0),
+        _ => {}
+    }
+    if let Some(index) = numbered(name, "mm", 8) {
+        return fpu.registers.get(index).map(|register| register.significand);
+    }
+    let (register, part) = name.split_once('.')?;
+    if let Some(index) = numbered(register, "st", 8) {
+        let register = fpu.st(index as u8);
+        return match part {
+            "significand" => Some(register.significand),
+            "sign_exponent" => Some(register.sign_exponent.into()),
+            _ => None,
+        };
+    }
+    let (index, quadwords) = numbered(register, "xmm", 16)
+        .map(|index| (index, 2))
+        .or_else(|| numbered(register, "ymm", 16).map(|index| (index, 4)))?;
+    let quadword = numbered(part, "", quadwords)?;
+    let half = if quadword < 2 { state.sse.registers.get(index) } else { state.avx.upper.get(index) };
+    half.and_then(|half| half.get(quadword % 2)).copied()
+}
+
+/// The number below `count` that follows `prefix`, as a person writes it.
+fn numbered(name: &str, prefix: &str, count: usize) -> Option<usize> {
+    let digits = name.strip_prefix(prefix)?;
+    digits.parse().ok().filter(|number: &usize| *number < count && number.to_string() == digits)
 }
 
 /// Sets the register called `name`: a general one or a part of it, the instruction pointer, EFLAGS.
@@ -117,6 +167,7 @@ mod tests {
     #[case("eax", 0x1234_5678, Ok("rax"), 0xffff_ffff_1234_5678)]
     #[case("ah", 0x12, Ok("rax"), 0xffff_ffff_ffff_12ff)]
     #[case("di", 1, Ok("rdi"), 0xffff_ffff_ffff_0001)]
+    #[case("r15w", 1, Ok("r15"), 0xffff_ffff_ffff_0001)]
     #[case("ip", 5, Ok("rip"), 5)]
     #[case("eflags", 0x202, Ok("eflags"), 0x202)]
     #[case("al", 0x100, Err("register `al` cannot hold 0x100"), 0)]
@@ -128,12 +179,50 @@ mod tests {
         #[case] after: u64,
     ) {
         let mut state = State::default();
-        state.gpr[..8].fill(u64::MAX);
+        state.gpr[..16].fill(u64::MAX);
         state.rip = 0;
         match (write(&mut state, name, value), expect) {
             (Ok(()), Ok(whole)) => assert_eq!(read(&state, whole), Some(after)),
             (Err(error), Err(expect)) => assert_eq!(error.to_string(), expect),
             (result, _) => panic!("{result:?}"),
         }
+    }
+
+    #[rstest]
+    #[case("fcw", Some(0x37f))]
+    #[case("fsw", Some(0x3000))]
+    #[case::tags_of_r0_to_r7("ftw", Some(0xff3f & !0x3000 | 0x1000))]
+    #[case("fop", Some(0x1d9))]
+    #[case("mxcsr", Some(0x1f80))]
+    #[case("xcr0", Some(7))]
+    #[case::relative_to_top("st0.significand", Some(0))]
+    #[case("st5.significand", Some(0x8000_0000_0000_0003))]
+    #[case("st5.sign_exponent", Some(0xbfff))]
+    #[case::not_relative("mm3", Some(0x8000_0000_0000_0003))]
+    #[case("xmm15.0", Some(0x150))]
+    #[case("xmm15.1", Some(0x151))]
+    #[case("ymm15.1", Some(0x151))]
+    #[case("ymm15.2", Some(0x152))]
+    #[case("ymm15.3", Some(0x153))]
+    #[case::too_wide_for_one("xmm0", None)]
+    #[case("st0", None)]
+    #[case("st8.significand", None)]
+    #[case("st0.exponent", None)]
+    #[case("mm8", None)]
+    #[case("mm03", None)]
+    #[case("xmm0.2", None)]
+    #[case("ymm0.4", None)]
+    #[case("ymm16.0", None)]
+    fn numeric(#[case] name: &str, #[case] expect: Option<u64>) {
+        let mut state = State::default();
+        (state.fpu.control, state.fpu.status, state.fpu.opcode) = (0x37f, 6 << 11, 0x1d9);
+        (state.sse.mxcsr, state.avx.xcr0) = (0x1f80, 7);
+        // R3 is -1.5 and a bit, R6 a zero, the others are empty.
+        state.fpu.valid = 1 << 3 | 1 << 6;
+        state.fpu.registers[3].significand = 0x8000_0000_0000_0003;
+        state.fpu.registers[3].sign_exponent = 0xbfff;
+        state.sse.registers[15] = [0x150, 0x151];
+        state.avx.upper[15] = [0x152, 0x153];
+        assert_eq!(read(&state, name), expect);
     }
 }

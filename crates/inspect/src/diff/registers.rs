@@ -9,7 +9,10 @@ use super::{Change, ChipDiff, Side, ignore::Rules};
 
 /// An array in which more elements than this differ is shown as one.
 const ELEMENTS: usize = 64;
-const GENERAL: [&str; 8] = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"];
+const GENERAL: [&str; 16] = [
+    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+    "r15",
+];
 const SEGMENTS: [&str; 6] = ["es", "cs", "ss", "ds", "fs", "gs"];
 
 /// What is known of the machine as a whole.
@@ -53,7 +56,7 @@ pub(super) fn cpu(before: &Machine, after: &Machine, rules: &mut Rules) -> Vec<C
 }
 
 /// What a place in the processor's state is called.
-fn processor_name(path: &str) -> String {
+pub(super) fn processor_name(path: &str) -> String {
     let indexed = |names: &[&str], rest: &str| {
         let (index, more) = rest.split_once('.').map_or((rest, None), |(index, more)| (index, Some(more)));
         let name = index.parse::<usize>().ok().and_then(|index| names.get(index).copied())?;
@@ -62,7 +65,23 @@ fn processor_name(path: &str) -> String {
             Some(more) => format!("{name}.{more}"),
         })
     };
+    let numeric = |rest: &str, prefix: &str, first: usize| {
+        let (index, part) = rest.split_once('.')?;
+        Some(format!("{prefix}{index}.{}", part.parse::<usize>().ok()? + first))
+    };
     let named = match path.split_once('.') {
+        Some(("fpu", "control")) => Some("fcw".to_owned()),
+        Some(("fpu", "status")) => Some("fsw".to_owned()),
+        Some(("fpu", "opcode")) => Some("fop".to_owned()),
+        Some(("fpu", rest)) => rest
+            .strip_prefix("registers.")
+            .and_then(|rest| rest.strip_suffix(".significand"))
+            .map(|index| format!("mm{index}")),
+        Some(("sse", "mxcsr")) => Some("mxcsr".to_owned()),
+        Some(("sse", rest)) => rest.strip_prefix("registers.").and_then(|rest| numeric(rest, "xmm", 0)),
+        Some(("avx", "xcr0")) => Some("xcr0".to_owned()),
+        // The upper halves; the lower ones are XMM0-XMM15.
+        Some(("avx", rest)) => rest.strip_prefix("upper.").and_then(|rest| numeric(rest, "ymm", 2)),
         Some(("gpr", rest)) => indexed(&GENERAL, rest),
         Some(("segments", rest)) => indexed(&SEGMENTS, rest),
         Some(("dr", index)) => Some(format!("dr{index}")),

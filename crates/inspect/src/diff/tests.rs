@@ -77,6 +77,19 @@ fn addresses(#[case] block: &str, #[case] size: u64, #[case] offset: u64, #[case
     assert_eq!(block_address(block, size, offset), expect);
 }
 
+#[rstest]
+#[case("gpr.9", "r9")]
+#[case("segments.1.base", "cs.base")]
+#[case("fpu.control", "fcw")]
+#[case("fpu.registers.3.significand", "mm3")]
+#[case::no_name("fpu.registers.3.sign_exponent", "fpu.registers.3.sign_exponent")]
+#[case("sse.mxcsr", "mxcsr")]
+#[case("sse.registers.12.1", "xmm12.1")]
+#[case("avx.upper.12.1", "ymm12.3")]
+fn processor_names(#[case] path: &str, #[case] expect: &str) {
+    assert_eq!(registers::processor_name(path), expect);
+}
+
 /// What a run of our ROM changes, without the clocks.
 #[test]
 fn registers_have_names() {
