@@ -18,6 +18,30 @@ fn digests(machine: &mut Machine, count: u64, slice: Option<u64>) -> (String, St
     }
 }
 
+/// The same digests with every write to RAM observed, and when saved half way and loaded into another
+/// machine, observed and not.
+fn check_observed_and_saved(fresh: &dyn Fn(Path) -> Machine, count: u64, expect: &(String, String, u64)) {
+    for path in [Path::Cached, Path::Plain] {
+        let mut observed = fresh(path);
+        observed.record_written(true);
+        assert_eq!(digests(&mut observed, count, None), *expect, "observed, {path:?}");
+        assert!(observed.written().is_some_and(|written| written.count() > 0), "something was observed");
+    }
+    let mut first = fresh(Path::Cached);
+    digests(&mut first, expect.2 / 2, None);
+    let file = first.save().expect("it can be saved");
+    for observe in [false, true] {
+        let mut loaded = Machine::load(&file, &mut |_| None).expect("it can be loaded");
+        loaded.record_written(observe);
+        assert_eq!(digests(&mut loaded, count, None), *expect, "saved and loaded, observed: {observe}");
+    }
+    // Observed only for a while.
+    first.record_written(true);
+    digests(&mut first, expect.2 / 4 * 3, None);
+    first.record_written(false);
+    assert_eq!(digests(&mut first, count, None), *expect, "observed for a while");
+}
+
 #[rstest]
 #[case::hello("hello", 400_000)]
 #[case::modes("modes", 34_000)]
@@ -39,6 +63,21 @@ fn one_digest(#[case] rom: &str, #[case] count: u64) {
     assert_eq!(fork.digest(), original.digest());
     assert_eq!(digests(&mut fork, count, Some(10_007)), expect);
     assert_eq!(digests(&mut original, count, None), expect);
+    check_observed_and_saved(&|path| machine(rom, path), count, &expect);
+}
+
+/// SeaBIOS to its end, where it has been fetched.
+#[test]
+fn one_digest_of_seabios() {
+    const MOST: u64 = 40_000_000;
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../firmware/bios-256k.bin");
+    let Ok(image) = std::fs::read(&file) else {
+        eprintln!("{}: not there, `cargo xtask firmware` fetches it", file.display());
+        return;
+    };
+    let expect = digests(&mut with_image(image.clone(), Path::Cached), MOST, None);
+    assert_eq!(digests(&mut with_image(image.clone(), Path::Plain), MOST, None), expect);
+    check_observed_and_saved(&|path| with_image(image.clone(), path), MOST, &expect);
 }
 
 /// Programs that only compute, in blocks that go on beyond their branches after some rounds; among them
@@ -54,6 +93,7 @@ fn one_digest_of_kernels(#[values(Bits::Sixteen, Bits::ThirtyTwo, Bits::SixtyFou
             let found = digests(&mut with_image(image.clone(), path), MOST, slice);
             assert_eq!(found, expect, "{name}, {path:?} {slice:?}");
         }
+        check_observed_and_saved(&|path| with_image(image.clone(), path), MOST, &expect);
     }
 }
 
