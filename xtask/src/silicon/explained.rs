@@ -30,9 +30,10 @@ const MASKED: &str = "MASKMOV with a mask of zeros may fault or not (SDM vol. 2B
 /// AMD64 APM vol. 3, MOVSXD, knows no form of 16 bits; Intel's reads as much.
 const EXTENDED: &str = "AMD reads 32 bits for MOVSXD with a 16-bit operand (APM vol. 3, MOVSXD)";
 
-/// AMD64 APM vol. 4, VPINSRD: VEX.W is 0; Intel's processors ignore it outside 64-bit mode (SDM vol. 2B,
-/// PINSRB/PINSRD/PINSRQ).
-const WIDE: &str = "AMD has no VPINSRD with VEX.W outside 64-bit mode (APM vol. 4, VPINSRD)";
+/// AMD64 APM vol. 4, VPEXTRD and VPINSRD: VEX.W is 0; Intel's processors ignore it outside 64-bit mode (SDM
+/// vol. 2B, PEXTRB/PEXTRD/PEXTRQ, PINSRB/PINSRD/PINSRQ).
+const WIDE: &str =
+    "AMD has no VPEXTRD or VPINSRD with VEX.W outside 64-bit mode (APM vol. 4, VPEXTRD, VPINSRD)";
 
 /// What a process finds in the upper half of its addresses is its kernel's: there or not, neither is
 /// for it.
@@ -154,7 +155,9 @@ impl Explained {
             Mnemonic::Enter if self.amd && matches!(ours, End::Fault { at: own, .. } if own == at) => {
                 Some((PARTLY, true))
             }
-            Mnemonic::Vpinsrd if self.amd && vector == 6 && block.mode != Mode::SixtyFour => {
+            Mnemonic::Vpinsrd | Mnemonic::Vpextrd
+                if self.amd && vector == 6 && block.mode != Mode::SixtyFour =>
+            {
                 Some((WIDE, true))
             }
             Mnemonic::Insb | Mnemonic::Insw | Mnemonic::Insd if self.amd && vector == 13 => {
