@@ -1,8 +1,9 @@
 //! `cargo xtask payloads`: real programs on our machines. Linux kernels and OVMF are fetched, run as the
 //! scenarios of `scenarios/payloads` say, and booted twice more: once whole, and once saved in the middle
-//! and gone on with in a new process. All of it must end in one digest.
+//! and gone on with in a new process. All of it must end in one digest. Variables that OVMF and a person at its
+//! shell set must be in the flash chip's file, and in the next boot.
 
-use std::{collections::BTreeSet, process::Command};
+use std::{collections::BTreeSet, fs, process::Command};
 
 use crate::{Failure, firmware, shell};
 
@@ -49,6 +50,9 @@ const PAYLOADS: &[Payload] = &[
     },
 ];
 
+/// The scenario in which a variable outlives a reset.
+const VARIABLES: &str = "ovmf-variables.toml";
+
 /// The task: fetches the payloads and, with `--run`, boots them all.
 pub fn run(arguments: &[String]) -> Result<(), Failure> {
     firmware::run(&[])?;
@@ -57,7 +61,8 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
         [one] if one == "--run" => {
             shell::run(shell::cargo().args(["build", "--release", "--quiet", "--package", "warmboot"]))?;
             scenarios(&PAYLOADS.iter().collect::<Vec<_>>())?;
-            PAYLOADS.iter().try_for_each(one_digest)
+            PAYLOADS.iter().try_for_each(one_digest)?;
+            kept_variables()
         }
         _ => Err("expected nothing or --run".into()),
     }
@@ -67,7 +72,8 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
 pub fn sample() -> Result<(), Failure> {
     let quick: Vec<&Payload> = PAYLOADS.iter().filter(|payload| payload.quick).collect();
     scenarios(&quick)?;
-    quick.first().map_or(Ok(()), |payload| one_digest(payload))
+    quick.first().map_or(Ok(()), |payload| one_digest(payload))?;
+    kept_variables()
 }
 
 fn warmboot() -> Result<Command, Failure> {
@@ -78,7 +84,8 @@ fn warmboot() -> Result<Command, Failure> {
 
 /// Runs scenarios; a payload that is not here fails its case, which says how to fetch it.
 fn scenarios(payloads: &[&Payload]) -> Result<(), Failure> {
-    let files = payloads.iter().map(|payload| format!("scenarios/payloads/{}", payload.scenario));
+    let names = payloads.iter().map(|payload| payload.scenario).chain([VARIABLES]);
+    let files = names.map(|name| format!("scenarios/payloads/{name}"));
     shell::run(warmboot()?.arg("run").args(files).args(["--jobs", "2"]))
 }
 
@@ -110,4 +117,38 @@ fn one_digest(payload: &Payload) -> Result<(), Failure> {
     } else {
         Err(format!("{}: saved in the middle, it ends otherwise", payload.name).into())
     }
+}
+
+/// Sets a variable in OVMF's shell, and asks for it in a new process that has nothing but the chip's file.
+fn kept_variables() -> Result<(), Failure> {
+    const NAME: &str = "kept";
+    const GUID: &str = "70696b73-1234-5678-9abc-def012345678";
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("vars.fd");
+    let fetched = fs::read(shell::firmware_folder().join("OVMF_VARS_4M.fd"))?;
+    fs::write(&file, &fetched)?;
+    let type_and_wait = |typed: &str, until: &str| -> Result<u64, Failure> {
+        let mut command = warmboot()?;
+        command.args(["boot", "--json", "--limit", "30G", "--pflash", "ovmf-code,readonly", "--pflash"]);
+        command
+            .arg(format!("{},write-back", file.display()))
+            .arg("--serial")
+            .arg(folder.path().join("serial"));
+        command.arg("--type").arg(format!("{typed}\n@serial:Shell>")).args(["--until", until]);
+        let report: serde_json::Value = serde_json::from_str(&shell::read(&mut command)?)?;
+        report["instructions"].as_u64().ok_or_else(|| "no `instructions` in the report".into())
+    };
+    let first = type_and_wait(&format!("setvar {NAME} -guid {GUID} -nv -bs =4b455054"), "serial:Shell>")?;
+    let written = fs::read(&file)?;
+    // OVMF's own, from its first boot, and ours.
+    for name in ["BootOrder", NAME] {
+        let wide: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let has = |bytes: &[u8]| bytes.windows(wide.len()).any(|part| part == wide);
+        if has(&fetched) || !has(&written) {
+            return Err(format!("OVMF: the variable `{name}` is not written to the chip's file").into());
+        }
+    }
+    let second = type_and_wait(&format!("setvar {NAME} -guid {GUID}"), "serial:4B 45 50 54")?;
+    println!("payloads: OVMF's variables: set in {first} instructions, there in the next boot's {second}");
+    Ok(())
 }

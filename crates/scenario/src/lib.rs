@@ -35,6 +35,7 @@ pub mod spec;
 mod steps;
 pub mod symbols;
 mod table;
+mod typing;
 mod variables;
 
 pub use load::{Case, Header, Scenario, load, load_file, scenario_files};

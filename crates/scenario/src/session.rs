@@ -1,16 +1,21 @@
 //! Driving one machine: run to a condition, press keys and reset on the way.
 
-use std::str::FromStr;
+use std::{collections::VecDeque, str::FromStr};
 
 use warmboot_machine::{Condition, ConfigError, Ended, Limits, Machine, ResetPath};
 
-use crate::problem::InputError;
+use crate::{
+    problem::InputError,
+    typing::{self, LOOK_NS, Typing},
+};
 
 /// Something done to a running machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Act {
     /// Keys pressed together and released, as `ctrl-alt-delete`.
     Press(String),
+    /// Text typed on a US keyboard, each key as soon as the guest has taken the one before.
+    Type(String),
     /// A reset by one of the paths.
     Reset(ResetPath),
 }
@@ -33,6 +38,20 @@ impl Action {
         let (keys, at) = split(text, "press", "ctrl-alt-delete@debug:No bootable device")?;
         warmboot_machine::parse_keys(keys)?;
         Ok(Action { act: Act::Press(keys.to_owned()), at })
+    }
+
+    /// Parses `TEXT@CONDITION`; the text may have an `@` too.
+    ///
+    /// # Errors
+    /// Says what was expected.
+    pub fn typed(text: &str) -> Result<Action, InputError> {
+        let parts = |(place, _)| Some((text.get(..place)?, text.get(place + 1..)?.parse().ok()?));
+        let (typed, at) = match text.match_indices('@').find_map(parts) {
+            Some((typed, at)) if !typed.is_empty() => (typed, at),
+            _ => split(text, "type", "dir@serial:A:\\>")?,
+        };
+        typing::keys(typed).map_err(InputError)?;
+        Ok(Action { act: Act::Type(typed.to_owned()), at })
     }
 
     /// Parses `PATH@CONDITION`.
@@ -106,12 +125,15 @@ pub fn drive(
     watch: &mut dyn FnMut(&Machine) -> bool,
 ) -> Result<Finish, ConfigError> {
     let mut waiting: Vec<usize> = (0..plan.actions.len()).collect();
+    let mut typing: VecDeque<(usize, Typing)> = VecDeque::new();
     loop {
+        let look = type_on(machine, &mut typing)?;
         let conditions: Vec<Condition> = waiting
             .iter()
             .filter_map(|&index| plan.actions.get(index))
             .map(|action| action.at.clone())
             .chain(plan.until.iter().cloned())
+            .chain(look.clone())
             .collect();
         let ended = machine.run(&conditions, plan.limits)?;
         if !watch(machine) {
@@ -119,7 +141,7 @@ pub fn drive(
                 ended_by: "interrupted".to_owned(),
                 end: End::Interrupted,
                 debug_exit: None,
-                undone: waiting,
+                undone: undone(waiting, &typing),
             });
         }
         if ended == Ended::Slice {
@@ -129,9 +151,12 @@ pub fn drive(
             .iter()
             .partition(|&&index| plan.actions.get(index).is_some_and(|action| is_met(&action.at, &ended)));
         waiting = later;
-        for action in due.iter().filter_map(|&index| plan.actions.get(index)) {
+        for (index, action) in due.iter().filter_map(|&index| Some((index, plan.actions.get(index)?))) {
             match &action.act {
                 Act::Press(keys) => machine.press(keys)?,
+                Act::Type(text) => {
+                    typing.push_back((index, Typing::new(typing::keys(text).map_err(ConfigError::new)?)));
+                }
                 Act::Reset(path) => machine.reset(*path)?,
             }
         }
@@ -139,6 +164,9 @@ pub fn drive(
             continue;
         }
         let named = plan.until.iter().find(|condition| is_met(condition, &ended));
+        if named.is_none() && look.is_some_and(|look| ended == Ended::Condition(look)) {
+            continue;
+        }
         let end = match (&ended, named) {
             (_, Some(_)) => End::Met,
             (Ended::Limit | Ended::LimitTime, None) => End::Limit,
@@ -146,8 +174,29 @@ pub fn drive(
         };
         let debug_exit = if let Ended::DebugExit(status) = ended { Some(status) } else { None };
         let ended_by = named.map_or_else(|| ended.to_string(), Condition::to_string);
-        return Ok(Finish { ended_by, end, debug_exit, undone: waiting });
+        return Ok(Finish { ended_by, end, debug_exit, undone: undone(waiting, &typing) });
     }
+}
+
+/// What did not come, and what has not been typed to its end.
+fn undone(mut waiting: Vec<usize>, typing: &VecDeque<(usize, Typing)>) -> Vec<usize> {
+    waiting.extend(typing.iter().map(|(index, _)| *index));
+    waiting
+}
+
+/// Presses the next key of what is being typed, once the keyboard is free; gives when to look again.
+fn type_on(
+    machine: &mut Machine,
+    typing: &mut VecDeque<(usize, Typing)>,
+) -> Result<Option<Condition>, ConfigError> {
+    if let Some((_, text)) = typing.front_mut() {
+        text.go_on(machine)?;
+        if text.is_over() {
+            typing.pop_front();
+        }
+    }
+    let look = Condition::Time(machine.virtual_time().saturating_add(LOOK_NS));
+    Ok((!typing.is_empty()).then_some(look))
 }
 
 /// Whether `ended` is what `condition` waits for. A machine that stops by itself meets the
@@ -176,6 +225,17 @@ mod tests {
     #[case("a@sometimes", None)]
     fn presses(#[case] text: &str, #[case] expect: Option<Condition>) {
         assert_eq!(Action::press(text).ok().map(|action| action.at), expect);
+    }
+
+    #[rstest]
+    #[case("dir@serial:>", Some("dir"))]
+    #[case("a@b@halt", Some("a@b"))]
+    #[case("a@b", None)]
+    #[case("@halt", None)]
+    #[case("é@halt", None)]
+    fn types(#[case] text: &str, #[case] expect: Option<&str>) {
+        let act = Action::typed(text).ok().map(|action| action.act);
+        assert_eq!(act, expect.map(|text| Act::Type(text.into())));
     }
 
     #[rstest]

@@ -290,6 +290,10 @@ pub(crate) struct RunArguments {
     /// Press keys when a condition is first met: ctrl-alt-delete@debug:TEXT (may be repeated)
     #[arg(long, value_name = "KEY@CONDITION", value_parser = Action::press)]
     press: Vec<Action>,
+    /// Type text on a US keyboard when a condition is first met, each key as soon as the guest has taken
+    /// the one before: $'dir\n@serial:TEXT' (may be repeated)
+    #[arg(long = "type", value_name = "TEXT@CONDITION", value_parser = Action::typed)]
+    typed: Vec<Action>,
     /// Reset when a condition is first met: system@instructions:5M (may be repeated; `warmboot
     /// machines` lists the paths)
     #[arg(long, value_name = "PATH@CONDITION", value_parser = Action::reset)]
@@ -304,7 +308,7 @@ impl RunArguments {
             time: Some(self.limit_time.unwrap_or(DEFAULT_LIMIT_TIME)),
             slice: Some(SLICE),
         };
-        let actions = self.press.iter().chain(&self.reset).cloned().collect();
+        let actions = self.press.iter().chain(&self.typed).chain(&self.reset).cloned().collect();
         Plan { until: self.until.clone(), actions, limits }
     }
 
@@ -317,6 +321,7 @@ impl RunArguments {
     pub(crate) fn action_text(&self, index: usize) -> String {
         self.plan().actions.get(index).map_or(String::new(), |action| match &action.act {
             Act::Press(keys) => format!("--press {keys}@{}", action.at),
+            Act::Type(text) => format!("--type {text:?}@{}", action.at),
             Act::Reset(path) => format!("--reset {path}@{}", action.at),
         })
     }
