@@ -33,6 +33,23 @@ const PAYLOADS: &[Payload] = &[
         middle: "instructions:900M",
     },
     Payload {
+        name: "Linux, x86-64, four processors",
+        scenario: "linux-four-processors.toml",
+        quick: true,
+        machine: &[
+            "--kernel",
+            "linux-cloud-amd64",
+            CONSOLE[0],
+            CONSOLE[1],
+            "--cpu",
+            "haswell",
+            "--cpus",
+            "4",
+        ],
+        until: "serial:end Kernel panic",
+        middle: "instructions:900M",
+    },
+    Payload {
         name: "OVMF",
         scenario: "ovmf-shell.toml",
         quick: true,
