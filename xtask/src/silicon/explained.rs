@@ -45,8 +45,10 @@ const ORDER: &str = "which operand of CMPS is touched first (SDM vol. 2A, CMPS)"
 /// AMD64 APM vol. 1, 4.2.2: MXCSR has bit 17, misaligned exception mask.
 const MISALIGNED: &str = "AMD's MXCSR has a bit 17 (APM vol. 1, 4.2.2)";
 
-/// Intel SDM vol. 1, 13.6: XINUSE may say in use of what is in its initial configuration.
-const IN_USE: &str = "registers 8-15 count as in use outside 64-bit mode too, or not (SDM vol. 1, 13.6)";
+/// Intel SDM vol. 1, 13.6: XINUSE may say in use of what is in its initial configuration. Seen outside
+/// 64-bit mode, where registers 8 to 15 may count, and after the host's kernel has saved and restored the
+/// components for another task.
+const IN_USE: &str = "a component in its initial configuration may count as in use (SDM vol. 1, 13.6)";
 
 /// Intel SDM vol. 1, 13.8, says what XRSTOR loads, not what else of the area it touches, nor that it does
 /// so before it looks at the header.
@@ -75,19 +77,17 @@ pub fn can_be_switched(block: &Block) -> bool {
     })
 }
 
-/// Why a component may count as in use on silicon, and be stored: outside 64-bit mode registers 8 to 15 do
-/// not count here.
+/// Why a component may count as in use on silicon, and be stored, when it does not here: the registers that
+/// count are zero.
 pub fn in_use(block: &Block, registers: &Registers) -> Option<&'static str> {
     let asks = block.items.iter().filter_map(|item| item.instruction).any(|instruction| {
         instruction.mnemonic() == Mnemonic::Xgetbv || excluded::saves_components(instruction.mnemonic())
     });
     let image = &registers.vectors;
-    let only_beyond = |register: &dyn Fn(usize) -> [u64; 2]| {
-        let used = |index| register(index) != [0; 2];
-        !(0..8).any(used) && (8..16).any(used)
-    };
-    let open = only_beyond(&|index| image.xmm(index)) || only_beyond(&|index| image.upper(index));
-    (asks && open && block.mode != Mode::SixtyFour).then_some(IN_USE)
+    let count = if block.mode == Mode::SixtyFour { 16 } else { 8 };
+    let initial = |register: &dyn Fn(usize) -> [u64; 2]| (0..count).all(|index| register(index) == [0; 2]);
+    let open = initial(&|index| image.xmm(index)) || initial(&|index| image.upper(index));
+    (asks && open).then_some(IN_USE)
 }
 
 /// Whether nothing may follow `instruction` in a block: what it leaves or stores need not be the same.
