@@ -6,8 +6,8 @@
 //! checks run in 64-bit mode and note what came of them; the report is made when long mode has been left.
 //! Bochs 2.7 passes all. Where QEMU 7.2's TCG fails, and goes on: what it does not check of canonical
 //! addresses (#SS, the last byte, model-specific registers), CR0, CR8 and EFER, and error codes of gates
-//! that are beyond the IDT's limit. What it does not survive is left to `crates/cpu/tests/long_mode.rs`:
-//! CR0.PG and CR4.PAE cleared in 64-bit mode, LGDT of an address that is not canonical.
+//! that are beyond the IDT's limit. What it does not survive is left out: CR0.PG and CR4.PAE cleared in
+//! 64-bit mode (`crates/cpu/tests/long_mode.rs` has both), LGDT of an address that is not canonical.
 
 use iced_x86::code_asm::*;
 

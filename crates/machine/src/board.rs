@@ -92,7 +92,7 @@ pub struct Board {
     pub(crate) attachments: Attachments,
     /// How many processors there are.
     pub(crate) processors: usize,
-    /// Number of the one that runs, or ran last.
+    /// Number of the one that runs; the first between runs.
     pub(crate) current: usize,
     // Requests collected during an access, taken by the machine before the next instruction.
     pub(crate) signals: Vec<Sent>,

@@ -145,6 +145,8 @@ impl Processors {
         board.clock.begin(processor.time);
         let run = processor.cpu.run(board, budget, path);
         processor.time = board.clock.end(run.retired);
+        // Nobody's access from here on; a machine loaded from a file has forgotten who ran.
+        board.current = 0;
         self.tell(index);
         Some(run)
     }
