@@ -22,7 +22,7 @@ const KEY_LINES: [&str; 6] = [
 pub fn run(_: &[String]) -> Result<(), Failure> {
     let start = Instant::now();
     firmware::ensure(&shell::firmware_folder(), &firmware::SEABIOS)?;
-    shell::run(shell::cargo().args(["build", "--release", "--quiet", "--package", "warmboot"]))?;
+    shell::build("release")?;
     let logs = tempfile::tempdir()?;
     let mut first_digest = None;
     for image in ["seabios-256k", "seabios"] {

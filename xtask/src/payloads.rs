@@ -76,7 +76,7 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
     match arguments {
         [] => Ok(()),
         [one] if one == "--run" => {
-            shell::run(shell::cargo().args(["build", "--release", "--quiet", "--package", "warmboot"]))?;
+            shell::build("release")?;
             scenarios(&PAYLOADS.iter().collect::<Vec<_>>())?;
             PAYLOADS.iter().try_for_each(one_digest)?;
             kept_variables()

@@ -41,6 +41,13 @@ pub fn warmboot(profile: &str) -> Result<PathBuf, Failure> {
     Ok(target.join(profile).join(format!("warmboot{}", std::env::consts::EXE_SUFFIX)))
 }
 
+/// Builds the command with `profile` (`dev` or `release`). This program is built with it: asked for alone, the
+/// command's dependencies would have fewer features than as this one's, and all would be compiled again.
+pub fn build(profile: &str) -> Result<(), Failure> {
+    let packages = ["--package", "warmboot", "--package", "xtask"];
+    run(cargo().args(["build", "--quiet", "--profile", profile]).args(packages))
+}
+
 /// Whether `program` can be started at all.
 pub fn is_installed(program: &str) -> bool {
     let started = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();

@@ -25,8 +25,8 @@ const CHECKS: &[Check] = &[
     ("firmware", || firmware::ensure(&shell::firmware_folder(), &firmware::SEABIOS)),
     ("unit and integration tests", || shell::run(shell::cargo().args(["test", "--workspace", "--quiet"]))),
     ("build", || {
-        shell::run(shell::cargo().args(["build", "--quiet", "--package", "warmboot"]))?;
-        shell::run(shell::cargo().args(["build", "--release", "--quiet", "--package", "warmboot"]))
+        shell::build("dev")?;
+        shell::build("release")
     }),
     ("scenarios", scenarios),
     ("payloads", crate::payloads::sample),

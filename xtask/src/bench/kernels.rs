@@ -65,7 +65,7 @@ const QEMU: &str = "qemu-system-x86_64";
 
 /// The section.
 pub fn run(rounds: usize) -> Result<Vec<Verdict>, Failure> {
-    shell::run(shell::cargo().args(["build", "--release", "--quiet", "--package", "warmboot"]))?;
+    shell::build("release")?;
     let folder = tempfile::tempdir()?;
     let emulators = emulators();
     for missing in emulators.iter().filter(|emulator| !emulator.installed) {

@@ -12,7 +12,7 @@ const SPEED_UP_BAR: f64 = 1.8;
 
 /// The section.
 pub fn run(rounds: usize) -> Result<Vec<Verdict>, Failure> {
-    shell::run(shell::cargo().args(["build", "--release", "--quiet", "--package", "warmboot"]))?;
+    shell::build("release")?;
     let folder = FOLDERS.iter().find(|folder| shell::root().join(folder).is_dir());
     let folder = folder.ok_or("no folder of scenarios")?;
     let (mut one, mut two) = (Times::default(), Times::default());

@@ -20,7 +20,7 @@ const TEXT: &str = "No bootable device";
 const MACHINE: &str = "pc-i440fx-7.2";
 /// The section.
 pub fn run(rounds: usize) -> Result<Vec<Verdict>, Failure> {
-    shell::run(shell::cargo().args(["build", "--release", "--quiet", "--package", "warmboot"]))?;
+    shell::build("release")?;
     let with_qemu = shell::is_installed(QEMU);
     if !with_qemu {
         println!("  {QEMU} is not installed: only ours is measured");
