@@ -589,6 +589,24 @@ impl Core {
         bus.frame_mut(Frame(slot.frame)).get_mut((linear & 0xfff) as usize..)?.first_chunk_mut()
     }
 
+    /// The bytes from the beginning of a page up to and with `segment:offset`, to be written, where the
+    /// page's translation is known and nothing stands in the way.
+    pub(crate) fn page_up_to<'a, B: Bus>(
+        &self,
+        bus: &'a mut B,
+        segment: u8,
+        offset: u64,
+    ) -> Option<&'a mut [u8]> {
+        let view = &self.views[usize::from(segment & 7)];
+        let linear = view.base.wrapping_add(offset) & self.linear_mask;
+        let slot = self.tlb.slot(Access::Write, linear)?;
+        let known = slot.tag == (linear & !0xfff) | self.context && slot.watched == 0;
+        if offset >= view.write_end || !known {
+            return None;
+        }
+        bus.frame_mut(Frame(slot.frame)).get_mut(..=(linear & 0xfff) as usize)
+    }
+
     /// Translates memory at `segment:offset` for reading and then writing.
     #[inline(always)]
     pub fn update_at<W: Width, B: Bus>(

@@ -66,7 +66,9 @@ fn slot(rip: u64, slots: usize) -> usize {
 pub(crate) enum End {
     /// The next instruction, or a near branch's target: the next block can be run at once.
     Near,
-    /// The same, and the block could go on: beyond a conditional branch, or because it is short only
+    /// As `Near`, and the block is a loop of [`crate::fill`].
+    Fill,
+    /// As `Near`, and the block could go on: beyond a conditional branch, or because it is short only
     /// for fear that it is never run again.
     Open,
     /// Anything: the processor must look up.

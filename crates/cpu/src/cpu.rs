@@ -10,6 +10,7 @@ use crate::{
     cache::{Block, Cache, End, Key},
     decode::{Decoded, Flow, LONGEST, decode},
     exceptions::Event,
+    fill,
     state::{Activity, Segment, Shadow, dr6, segment},
     tlb::{Access, NO_FRAME, News},
 };
@@ -512,17 +513,20 @@ impl<B: Bus> Cpu<B> {
                 let again = match ran {
                     Ran::Attention => return true,
                     Ran::Jumped => true,
-                    Ran::Through => entry.block.end == End::Near,
+                    Ran::Through => matches!(entry.block.end, End::Near | End::Fill),
                 };
                 if core.retired >= core.budget_end {
                     return true;
                 }
                 if again && core.state.rip == rip {
+                    if entry.block.end == End::Fill {
+                        fill::rounds(core, bus, &entry.block.ops);
+                    }
                     continue;
                 }
                 if ran == Ran::Through {
                     match entry.block.end {
-                        End::Near => {}
+                        End::Near | End::Fill => {}
                         End::Other => return true,
                         End::Open => {
                             entry.passed = entry.passed.saturating_add(1);
@@ -794,6 +798,9 @@ fn build<B: Bus>(bus: &B, key: Key, model: &Model, beyond: bool) -> Option<Block
     }
     if ops.is_empty() {
         return None;
+    }
+    if fill::is_loop(&ops) {
+        end = End::Fill;
     }
     let bytes = (at - usize::from(key.offset())) as u16;
     Some(Block { key, bytes, end, ops: ops.into() })

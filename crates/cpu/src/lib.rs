@@ -15,6 +15,7 @@ mod descriptor;
 mod exceptions;
 pub mod exec;
 pub mod features;
+mod fill;
 pub mod flags;
 mod float;
 pub mod fpu;
