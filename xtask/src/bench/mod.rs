@@ -10,6 +10,7 @@ mod kernels;
 mod matrix;
 mod post;
 mod process;
+mod programs;
 mod snapshots;
 
 use std::time::{Duration, Instant};
@@ -39,6 +40,12 @@ const SECTIONS: &[Section] = &[
         about: "programs that only compute, beside QEMU TCG and Bochs",
         rounds: 3,
         run: kernels::run,
+    },
+    Section {
+        name: "programs",
+        about: "Linux and OVMF to a milestone, beside QEMU TCG, plain and counting",
+        rounds: 1,
+        run: programs::run,
     },
     Section { name: "forks", about: "fork, run, return; 10,000 live forks", rounds: 2_000, run: forks::run },
     Section { name: "snapshots", about: "save and load a file", rounds: 101, run: snapshots::run },

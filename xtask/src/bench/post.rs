@@ -1,7 +1,8 @@
 //! Start to "No bootable device", as whole processes: ours and QEMU's TCG in turn, in one run.
 //!
-//! QEMU's time is from its start to the text on its debug port (it is then stopped); ours is to the
-//! end of the process, digest and all. Memory is the peak resident set that Linux reports, looked at
+//! QEMU's time, plain and counting instructions, is from its start to the text on its debug port (it is
+//! then stopped); ours is to the end of the process, digest and all. Bochs is left out: SeaBIOS as built for
+//! QEMU does not come to its end there. Memory is the peak resident set that Linux reports, looked at
 //! every half millisecond. The median of all rounds counts.
 
 use std::{process::Command, time::Duration};
@@ -18,6 +19,7 @@ use crate::{Failure, shell};
 const QEMU: &str = "qemu-system-x86_64";
 const TEXT: &str = "No bootable device";
 const MACHINE: &str = "pc-i440fx-7.2";
+
 /// The section.
 pub fn run(rounds: usize) -> Result<Vec<Verdict>, Failure> {
     shell::build("release")?;
@@ -28,11 +30,12 @@ pub fn run(rounds: usize) -> Result<Vec<Verdict>, Failure> {
     println!("  {MACHINE}, 128 MiB, no drives, SeaBIOS to \"{TEXT}\", {rounds} rounds in turn");
     let mut verdicts = Vec::new();
     for image in ["bios-256k.bin", "bios.bin"] {
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let (mut ours, mut theirs, mut counting) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
             ours.push(warmboot(image)?);
             if with_qemu {
-                theirs.push(qemu(image)?);
+                theirs.push(qemu(image, &[])?);
+                counting.push(qemu(image, &["-icount", "shift=0,sleep=off"])?);
             }
         }
         println!("  {image}");
@@ -41,12 +44,14 @@ pub fn run(rounds: usize) -> Result<Vec<Verdict>, Failure> {
         println!("    {} instructions, {mips:.0} MIPS whole-process", our_median.instructions);
         if with_qemu {
             let their_median = show("QEMU TCG", &theirs);
+            let counting_median = show("-icount", &counting);
+            println!("    with -icount, times ours: {:.1}", counting_median.seconds / our_median.seconds);
             let time = |seconds| Duration::from_secs_f64(seconds);
             verdicts.push(Verdict {
                 what: format!("{image}, time to \"{TEXT}\""),
                 found: shown(time(our_median.seconds)),
-                bar: format!("QEMU's {}", shown(time(their_median.seconds))),
-                met: our_median.seconds <= their_median.seconds,
+                bar: format!("half of QEMU's {}", shown(time(their_median.seconds))),
+                met: 2.0 * our_median.seconds <= their_median.seconds,
             });
             verdicts.push(Verdict {
                 what: format!("{image}, peak memory"),
@@ -92,10 +97,10 @@ fn warmboot(image: &str) -> Result<Sample, Failure> {
     Ok(Sample { instructions, ..sample })
 }
 
-fn qemu(image: &str) -> Result<Sample, Failure> {
+fn qemu(image: &str, more: &[&str]) -> Result<Sample, Failure> {
     let mut command = Command::new(QEMU);
     command.args(["-machine", &format!("{MACHINE},accel=tcg"), "-m", "128", "-nodefaults", "-vga", "none"]);
-    command.args(["-display", "none", "-no-user-config", "-chardev", "stdio,id=log"]);
+    command.args(["-display", "none", "-no-user-config", "-chardev", "stdio,id=log"]).args(more);
     command.args(["-device", "isa-debugcon,iobase=0x402,chardev=log", "-bios"]);
     command.arg(shell::firmware_folder().join(image));
     Ok(timed(&mut command, Some(TEXT))?.0)

@@ -11,8 +11,8 @@ use std::{
 
 use crate::{Failure, shell};
 
-/// A process that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Seconds after which a process is taken to hang, unless another number is given.
+const PATIENCE: u64 = 60;
 
 /// One run of a process.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,15 @@ pub(super) struct Sample {
 
 /// Runs a process to its end, or until it has printed `text`, and then ends it.
 pub(super) fn timed(command: &mut Command, text: Option<&str>) -> Result<(Sample, String), Failure> {
+    timed_within(command, text, PATIENCE)
+}
+
+/// As [`timed`], for what may take `seconds`.
+pub(super) fn timed_within(
+    command: &mut Command,
+    text: Option<&str>,
+    seconds: u64,
+) -> Result<(Sample, String), Failure> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     let start = Instant::now();
     let mut child =
@@ -35,7 +44,7 @@ pub(super) fn timed(command: &mut Command, text: Option<&str>) -> Result<(Sample
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 peak.fetch_max(peak_kib(id).unwrap_or(0), Ordering::Relaxed);
-                if start.elapsed() > PATIENCE {
+                if start.elapsed() > Duration::from_secs(seconds) {
                     let _ = Command::new("kill").arg(id.to_string()).status();
                     return;
                 }
