@@ -280,7 +280,7 @@ impl Board {
     }
 
     fn host_output(&mut self, slot: usize, _channel: u8, byte: u8) {
-        match self.slots.get(slot).map(|slot| &slot.device) {
+        match self.slots.get(slot).map(|slot| &*slot.device) {
             Some(Device::DebugPort(_)) => Arc::make_mut(&mut self.attachments.debug_log).push(byte),
             Some(Device::Uart(_)) => Arc::make_mut(&mut self.attachments.serial_log).push(byte),
             _ => {}
@@ -328,9 +328,9 @@ impl Board {
     }
 
     /// The earliest deadline and its slot.
-    pub(crate) fn next_event(&self) -> Option<(Moment, usize)> {
-        let deadlines = self.slots.iter().enumerate();
-        deadlines.filter_map(|(index, slot)| Some((slot.device.chip().deadline()?, index))).min()
+    pub(crate) fn next_event(&mut self) -> Option<(Moment, usize)> {
+        let deadlines = self.slots.iter_mut().enumerate();
+        deadlines.filter_map(|(index, slot)| Some((slot.device.deadline()?, index))).min()
     }
 
     /// Resets every chip, in slot order.
@@ -350,7 +350,7 @@ impl Board {
     ) -> Option<R> {
         let slot = self.slots.iter().position(|slot| select(&slot.device))?;
         let mut effects = Effects::at(self.now());
-        let result = call(&mut self.slots[slot].device, &mut effects);
+        let result = call(&mut *self.slots[slot].device, &mut effects);
         self.apply(slot, effects);
         Some(result)
     }

@@ -142,12 +142,12 @@ fn check_controllers(config: &Config, slots: &[Slot]) -> Result<(), ConfigError>
 
 /// A chip that is no PCI function.
 pub(crate) fn chip(name: &'static str, device: Device) -> Slot {
-    Slot { name, devfn: None, device }
+    Slot { name, devfn: None, device: device.into() }
 }
 
 /// A PCI function of bus 0.
 pub(crate) fn function(name: &'static str, device: u8, function: u8, chip: Device) -> Slot {
-    Slot { name, devfn: Some(device << 3 | function & 7), device: chip }
+    Slot { name, devfn: Some(device << 3 | function & 7), device: chip.into() }
 }
 
 impl Parts<'_> {

@@ -1,8 +1,10 @@
 //! The chips a board can carry, as one list: adding a chip to machines is one line here.
 
+use std::ops::{Deref, DerefMut};
+
 use serde_json::Value;
 use warmboot_chipset as chipset;
-use warmboot_chipset::Chip;
+use warmboot_chipset::{Chip, Moment};
 
 macro_rules! devices {
     ($($variant:ident($chip:ty), $find:ident, $find_mut:ident;)*) => {
@@ -42,7 +44,7 @@ macro_rules! devices {
                 /// The first such chip on the board.
                 #[allow(dead_code)]
                 pub(crate) fn $find(&self) -> Option<&$chip> {
-                    self.slots.iter().find_map(|slot| match &slot.device {
+                    self.slots.iter().find_map(|slot| match &*slot.device {
                         Device::$variant(chip) => Some(chip),
                         _ => None,
                     })
@@ -51,7 +53,7 @@ macro_rules! devices {
                 /// The first such chip on the board, to be changed.
                 #[allow(dead_code)]
                 pub(crate) fn $find_mut(&mut self) -> Option<&mut $chip> {
-                    self.slots.iter_mut().find_map(|slot| match &mut slot.device {
+                    self.slots.iter_mut().find_map(|slot| match &mut *slot.device {
                         Device::$variant(chip) => Some(chip),
                         _ => None,
                     })
@@ -97,5 +99,44 @@ pub struct Slot {
     /// PCI device and function number, for PCI functions.
     pub devfn: Option<u8>,
     /// The chip.
-    pub device: Device,
+    pub device: Mounted,
+}
+
+/// A chip and the moment it waits for, which is asked again only when the chip may have changed.
+#[derive(Clone)]
+pub struct Mounted {
+    device: Device,
+    /// What it said; `None` until it is asked again.
+    deadline: Option<Option<Moment>>,
+}
+
+impl From<Device> for Mounted {
+    fn from(device: Device) -> Mounted {
+        Mounted { device, deadline: None }
+    }
+}
+
+impl Deref for Mounted {
+    type Target = Device;
+
+    fn deref(&self) -> &Device {
+        &self.device
+    }
+}
+
+impl DerefMut for Mounted {
+    fn deref_mut(&mut self) -> &mut Device {
+        self.deadline = None;
+        &mut self.device
+    }
+}
+
+impl Mounted {
+    /// The moment the chip waits for.
+    pub(crate) fn deadline(&mut self) -> Option<Moment> {
+        let device = &self.device;
+        let deadline = *self.deadline.get_or_insert_with(|| device.chip().deadline());
+        debug_assert_eq!(deadline, device.chip().deadline());
+        deadline
+    }
 }

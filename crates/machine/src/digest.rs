@@ -33,7 +33,7 @@ impl Machine {
         let mut slots = self.board.slots.clone();
         for slot in &mut slots {
             // The clock works out its registers when somebody looks.
-            if let Device::Rtc(rtc) = &mut slot.device {
+            if let Device::Rtc(rtc) = &mut *slot.device {
                 rtc.on_deadline(&mut Effects::at(now));
                 rtc.forget_time();
                 continue;

@@ -180,7 +180,7 @@ impl Board {
                 let tag = (slot as u32) << 8 | u32::from(region.index);
                 shapes.push((tag, region.length, region.widest));
                 let mut mapped = regions.mmio(region.name, u128::from(region.length), tag);
-                if let (Device::Flash(flash), Some(block)) = (&device.device, self.memory.block(region.name))
+                if let (Device::Flash(flash), Some(block)) = (&*device.device, self.memory.block(region.name))
                     && flash.reads_array()
                 {
                     let length = u128::from(region.length);
@@ -188,7 +188,7 @@ impl Board {
                     mapped = regions.split(region.name, array, mapped, length);
                 }
                 let raised = PRIORITIES.iter().find(|(name, _)| *name == region.name);
-                let base_address = matches!(device.device, Device::Ich9Smbus(_));
+                let base_address = matches!(*device.device, Device::Ich9Smbus(_));
                 let priority = raised.map_or(i32::from(base_address), |(_, priority)| *priority);
                 let parent = match region.space {
                     Space::Io => io,

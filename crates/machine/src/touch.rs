@@ -16,7 +16,7 @@ impl Machine {
     /// no key is held. `None` without a keyboard.
     #[must_use]
     pub fn keyboard_is_idle(&self) -> Option<bool> {
-        self.board.slots.iter().find_map(|slot| match &slot.device {
+        self.board.slots.iter().find_map(|slot| match &*slot.device {
             Device::I8042(controller) => Some(controller.is_idle()),
             _ => None,
         })

@@ -33,7 +33,7 @@ impl Board {
     pub(crate) fn route(&mut self, slot: usize, pin: u8, level: bool, at: Moment) {
         use warmboot_chipset::{self as chipset, hpet};
         let is_hpet = |device: &Device| matches!(device, Device::Hpet(_));
-        let Some(device) = self.slots.get(slot).map(|slot| &slot.device) else { return };
+        let Some(device) = self.slots.get(slot).map(|slot| &*slot.device) else { return };
         match device {
             Device::Pic(_) => self.wires.pic_interrupt = level,
             // The HPET stands between the two old timers and their lines.
@@ -75,7 +75,7 @@ impl Board {
     /// FERR# of the processor reaches the latch whose output is IRQ 13 (IBM PC AT Technical Reference,
     /// "Math coprocessor"); it stays until port F0h is written.
     pub(crate) fn coprocessor_error(&mut self, level: bool, at: Moment) {
-        let latch = self.slots.iter().position(|slot| matches!(slot.device, Device::PostCode(_)));
+        let latch = self.slots.iter().position(|slot| matches!(*slot.device, Device::PostCode(_)));
         if let Some(slot) = latch {
             self.interrupt(slot, line::COPROCESSOR, level, at);
         }
@@ -84,7 +84,7 @@ impl Board {
     /// Interrupt lines the chip in `slot` can raise by itself, for deciding whether a halted
     /// processor could wake.
     fn lines_of(&self, slot: usize) -> &'static [u8] {
-        match self.slots.get(slot).map(|slot| &slot.device) {
+        match self.slots.get(slot).map(|slot| &*slot.device) {
             Some(Device::Pit(_)) => &[line::TIMER],
             Some(Device::Rtc(_)) => &[line::RTC],
             Some(Device::I8042(_)) => &[line::KEYBOARD, line::MOUSE],
@@ -141,7 +141,7 @@ impl Board {
     /// Which processor gets an SMI of the chip in `slot`: the first, or the one whose access it is, as QEMU
     /// has it of PIIX4 and ICH9. A board's SMI# goes to all.
     pub(crate) fn reached_by_smi(&self, slot: usize) -> usize {
-        match self.slots.get(slot).map(|slot| &slot.device) {
+        match self.slots.get(slot).map(|slot| &*slot.device) {
             Some(Device::Ich9Lpc(_)) => self.current,
             _ => 0,
         }
@@ -161,7 +161,7 @@ impl Board {
 
     /// Where the local APIC of processor number `processor` is on the board.
     fn local_apic_slot(&self, processor: usize) -> Option<usize> {
-        let is_its = |slot: &Slot| match &slot.device {
+        let is_its = |slot: &Slot| match &*slot.device {
             Device::LocalApic(apic) => usize::from(apic.processor()) == processor,
             _ => false,
         };
@@ -170,7 +170,7 @@ impl Board {
 
     /// The local APIC of processor number `processor`.
     pub(crate) fn local_apic_of(&self, processor: usize) -> Option<&LocalApic> {
-        match &self.slots.get(self.local_apic_slot(processor)?)?.device {
+        match &*self.slots.get(self.local_apic_slot(processor)?)?.device {
             Device::LocalApic(apic) => Some(apic),
             _ => None,
         }
@@ -179,7 +179,7 @@ impl Board {
     /// The same, to be changed.
     pub(crate) fn local_apic_of_mut(&mut self, processor: usize) -> Option<&mut LocalApic> {
         let slot = self.local_apic_slot(processor)?;
-        match &mut self.slots.get_mut(slot)?.device {
+        match &mut *self.slots.get_mut(slot)?.device {
             Device::LocalApic(apic) => Some(apic),
             _ => None,
         }
@@ -188,7 +188,7 @@ impl Board {
     /// The chip that answers where the one in `slot` does: of local APICs, which all have the same
     /// address, each processor reaches its own.
     pub(crate) fn own_chip(&self, slot: usize) -> usize {
-        match self.slots.get(slot).map(|slot| &slot.device) {
+        match self.slots.get(slot).map(|slot| &*slot.device) {
             Some(Device::LocalApic(_)) => self.local_apic_slot(self.current).unwrap_or(slot),
             _ => slot,
         }
@@ -202,7 +202,7 @@ impl Board {
     ) -> Option<R> {
         let slot = self.local_apic_slot(self.current)?;
         let mut effects = Effects::at(at);
-        let result = match &mut self.slots.get_mut(slot)?.device {
+        let result = match &mut *self.slots.get_mut(slot)?.device {
             Device::LocalApic(apic) => call(apic, &mut effects),
             _ => return None,
         };
@@ -213,7 +213,7 @@ impl Board {
     /// Delivers an interrupt message to the local APICs.
     pub(crate) fn deliver(&mut self, message: ApicMessage) {
         for slot in 0..self.slots.len() {
-            let Device::LocalApic(apic) = &mut self.slots[slot].device else { continue };
+            let Device::LocalApic(apic) = &mut *self.slots[slot].device else { continue };
             if !apic.matches(&message) {
                 continue;
             }
@@ -242,7 +242,7 @@ impl Board {
     pub(crate) fn end_of_interrupt(&mut self, vector: u8, at: Moment) {
         for slot in 0..self.slots.len() {
             let mut effects = Effects::at(at);
-            let Device::IoApic(apic) = &mut self.slots[slot].device else { continue };
+            let Device::IoApic(apic) = &mut *self.slots[slot].device else { continue };
             apic.end_of_interrupt(vector, &mut effects);
             self.apply(slot, effects);
         }
@@ -263,10 +263,10 @@ impl Board {
         let slot = if from_apic {
             self.local_apic_slot(processor)
         } else {
-            self.slots.iter().position(|slot| matches!(slot.device, Device::Pic(_)))
+            self.slots.iter().position(|slot| matches!(*slot.device, Device::Pic(_)))
         }?;
         let mut effects = Effects::at(at);
-        let vector = match &mut self.slots[slot].device {
+        let vector = match &mut *self.slots[slot].device {
             Device::LocalApic(apic) => Some(apic.acknowledge()),
             Device::Pic(pic) => Some(pic.acknowledge(&mut effects)),
             _ => None,
@@ -285,7 +285,7 @@ impl Board {
             return true;
         }
         (0..self.slots.len()).any(|slot| {
-            let device = &self.slots[slot].device;
+            let device = &*self.slots[slot].device;
             if device.chip().deadline().is_none() {
                 return false;
             }
@@ -322,7 +322,7 @@ impl Board {
     pub(crate) fn set_apic_base(&mut self, processor: usize, value: u64, at: Moment) {
         let Some(slot) = self.local_apic_slot(processor) else { return };
         let mut effects = Effects::at(at);
-        if let Device::LocalApic(apic) = &mut self.slots[slot].device {
+        if let Device::LocalApic(apic) = &mut *self.slots[slot].device {
             apic.set_base(value, &mut effects);
         }
         self.apply(slot, effects);
@@ -330,7 +330,7 @@ impl Board {
 
     /// Moves bytes between the floppy controller and memory on DMA channel 2 while both are ready.
     pub(crate) fn run_floppy_dma(&mut self, at: Moment) {
-        let Some(slot) = self.slots.iter().position(|slot| matches!(slot.device, Device::Floppy(_))) else {
+        let Some(slot) = self.slots.iter().position(|slot| matches!(*slot.device, Device::Floppy(_))) else {
             return;
         };
         // A sector at a time; a transfer cannot be longer than the 8237's 64 KiB.
@@ -363,7 +363,7 @@ impl Board {
         }
         let mut effects = Effects::at(at);
         let last = length == programmed.bytes_left as usize;
-        let moved = match self.slots.get_mut(slot).map(|slot| &mut slot.device) {
+        let moved = match self.slots.get_mut(slot).map(|slot| &mut *slot.device) {
             Some(Device::Floppy(floppy)) => floppy.dma_exchange(bytes, last, &mut effects),
             _ => 0,
         };
@@ -378,10 +378,10 @@ impl Board {
         }
         self.apply(slot, effects);
         let mut effects = Effects::at(at);
-        let Some(dma_slot) = self.slots.iter().position(|slot| matches!(slot.device, Device::Dma(_))) else {
+        let Some(dma_slot) = self.slots.iter().position(|slot| matches!(*slot.device, Device::Dma(_))) else {
             return false;
         };
-        if let Device::Dma(dma) = &mut self.slots[dma_slot].device {
+        if let Device::Dma(dma) = &mut *self.slots[dma_slot].device {
             dma.advance(DMA_CHANNEL, moved as u32, &mut effects);
         }
         self.apply(dma_slot, effects);

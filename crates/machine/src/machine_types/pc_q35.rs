@@ -44,7 +44,7 @@ fn chips(parts: &Parts<'_>) -> Result<Vec<Slot>, ConfigError> {
         build::function("ich9-smbus", 31, 3, Device::Ich9Smbus(smbus)),
     ];
     let fixed = parts.fixed_chips(&description, Floppy::new(), HPET_ROUTES)?;
-    slots.extend(fixed.into_iter().filter(|slot| !matches!(slot.device, Device::Floppy(_))));
+    slots.extend(fixed.into_iter().filter(|slot| !matches!(*slot.device, Device::Floppy(_))));
     Ok(slots)
 }
 
