@@ -8,6 +8,7 @@ mod bench;
 mod demo;
 mod firmware;
 mod fuzz;
+mod initrd;
 mod memory_map;
 mod mutation;
 mod parity;

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, fs, process::Command};
 
-use crate::{Failure, firmware, shell};
+use crate::{Failure, firmware, initrd, shell};
 
 /// A program that is booted.
 struct Payload {
@@ -73,6 +73,7 @@ const VARIABLES: &str = "ovmf-variables.toml";
 /// The task: fetches the payloads and, with `--run`, boots them all.
 pub fn run(arguments: &[String]) -> Result<(), Failure> {
     firmware::run(&[])?;
+    initrd::ensure()?;
     match arguments {
         [] => Ok(()),
         [one] if one == "--run" => {
@@ -87,6 +88,7 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
 
 /// What `cargo xtask test` has time for.
 pub fn sample() -> Result<(), Failure> {
+    initrd::ensure()?;
     let quick: Vec<&Payload> = PAYLOADS.iter().filter(|payload| payload.quick).collect();
     scenarios(&quick)?;
     quick.first().map_or(Ok(()), |payload| one_digest(payload))?;

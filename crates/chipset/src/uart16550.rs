@@ -131,12 +131,17 @@ impl Uart16550 {
         self.state = state;
     }
 
-    /// A byte comes in from the host; false when there is no room and the byte was not taken.
-    pub fn receive(&mut self, byte: u8, fx: &mut Effects) -> bool {
-        let looped = self.state.mcr & MCR_LOOP != 0;
+    /// Whether a byte that comes in from the host finds room.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
         let full =
             if self.fifos() { self.state.fifo.len() >= FIFO } else { self.state.lsr & LSR_DATA_READY != 0 };
-        if looped || full {
+        !full && self.state.mcr & MCR_LOOP == 0
+    }
+
+    /// A byte comes in from the host; false when there is no room and the byte was not taken.
+    pub fn receive(&mut self, byte: u8, fx: &mut Effects) -> bool {
+        if !self.has_room() {
             return false;
         }
         self.take(byte, fx.now());

@@ -1,5 +1,6 @@
 //! What somebody outside may look at or change between runs: blocks, registers, the keyboard.
 
+use warmboot_chipset::uart16550::Uart16550;
 use warmboot_cpu::{Frame, state::Activity};
 
 use crate::{ConfigError, Machine, devices::Device, history::Writer, registers};
@@ -20,6 +21,29 @@ impl Machine {
             Device::I8042(controller) => Some(controller.is_idle()),
             _ => None,
         })
+    }
+
+    /// Whether the serial port can take a byte. `None` without one.
+    #[must_use]
+    pub fn serial_has_room(&self) -> Option<bool> {
+        self.board.uart().map(Uart16550::has_room)
+    }
+
+    /// Sends a byte to the serial port; it is lost where [`Machine::serial_has_room`] says no.
+    ///
+    /// # Errors
+    /// When there is no serial port.
+    pub fn send_serial(&mut self, byte: u8) -> Result<(), ConfigError> {
+        self.board.outside(|_| Writer::Host);
+        let taken = self.board.host_access(
+            |device| matches!(device, Device::Uart(_)),
+            |device, fx| match device {
+                Device::Uart(port) => port.receive(byte, fx),
+                _ => false,
+            },
+        );
+        self.settle();
+        taken.map(|_| ()).ok_or_else(|| ConfigError::new("this machine has no serial port; ask for one"))
     }
 
     /// The bytes of a RAM block from `offset` on, whoever answers their address now.

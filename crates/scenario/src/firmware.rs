@@ -102,6 +102,13 @@ pub const KNOWN: &[Known] = &[
         about: "OVMF for IA-32 without its variables",
     },
     Known {
+        name: "u-boot",
+        files: &["u-boot.rom"],
+        package: "u-boot-qemu",
+        folders: &["/usr/lib/u-boot/qemu-x86"],
+        about: "U-Boot for 32-bit PCs",
+    },
+    Known {
         name: "vgabios-stdvga",
         files: &["vgabios-stdvga.bin"],
         package: "seabios",
@@ -124,7 +131,7 @@ pub const KNOWN: &[Known] = &[
     },
 ];
 
-/// Linux kernels known by name, for `--kernel`.
+/// What starts as a Linux kernel does and is known by name, for `--kernel`.
 pub const KERNELS: &[Known] = &[
     Known {
         name: "linux-cloud-amd64",
@@ -139,6 +146,13 @@ pub const KERNELS: &[Known] = &[
         package: "linux-image-6.1.0-*-686-unsigned",
         folders: &[],
         about: "Debian's Linux 6.1 for 32-bit PCs without PAE",
+    },
+    Known {
+        name: "ipxe",
+        files: &["ipxe.lkrn"],
+        package: "ipxe",
+        folders: &["/boot", "/usr/lib/ipxe"],
+        about: "iPXE, which starts as a Linux kernel does",
     },
 ];
 

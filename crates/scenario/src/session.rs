@@ -6,7 +6,7 @@ use warmboot_machine::{Condition, ConfigError, Ended, Limits, Machine, ResetPath
 
 use crate::{
     problem::InputError,
-    typing::{self, LOOK_NS, Typing},
+    typing::{LOOK_NS, Typing},
 };
 
 /// Something done to a running machine.
@@ -16,6 +16,8 @@ pub enum Act {
     Press(String),
     /// Text typed on a US keyboard, each key as soon as the guest has taken the one before.
     Type(String),
+    /// Text sent to the serial port, each byte as soon as there is room for it.
+    Send(String),
     /// A reset by one of the paths.
     Reset(ResetPath),
 }
@@ -45,13 +47,18 @@ impl Action {
     /// # Errors
     /// Says what was expected.
     pub fn typed(text: &str) -> Result<Action, InputError> {
-        let parts = |(place, _)| Some((text.get(..place)?, text.get(place + 1..)?.parse().ok()?));
-        let (typed, at) = match text.match_indices('@').find_map(parts) {
-            Some((typed, at)) if !typed.is_empty() => (typed, at),
-            _ => split(text, "type", "dir@serial:A:\\>")?,
-        };
-        typing::keys(typed).map_err(InputError)?;
+        let (typed, at) = split_text(text, "type")?;
+        Typing::on_keyboard(typed).map_err(InputError)?;
         Ok(Action { act: Act::Type(typed.to_owned()), at })
+    }
+
+    /// Parses `TEXT@CONDITION`; the text may have an `@` too.
+    ///
+    /// # Errors
+    /// Says what was expected.
+    pub fn sent(text: &str) -> Result<Action, InputError> {
+        let (sent, at) = split_text(text, "send")?;
+        Ok(Action { act: Act::Send(sent.to_owned()), at })
     }
 
     /// Parses `PATH@CONDITION`.
@@ -61,6 +68,15 @@ impl Action {
     pub fn reset(text: &str) -> Result<Action, InputError> {
         let (path, at) = split(text, "reset", "system@instructions:5M")?;
         Ok(Action { act: Act::Reset(path.parse()?), at })
+    }
+}
+
+/// As [`split`], at the first `@` that a condition follows.
+fn split_text<'a>(text: &'a str, what: &str) -> Result<(&'a str, Condition), InputError> {
+    let parts = |(place, _)| Some((text.get(..place)?, text.get(place + 1..)?.parse().ok()?));
+    match text.match_indices('@').find_map(parts) {
+        Some((before, at)) if !before.is_empty() => Ok((before, at)),
+        _ => split(text, what, "dir@serial:A:\\>"),
     }
 }
 
@@ -155,8 +171,9 @@ pub fn drive(
             match &action.act {
                 Act::Press(keys) => machine.press(keys)?,
                 Act::Type(text) => {
-                    typing.push_back((index, Typing::new(typing::keys(text).map_err(ConfigError::new)?)));
+                    typing.push_back((index, Typing::on_keyboard(text).map_err(ConfigError::new)?));
                 }
+                Act::Send(text) => typing.push_back((index, Typing::on_serial(text))),
                 Act::Reset(path) => machine.reset(*path)?,
             }
         }
@@ -184,7 +201,7 @@ fn undone(mut waiting: Vec<usize>, typing: &VecDeque<(usize, Typing)>) -> Vec<us
     waiting
 }
 
-/// Presses the next key of what is being typed, once the keyboard is free; gives when to look again.
+/// Enters the next key or byte of what is being typed, once there is room; gives when to look again.
 fn type_on(
     machine: &mut Machine,
     typing: &mut VecDeque<(usize, Typing)>,
@@ -225,6 +242,16 @@ mod tests {
     #[case("a@sometimes", None)]
     fn presses(#[case] text: &str, #[case] expect: Option<Condition>) {
         assert_eq!(Action::press(text).ok().map(|action| action.at), expect);
+    }
+
+    #[rstest]
+    #[case("ls\n@serial:# ", Some("ls\n"))]
+    #[case("é@halt", Some("é"))]
+    #[case("@halt", None)]
+    #[case("a@b", None)]
+    fn sends(#[case] text: &str, #[case] expect: Option<&str>) {
+        let act = Action::sent(text).ok().map(|action| action.act);
+        assert_eq!(act, expect.map(|text| Act::Send(text.into())));
     }
 
     #[rstest]

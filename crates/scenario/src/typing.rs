@@ -1,59 +1,101 @@
-//! Typing: text on a US keyboard, each key as soon as the guest has taken the one before.
+//! Text for the guest: typed on a US keyboard or sent to its serial port, each key or byte as soon as the
+//! guest has room for it.
 
 use warmboot_machine::{ConfigError, Machine};
 
 /// How long a key is held, in nanoseconds.
 const HOLD_NS: u64 = 20_000_000;
-/// Between two looks at whether the guest has taken a key.
+/// Between two looks at whether there is room.
 pub(crate) const LOOK_NS: u64 = 1_000_000;
 
-/// The keys that type `text`, as [`Machine::press`] takes them.
-///
-/// # Errors
-/// Names the character that is on no key.
-pub(crate) fn keys(text: &str) -> Result<Vec<String>, String> {
-    let keys = text.chars().map(|character| {
-        let keys = warmboot_machine::typed_key(character);
-        keys.ok_or_else(|| format!("`{character}` is on no key of a US keyboard"))
-    });
-    keys.collect()
+/// Where the text goes.
+#[derive(Clone, Debug)]
+enum Way {
+    /// Keys, as [`Machine::press`] takes them.
+    Keyboard(Vec<String>),
+    /// Bytes to COM1.
+    Serial(Vec<u8>),
 }
 
-/// Text that is being typed. The last key is not waited for: what the guest answers to it, perhaps
+/// Text that is being entered. The last key is not waited for: what the guest answers to it, perhaps
 /// before it is up again, is for whoever runs the machine next.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Typing {
-    keys: Vec<String>,
+    way: Way,
     next: usize,
 }
 
 impl Typing {
-    pub(crate) fn new(keys: Vec<String>) -> Typing {
-        Typing { keys, next: 0 }
+    /// Text on a US keyboard.
+    ///
+    /// # Errors
+    /// Names the character that is on no key.
+    pub(crate) fn on_keyboard(text: &str) -> Result<Typing, String> {
+        let keys = text.chars().map(|character| {
+            let keys = warmboot_machine::typed_key(character);
+            keys.ok_or_else(|| format!("`{character}` is on no key of a US keyboard"))
+        });
+        Ok(Typing { way: Way::Keyboard(keys.collect::<Result<_, _>>()?), next: 0 })
     }
 
-    /// Presses the next key if the keyboard is free; false: it is not.
+    /// Text as bytes to the serial port.
+    pub(crate) fn on_serial(text: &str) -> Typing {
+        Typing { way: Way::Serial(text.as_bytes().to_vec()), next: 0 }
+    }
+
+    fn length(&self) -> usize {
+        match &self.way {
+            Way::Keyboard(keys) => keys.len(),
+            Way::Serial(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether the guest has room for the next key or byte; `None` when it never will.
+    pub(crate) fn has_room(&self, machine: &Machine) -> Option<bool> {
+        match self.way {
+            Way::Keyboard(_) => machine.keyboard_is_idle(),
+            Way::Serial(_) => machine.serial_has_room(),
+        }
+    }
+
+    /// Enters the next key or byte if there is room; false: there is none.
     pub(crate) fn go_on(&mut self, machine: &mut Machine) -> Result<bool, ConfigError> {
-        let Some(keys) = self.keys.get(self.next) else { return Ok(false) };
-        if machine.keyboard_is_idle() == Some(false) {
+        if self.is_over() || self.has_room(machine) == Some(false) {
             return Ok(false);
         }
-        // A machine without a keyboard says so.
-        machine.press_and_hold(keys, HOLD_NS)?;
+        // A machine without the keyboard or the port says so.
+        match &self.way {
+            Way::Keyboard(keys) => {
+                machine.press_and_hold(keys.get(self.next).map_or("", |keys| keys), HOLD_NS)?
+            }
+            Way::Serial(bytes) => machine.send_serial(bytes.get(self.next).copied().unwrap_or_default())?,
+        }
         self.next += 1;
         Ok(true)
     }
 
-    /// Whether the last key has gone down.
+    /// Whether the last key has gone down, or the last byte has been taken.
     pub(crate) fn is_over(&self) -> bool {
-        self.next >= self.keys.len()
+        self.next >= self.length()
     }
 
-    /// The key that the guest has not taken: its number, and of how many.
+    /// What the guest has not done: for which key or byte there is no room, and of how many.
     pub(crate) fn stuck(&self) -> String {
-        match self.next.checked_sub(1).and_then(|last| self.keys.get(last)) {
-            Some(keys) => format!("take key {} of {}, `{keys}`", self.next, self.keys.len()),
-            None => "take the keys before".to_owned(),
+        let (number, count) = (self.next, self.length());
+        match &self.way {
+            Way::Keyboard(keys) => match number.checked_sub(1).and_then(|last| keys.get(last)) {
+                Some(keys) => format!("take key {number} of {count}, `{keys}`"),
+                None => "take the keys before".to_owned(),
+            },
+            Way::Serial(_) => format!("have room for byte {} of {count}", number + 1),
+        }
+    }
+
+    /// Why there was no room.
+    pub(crate) fn why_stuck(&self) -> &'static str {
+        match self.way {
+            Way::Keyboard(_) => "it does not read the keyboard",
+            Way::Serial(_) => "it does not read its serial port",
         }
     }
 }

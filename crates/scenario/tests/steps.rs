@@ -12,7 +12,7 @@ use warmboot_scenario::{
 /// A machine that boots our own firmware, and what is done with it.
 fn scenario(steps: &str) -> String {
     format!(
-        "[machine]\nfirmware = \"rom:hello\"\nmemory = \"16M\"\n\
+        "[machine]\nfirmware = \"rom:hello\"\nmemory = \"16M\"\nserial = true\n\
          [[step]]\nrun-until = \"debug:No bootable device\"\nlimit = \"+50M\"\n{steps}"
     )
 }
@@ -103,6 +103,16 @@ fn check(steps: &str, options: &Options, status: Status, says: &str) {
     [[step]]\nexpect = { debug-count = { \"No bootable device\" = 1 }, ended-by = \"debug\" }\n",
     Status::Passed,
     ""
+)]
+#[case::sent(
+    "[[step]]\nsend = \"H\"\n[[step]]\nexpect = { chip = { \"com1.receiver\" = 72 } }\n",
+    Status::Passed,
+    ""
+)]
+#[case::sent_too_much(
+    "[[step]]\nsend = \"more than any FIFO has room for\"\n",
+    Status::Failed,
+    "found    it does not read its serial port"
 )]
 #[case::survivors(
     "[[step]]\nsurvivors = { reset = \"system\", until = \"debug:No bootable device\" }\n\

@@ -294,6 +294,10 @@ pub(crate) struct RunArguments {
     /// the one before: $'dir\n@serial:TEXT' (may be repeated)
     #[arg(long = "type", value_name = "TEXT@CONDITION", value_parser = Action::typed)]
     typed: Vec<Action>,
+    /// Send text to the serial port when a condition is first met, each byte as soon as there is room for
+    /// it: $'ls\n@serial:TEXT' (may be repeated)
+    #[arg(long = "send", value_name = "TEXT@CONDITION", value_parser = Action::sent)]
+    sent: Vec<Action>,
     /// Reset when a condition is first met: system@instructions:5M (may be repeated; `warmboot
     /// machines` lists the paths)
     #[arg(long, value_name = "PATH@CONDITION", value_parser = Action::reset)]
@@ -308,7 +312,8 @@ impl RunArguments {
             time: Some(self.limit_time.unwrap_or(DEFAULT_LIMIT_TIME)),
             slice: Some(SLICE),
         };
-        let actions = self.press.iter().chain(&self.typed).chain(&self.reset).cloned().collect();
+        let actions =
+            self.press.iter().chain(&self.typed).chain(&self.sent).chain(&self.reset).cloned().collect();
         Plan { until: self.until.clone(), actions, limits }
     }
 
@@ -322,6 +327,7 @@ impl RunArguments {
         self.plan().actions.get(index).map_or(String::new(), |action| match &action.act {
             Act::Press(keys) => format!("--press {keys}@{}", action.at),
             Act::Type(text) => format!("--type {text:?}@{}", action.at),
+            Act::Send(text) => format!("--send {text:?}@{}", action.at),
             Act::Reset(path) => format!("--reset {path}@{}", action.at),
         })
     }

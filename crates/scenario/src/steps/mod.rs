@@ -12,6 +12,7 @@ mod restore;
 mod run_for;
 mod run_until;
 mod screenshot;
+mod send;
 mod snapshot;
 mod survivors;
 mod type_text;
@@ -54,6 +55,7 @@ pub(crate) const KINDS: &[Kind] = &[
     run_for::KIND,
     press::KIND,
     type_text::KIND,
+    send::KIND,
     reset::KIND,
     migrate::KIND,
     snapshot::KIND,

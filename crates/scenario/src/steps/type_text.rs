@@ -10,19 +10,19 @@ use crate::{
     problem::{Problem, Source},
     session::SLICE,
     table::{self, Reader},
-    typing::{self, LOOK_NS, Typing},
+    typing::{LOOK_NS, Typing},
 };
 
 pub(super) const KIND: Kind =
     Kind { field: Field::new("type", Shape::Text, "Text typed on a US keyboard."), keys: &[], parse };
 
-/// A guest that has not taken a key by then does not read the keyboard.
+/// A guest that has no room by then does not read what it is given.
 const PATIENCE_NS: u64 = 5_000_000_000;
 
 #[derive(Debug)]
 struct Type {
     text: String,
-    keys: Vec<String>,
+    typing: Typing,
 }
 
 fn parse(
@@ -32,11 +32,11 @@ fn parse(
     _: &Setting<'_>,
 ) -> Result<Box<dyn Step>, Problem> {
     let text = table::string(source, value)?.to_owned();
-    let keys = table::parsed(source, value, typing::keys)?;
-    if keys.is_empty() {
+    let typing = table::parsed(source, value, Typing::on_keyboard)?;
+    if typing.is_over() {
         return Err(source.problem(value.span, "there is nothing to type", ""));
     }
-    Ok(Box::new(Type { text, keys }))
+    Ok(Box::new(Type { text, typing }))
 }
 
 impl Step for Type {
@@ -53,28 +53,32 @@ impl Step for Type {
     }
 
     fn take(&self, scene: &mut Scene<'_>) -> Result<(), Stop> {
-        let mut typing = Typing::new(self.keys.clone());
-        // What is printed while typing belongs to the page the first key turns.
-        wait_until_free(scene, &typing)?;
-        scene.turn_the_page();
-        while !typing.is_over() {
-            if !typing.go_on(scene.machine)? {
-                wait_until_free(scene, &typing)?;
-            }
-        }
-        Ok(())
+        enter(scene, self.typing.clone())
     }
 }
 
-fn wait_until_free(scene: &mut Scene<'_>, typing: &Typing) -> Result<(), Stop> {
+/// Enters all of `typing`.
+pub(super) fn enter(scene: &mut Scene<'_>, mut typing: Typing) -> Result<(), Stop> {
+    // What is printed before there is room belongs to the page the first key turns.
+    wait_for_room(scene, &typing)?;
+    scene.turn_the_page();
+    while !typing.is_over() {
+        if !typing.go_on(scene.machine)? {
+            wait_for_room(scene, &typing)?;
+        }
+    }
+    Ok(())
+}
+
+fn wait_for_room(scene: &mut Scene<'_>, typing: &Typing) -> Result<(), Stop> {
     let patience = scene.machine.virtual_time().saturating_add(PATIENCE_NS);
     let limits = Limits { slice: Some(SLICE), ..Limits::default() };
     let not_taken =
         |why: String| Stop::Failed(format!("expected the guest to {}\nfound    {why}", typing.stuck()));
-    while scene.machine.keyboard_is_idle() == Some(false) {
+    while typing.has_room(scene.machine) == Some(false) {
         let now = scene.machine.virtual_time();
         if now >= patience {
-            return Err(not_taken("it does not read the keyboard".to_owned()));
+            return Err(not_taken(typing.why_stuck().to_owned()));
         }
         let ended = scene.machine.run(&[Condition::Time(now.saturating_add(LOOK_NS))], limits)?;
         if !(scene.go_on)(scene.machine) {
