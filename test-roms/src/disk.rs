@@ -86,7 +86,7 @@ pub(crate) fn pattern(number: u32, bytes: &mut [u8]) {
     }
 }
 
-fn disk(sectors: u32, boot: fn(&mut Block) -> Built) -> Built<Vec<u8>> {
+pub(crate) fn disk(sectors: u32, boot: fn(&mut Block) -> Built) -> Built<Vec<u8>> {
     let mut bytes = build(512, 0, |image| {
         image.code(16, 0, 0x7c00, boot)?;
         image.put(510, &[0x55, 0xaa])

@@ -8,6 +8,7 @@
 mod assemble;
 mod cd_hello;
 mod disk;
+mod display;
 mod facts;
 mod flash;
 mod harness;
@@ -20,6 +21,7 @@ mod paging;
 mod processors;
 mod real_mode;
 pub mod reset;
+mod screens;
 mod selfmod;
 mod strings;
 mod suspend;
@@ -73,6 +75,7 @@ const ALL: &[TestRom] = &[
     v8086::ROM,
     selfmod::ROM,
     strings::ROM,
+    display::ROM,
     flash::ROM,
     linux_boot::ROM,
     disk::FLOPPY_HELLO,
@@ -81,6 +84,7 @@ const ALL: &[TestRom] = &[
     disk::TOUCH_PAGES,
     disk::IDLE,
     disk::IDLE_A20_OFF,
+    screens::ROM,
     suspend::ROM,
     cd_hello::ROM,
     reset::v0_6_1::ROM,

@@ -15,9 +15,14 @@ use views::Views;
 
 use crate::parity::{ParityError, ours, qemu};
 
-/// The machine types that are compared, with the firmware each takes.
-const MACHINES: [(&str, &str); 3] =
-    [("pc-i440fx-7.2", "bios-256k.bin"), ("isapc", "bios.bin"), ("pc-i440fx-1.4", "bios-256k.bin")];
+/// The machine types that are compared, with the firmware each takes, and whether there is a VGA.
+const MACHINES: [(&str, &str, bool); 5] = [
+    ("pc-i440fx-7.2", "bios-256k.bin", false),
+    ("pc-i440fx-7.2", "bios-256k.bin", true),
+    ("isapc", "bios.bin", false),
+    ("pc-i440fx-1.4", "bios-256k.bin", false),
+    ("pc-i440fx-1.4", "bios-256k.bin", true),
+];
 
 /// When the views are looked at.
 const MOMENTS: [&str; 3] = ["before POST", "after POST", "after a reset"];
@@ -35,31 +40,28 @@ pub fn run(arguments: &[String]) -> Result<(), ParityError> {
         return Ok(());
     };
     println!("{version}; {} ranges may differ", allowed.len());
-    let named;
-    let machines = match wanted {
-        None => MACHINES.as_slice(),
+    let machines: Vec<_> = match wanted {
+        None => MACHINES.to_vec(),
         Some(name) => {
-            named = [(
-                name,
-                MACHINES.iter().find(|(known, _)| *known == name).map_or("bios-256k.bin", |(_, image)| image),
-            )];
-            named.as_slice()
+            let known: Vec<_> = MACHINES.iter().copied().filter(|(known, ..)| *known == name).collect();
+            if known.is_empty() { vec![(name, "bios-256k.bin", false)] } else { known }
         }
     };
     let mut differing = 0;
-    for (machine, image) in machines {
+    for (machine, image, vga) in &machines {
         let Some(firmware) = crate::parity::find_firmware(None, image) else {
             println!("skipped: {image} is not here (Debian: seabios)");
             continue;
         };
-        let theirs = qemu::memory_maps(machine, &firmware)?;
-        let ours = ours::memory_maps(machine, &firmware)?;
+        let theirs = qemu::memory_maps(machine, *vga, &firmware)?;
+        let ours = ours::memory_maps(machine, *vga, &firmware)?;
+        let name = format!("{machine}{}", if *vga { " with a VGA" } else { "" });
         for (moment, (our, their)) in MOMENTS.iter().zip(ours.iter().zip(&theirs)) {
             let our = Views::parse(our).map_err(ParityError::Ours)?;
             let their = Views::parse(their).map_err(ParityError::Qemu)?;
             let found = views::differences(&our, &their, &allowed);
             let word = if found.is_empty() { "equal" } else { "DIFFERS" };
-            println!("{machine}, {moment}: {word}; {} ranges", their.count());
+            println!("{name}, {moment}: {word}; {} ranges", their.count());
             found.iter().for_each(|line| println!("    {line}"));
             differing += usize::from(!found.is_empty());
         }

@@ -119,6 +119,8 @@ pub struct Effects {
     pub output: Vec<(u8, u8)>,
     /// What a flash chip does to its bytes.
     pub flash: Vec<FlashStore>,
+    /// How many bytes of the display adapter's memory, from its first on, become zero.
+    pub zero: u64,
     /// The chip's regions, PAM, SMRAM or BARs changed: redraw the map.
     pub remap: bool,
     /// The chip wants a [`crate::Chip::service`] call now, after this access.

@@ -44,6 +44,7 @@ pub mod rtc;
 pub mod shutdown_port;
 pub mod smbus;
 pub mod uart16550;
+pub mod vga;
 
 pub use effects::{ApicMessage, Effects, FlashStore, Power, ResetRequest};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Reading machines without changing them: symbols, diffs, disassembly; traces and coverage have their
+//! Reading machines without changing them: symbols, diffs, disassembly, the screen; traces and coverage have their
 //! place here.
 
 #![forbid(unsafe_code)]
@@ -6,5 +6,6 @@
 pub mod diff;
 pub mod disassembly;
 pub mod history;
+pub mod screen;
 pub mod survivors;
 pub mod symbols;

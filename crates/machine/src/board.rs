@@ -187,6 +187,9 @@ impl Board {
         for store in effects.flash.drain(..) {
             self.store_in_flash(slot, store);
         }
+        if effects.zero > 0 {
+            self.zero_display(slot, effects.zero);
+        }
         self.redraw |= effects.remap;
         for (pin, level) in effects.lines.drain(..) {
             self.route(slot, pin, level, at);
@@ -357,6 +360,9 @@ impl Board {
 
     fn chip_read(&mut self, tag: u32, offset: u64, size: u8, at: Moment) -> u64 {
         let (slot, index) = (self.own_chip((tag >> 8) as usize), tag as u8);
+        if self.is_window(slot, index) {
+            return self.window_read(slot, offset, size) & ones(size);
+        }
         let widest = self.views.most(tag, offset).min(size);
         let mut value = 0;
         let mut done = 0;
@@ -378,6 +384,10 @@ impl Board {
 
     fn chip_write(&mut self, tag: u32, offset: u64, size: u8, value: u64, at: Moment) {
         let (slot, index) = (self.own_chip((tag >> 8) as usize), tag as u8);
+        if self.is_window(slot, index) {
+            self.window_write(slot, offset, size, value);
+            return;
+        }
         let widest = self.views.most(tag, offset).min(size);
         let mut done = 0;
         while done < size {
@@ -560,7 +570,7 @@ impl GuestMemory for Lent<'_> {
 }
 
 /// Tells of bytes that are about to be written to a block.
-fn tell_of_write(
+pub(crate) fn tell_of_write(
     observer: Option<&mut Observer>,
     memory: &Memory,
     (block, offset): (BlockId, u64),

@@ -19,8 +19,10 @@ use crate::{
     clock::Clock,
     config::{self, DriveKind},
     devices::{Device, Slot},
+    display,
     generations::{self, Access},
-    linux, machine_types,
+    linux,
+    machine_types::{self, VgaRegisters},
     map::{self, Views},
     processors::Processors,
     tables::{self, Description},
@@ -79,6 +81,10 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
         let block = memory.add_block(name, flash.image.bytes.len() as u64).map_err(fail)?;
         memory.write_block(block, 0, &flash.image.bytes).map_err(fail)?;
     }
+    if let Some(vga) = &config.vga {
+        display_blocks(&mut memory, vga, machine_type)
+            .map_err(|error| ConfigError::new(error.to_string()))?;
+    }
     let slots = (machine_type.chips)(&Parts { config, machine_type, generation: &generation, model })?;
     check_controllers(config, &slots)?;
     let board = Board {
@@ -114,6 +120,27 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
     let others = (1..config.cpus as u8).map(processor).collect();
     let processors = Processors::new(processor(0), others);
     Ok(Machine::assemble(config.clone(), board, processors, wiring(config)))
+}
+
+/// The display adapter's memory, and its ROM where that is a function's.
+fn display_blocks(
+    memory: &mut Memory,
+    vga: &config::Vga,
+    machine_type: &MachineType,
+) -> Result<(), warmboot_memory::MemoryError> {
+    let on_pci = !machine_type.is_isa();
+    let size = if on_pci { chipset::vga::PCI_MEMORY } else { chipset::vga::ISA_MEMORY };
+    memory.add_block(display::MEMORY_BLOCK, size)?;
+    if on_pci {
+        let rom = memory.add_block(display::ROM_BLOCK, rom_size(vga))?;
+        memory.write_block(rom, 0, &vga.rom.bytes)?;
+    }
+    Ok(())
+}
+
+/// Size of the expansion ROM with this image: a power of two, in whole pages.
+fn rom_size(vga: &config::Vga) -> u64 {
+    (vga.rom.bytes.len() as u64).next_power_of_two().max(warmboot_memory::PAGE_SIZE as u64)
 }
 
 /// Checks that each drive has found the controller it belongs to.
@@ -229,6 +256,9 @@ impl Parts<'_> {
             let base = rom.name.rsplit('/').next().unwrap_or("rom");
             items.push(chipset::fw_cfg::Item::file(format!("genroms/{base}"), rom.bytes.to_vec()));
         }
+        if let Some(vga) = self.config.vga.as_ref().filter(|_| self.machine_type.is_isa()) {
+            items.push(chipset::fw_cfg::Item::file("vgaroms/vgabios.bin".to_owned(), vga.rom.bytes.to_vec()));
+        }
         if let Some(kernel) = &self.config.kernel {
             items.extend(linux::items(self.config, kernel, self.machine_type)?);
             let rom = kernel.option_rom.bytes.to_vec();
@@ -240,6 +270,24 @@ impl Parts<'_> {
             items,
         };
         chipset::fw_cfg::FwCfg::new(config).map_err(|error| ConfigError::new(error.to_string()))
+    }
+
+    /// The display adapter, if there is one.
+    pub fn vga(&self) -> Option<Slot> {
+        let vga = self.config.vga.as_ref()?;
+        let Some(device) = self.machine_type.vga_slot() else {
+            let vga = chipset::vga::Vga::new(chipset::vga::Config { bus: chipset::vga::Bus::Isa });
+            return Some(chip("vga", Device::Vga(vga)));
+        };
+        let has = self.machine_type.vga;
+        let bus = chipset::vga::Bus::Pci {
+            rom: rom_size(vga),
+            registers: has >= VgaRegisters::Ports,
+            extended: has >= VgaRegisters::Extended,
+            edid: has >= VgaRegisters::Edid,
+        };
+        let vga = chipset::vga::Vga::new(chipset::vga::Config { bus });
+        Some(function("vga", device, 0, Device::Vga(vga)))
     }
 
     /// The two floppy drives.
@@ -297,6 +345,7 @@ impl Parts<'_> {
             description.floppies[usize::from(unit)] = drive;
         }
         description.disks = disks;
+        description.vga_slot = self.config.vga.as_ref().and(self.machine_type.vga_slot());
         description
     }
 }
@@ -341,6 +390,9 @@ fn wiring(config: &Config) -> Vec<String> {
         let initrd = initrd.as_ref().map(|initrd| blake3::hash(&initrd.bytes));
         let (image, rom) = (blake3::hash(&image.bytes), blake3::hash(&option_rom.bytes));
         lines.push(format!("kernel {image} {initrd:?} {append:?} {rom}"));
+    }
+    if let Some(config::Vga { rom }) = &config.vga {
+        lines.push(format!("vga {}", blake3::hash(&rom.bytes)));
     }
     for config::Flash { image, read_only } in &config.flash {
         lines.push(format!("flash {} {read_only}", blake3::hash(&image.bytes)));

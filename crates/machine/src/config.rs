@@ -51,6 +51,13 @@ pub struct Kernel {
     pub option_rom: Firmware,
 }
 
+/// A display adapter: QEMU's standard VGA, on PCI or where there is none on ISA.
+#[derive(Clone, Debug)]
+pub struct Vga {
+    /// Its option ROM.
+    pub rom: Firmware,
+}
+
 /// What a drive is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum DriveKind {
@@ -174,6 +181,8 @@ pub struct Config {
     pub option_roms: Vec<Firmware>,
     /// A Linux kernel to start.
     pub kernel: Option<Kernel>,
+    /// The display adapter.
+    pub vga: Option<Vga>,
     /// Drives.
     pub drives: Vec<Drive>,
     /// Boot order: letters of `a` (floppy), `c` (disk), `d` (CD), `n` (network).
@@ -201,6 +210,7 @@ impl Default for Config {
             flash: Vec::new(),
             option_roms: Vec::new(),
             kernel: None,
+            vga: None,
             drives: Vec::new(),
             boot: "cad".into(),
             serial: false,
@@ -296,7 +306,9 @@ impl Config {
         self.check_choices()?;
         check_firmware(&self.firmware)?;
         self.check_flash()?;
-        for rom in self.option_roms.iter().chain(self.kernel.iter().map(|kernel| &kernel.option_rom)) {
+        let kernel = self.kernel.iter().map(|kernel| &kernel.option_rom);
+        let vga = self.vga.iter().map(|vga| &vga.rom);
+        for rom in self.option_roms.iter().chain(kernel).chain(vga) {
             if rom.bytes.is_empty() || rom.bytes.len() > 128 << 10 {
                 return fail(format!(
                     "option ROM `{}` has {} bytes; expected 1 to 131072",

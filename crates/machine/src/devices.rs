@@ -89,6 +89,7 @@ devices! {
     Rtc(chipset::rtc::Rtc), rtc, rtc_mut;
     ShutdownPort(chipset::shutdown_port::ShutdownPort), shutdown_port, shutdown_port_mut;
     Uart(chipset::uart16550::Uart16550), uart, uart_mut;
+    Vga(chipset::vga::Vga), vga, vga_mut;
 }
 
 /// A chip in its place.

@@ -13,6 +13,7 @@ mod condition;
 mod config;
 mod devices;
 mod digest;
+mod display;
 mod error;
 pub mod generations;
 mod history;
@@ -34,7 +35,7 @@ pub use board::{Board, PowerState};
 pub use clock::cost;
 pub use condition::{Address, Condition, DEFAULT_LIMIT_TIME, Ended, Limits, count, memory, time};
 pub use config::{
-    Config, Drive, DriveKind, FLASH_CHIPS, Firmware, Flash, Kernel, MEMORY_MAXIMUM, MEMORY_MINIMUM, Slot,
+    Config, Drive, DriveKind, FLASH_CHIPS, Firmware, Flash, Kernel, MEMORY_MAXIMUM, MEMORY_MINIMUM, Slot, Vga,
 };
 pub use error::ConfigError;
 pub use generations::{Generation, PathFacts, Variation};
@@ -48,4 +49,5 @@ pub use reset::{Chips, Processor, ResetPath, ResetRow, ResetTable};
 pub use snapshot::{DriveWanted, Snapshot, SnapshotError};
 pub use warmboot_chipset::disk::{AbsentSource, BlockSource, Disk, DiskError, MemorySource, ZeroSource};
 pub use warmboot_chipset::keys::typed as typed_key;
+pub use warmboot_chipset::vga::Picture;
 pub use warmboot_cpu::{Path, models as cpu_models};

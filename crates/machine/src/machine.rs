@@ -175,7 +175,11 @@ impl Machine {
             };
             // What the host waits for cuts a turn, and changes nothing about whose it is.
             let mut budget = until.saturating_sub(from);
-            for horizon in [limits.time, watch.time].into_iter().flatten().filter(|horizon| *horizon > from) {
+            for horizon in [limits.time, watch.time, watch.screen]
+                .into_iter()
+                .flatten()
+                .filter(|horizon| *horizon > from)
+            {
                 budget = budget.min(horizon - from);
             }
             for horizon in [limits.instructions, watch.instructions, slice_end].into_iter().flatten() {
@@ -221,6 +225,10 @@ impl Machine {
         let wakes = self.processors.states().enumerate().any(|(index, state)| {
             state.activity == Activity::Halted && state.flags.interrupt() && self.board.can_wake(index)
         });
+        // Nothing changes until the next event, so that one look is enough.
+        if let Some(condition) = watch.screen_met(self) {
+            return Some(Ended::Condition(condition));
+        }
         if !wakes {
             return Some(self.after_run(watch).unwrap_or(Ended::Halt));
         }
@@ -500,12 +508,6 @@ impl Machine {
         &self.board.attachments.serial_log
     }
 
-    /// The text on the screen; `None` without a VGA.
-    #[must_use]
-    pub fn screen_text(&self) -> Option<String> {
-        None
-    }
-
     /// Accesses to what is not there: the first ones, and how many more there were.
     #[must_use]
     pub fn notes(&self) -> (&[String], u64) {
@@ -648,9 +650,15 @@ struct Watch {
     serial_from: usize,
     resets: u64,
     time: Option<u64>,
+    /// When to look at the screen next, if that is waited for.
+    screen: Option<u64>,
     instructions: Option<u64>,
     addresses: Vec<(usize, Breakpoint)>,
 }
+
+/// How often the screen is looked at, in virtual nanoseconds: at whole multiples, so that the moment does
+/// not depend on how a run is divided.
+const SCREEN_LOOK_NS: u64 = 1_000_000;
 
 impl Watch {
     fn new(machine: &mut Machine, until: &[Condition]) -> Result<Watch, ConfigError> {
@@ -683,6 +691,10 @@ impl Watch {
                 Condition::Time(at) => Some(*at),
                 _ => None,
             }),
+            screen: until
+                .iter()
+                .any(|condition| matches!(condition, Condition::Screen(_)))
+                .then(|| machine.virtual_time().next_multiple_of(SCREEN_LOOK_NS)),
             instructions: least(|condition| match condition {
                 Condition::Instructions(at) => Some(*at),
                 _ => None,
@@ -700,6 +712,13 @@ impl Watch {
 
     /// The first condition, in the order given, that holds now.
     fn met(&mut self, machine: &mut Machine) -> Option<Condition> {
+        let now = machine.virtual_time();
+        if self.screen.is_some_and(|look| now >= look) {
+            self.screen = Some((now + 1).next_multiple_of(SCREEN_LOOK_NS));
+            if let Some(condition) = self.screen_met(machine) {
+                return Some(condition);
+            }
+        }
         let port_hit = machine.board.attachments.port_hit.take();
         let hit_port = port_hit.and_then(|index| machine.board.attachments.port_watch.get(index).copied());
         let (debug, serial) = (machine.debug_log(), machine.serial_log());
@@ -720,6 +739,14 @@ impl Watch {
         self.debug_from = debug.len();
         self.serial_from = serial.len();
         found
+    }
+
+    /// The first condition whose text is on the screen now.
+    fn screen_met(&self, machine: &Machine) -> Option<Condition> {
+        let screen = self.screen.and_then(|_| machine.screen_text())?;
+        let shows =
+            |condition: &&Condition| matches!(condition, Condition::Screen(text) if screen.contains(text));
+        self.conditions.iter().find(shows).cloned()
     }
 
     fn address_met(&self, state: &State) -> Option<Condition> {

@@ -175,8 +175,12 @@ impl Board {
             let config_data = regions.mmio("pci-conf-data", 4, CONFIG_DATA_TAG);
             regions.map(io, config_data, 0xcfc, 0)?;
         }
+        self.draw_display(regions, shapes, bus)?;
         for (slot, device) in self.slots.iter().enumerate() {
             for region in device.device.chip().regions() {
+                if region.space == Space::Memory && matches!(*device.device, Device::Vga(_)) {
+                    continue;
+                }
                 let tag = (slot as u32) << 8 | u32::from(region.index);
                 shapes.push((tag, region.length, region.widest));
                 let mut mapped = regions.mmio(region.name, u128::from(region.length), tag);

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{limits, machine, with_image};
+use common::{limits, machine, with_display, with_image};
 use rstest::rstest;
 use warmboot_machine::{Condition, Ended, Machine, Path, ResetPath};
 use warmboot_test_roms::kernels::{self, Bits};
@@ -64,6 +64,29 @@ fn one_digest(#[case] rom: &str, #[case] count: u64) {
     assert_eq!(digests(&mut fork, count, Some(10_007)), expect);
     assert_eq!(digests(&mut original, count, None), expect);
     check_observed_and_saved(&|path| machine(rom, path), count, &expect);
+}
+
+/// A VGA in each kind of mode, to the text at the end.
+#[test]
+fn one_digest_of_a_display() {
+    const MOST: u64 = 10_000_000;
+    let fresh = |path| with_display("display", path);
+    let mut machine = fresh(Path::Cached);
+    let until = [Condition::Screen("shown by rom:display".into())];
+    assert_eq!(machine.run(&until, limits(MOST, None)).ok(), Some(Ended::Condition(until[0].clone())));
+    let looked = machine.digest();
+    let expect = digests(&mut machine, MOST, None);
+    for (path, slice) in [(Path::Cached, Some(997)), (Path::Plain, None), (Path::Plain, Some(40_009))] {
+        let mut machine = fresh(path);
+        // Looks come at the same moments, however the run is divided.
+        while machine.run(&until, limits(MOST, slice)).expect("a screen") == Ended::Slice {}
+        assert_eq!(machine.digest(), looked, "{path:?} {slice:?}");
+        assert_eq!(digests(&mut machine, MOST, slice), expect, "{path:?} {slice:?}");
+    }
+    let mut fork = fresh(Path::Cached);
+    digests(&mut fork, expect.2 / 2, None);
+    assert_eq!(digests(&mut fork.fork(), MOST, Some(10_007)), expect);
+    check_observed_and_saved(&fresh, MOST, &expect);
 }
 
 /// SeaBIOS to its end, where it has been fetched.

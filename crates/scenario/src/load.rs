@@ -22,7 +22,7 @@ use crate::{
     flash::FlashSpec,
     matrix::{self, Axis, Combination, Conditions},
     problem::{InputError, Problem, Source, did_you_mean},
-    spec::{DEBUG_EXIT, MachineSpec, Places, choose},
+    spec::{DEBUG_EXIT, MachineSpec, Places, VGAS, choose},
     steps::{self, Setting, Step},
     symbols,
     table::{self, Reader},
@@ -85,6 +85,7 @@ struct Named {
     firmware: Option<At>,
     option_roms: Vec<At>,
     kernel: Option<At>,
+    vga: Option<At>,
     flash: Vec<At>,
     drives: Vec<At>,
     symbols: Vec<At>,
@@ -107,6 +108,7 @@ impl Case {
             machine.option_roms.iter().position(|rom| firmware::option_rom(rom, places).is_err());
         let system = || firmware::system(&machine.firmware, places).err().and(named.firmware);
         let kernel = || machine.read_kernel(places).err().and(named.kernel);
+        let vga = || machine.read_vga(places).err().and(named.vga);
         let symbols = || {
             machine
                 .symbols
@@ -118,6 +120,7 @@ impl Case {
             .or_else(|| at(&named.option_roms, option_rom))
             .or_else(system)
             .or_else(kernel)
+            .or_else(vga)
             .or_else(|| at(&named.symbols, symbols()))
             .unwrap_or(named.machine)
     }
@@ -174,6 +177,8 @@ pub(crate) const MACHINE: &[Field] = &[
     Field::new("kernel", Shape::Text, "A Linux kernel for firmware to start: a known name or a path."),
     Field::new("initrd", Shape::Text, "Its initial RAM disk."),
     Field::new("append", Shape::Text, "Its command line."),
+    Field::new("vga", Shape::Choice(vga_names), "Display adapter."),
+    Field::new("vga-rom", Shape::Text, "Its option ROM, named as firmware is; there is a default."),
     Field::new("boot", Shape::Text, "Boot order: letters of a, c, d, n."),
     Field::new("serial", Shape::Truth, "COM1 exists."),
     Field::new("debug-exit", Shape::Either(&[Shape::Truth, Shape::Number(0xffff)]), "The debug-exit port."),
@@ -201,6 +206,10 @@ pub(crate) fn machine_names() -> Vec<&'static str> {
 
 pub(crate) fn emulator_names() -> Vec<&'static str> {
     generations::ALL.iter().map(|generation| generation.name).collect()
+}
+
+fn vga_names() -> Vec<&'static str> {
+    VGAS.to_vec()
 }
 
 fn cpu_names() -> Vec<&'static str> {
@@ -456,6 +465,10 @@ fn machine_spec<'a, 'de>(
     spec.kernel = text("kernel")?;
     spec.initrd = text("initrd")?;
     spec.append = text("append")?;
+    named.vga = ["vga-rom", "vga"].into_iter().find_map(|key| reader.get(key)).map(at);
+    let vga = reader.optional("vga", |source, value| chosen(source, value, "vga", vga_names()))?;
+    spec.vga = vga.unwrap_or(spec.vga);
+    spec.vga_rom = text("vga-rom")?;
     spec.symbols = files("symbols", &mut named.symbols)?;
     spec.boot = reader.optional("boot", boot)?.unwrap_or(spec.boot);
     spec.serial = reader.optional("serial", table::boolean)?.unwrap_or(spec.serial);

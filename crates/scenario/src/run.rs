@@ -86,6 +86,8 @@ pub struct CaseReport {
     pub again: String,
     /// What `accept` names of it.
     pub recorded: accepted::Values,
+    /// The text on the screen of a case that did not pass, when its machine has a display adapter.
+    pub screen: Option<String>,
     /// Where its machine was saved, when that was asked for and it failed.
     pub kept: Option<PathBuf>,
 }
@@ -220,6 +222,7 @@ fn blank(case: &Case) -> CaseReport {
         line: None,
         again: format!("warmboot run {} --filter {}", quoted(&case.header.file), quoted(&case.name)),
         recorded: accepted::Values::new(),
+        screen: None,
         kept: None,
     }
 }
@@ -341,6 +344,9 @@ fn conclude(case: &Case, machine: &mut Machine, options: &Options, report: &mut 
             "{}: not as accepted\n{difference}\nagain: {}\naccept: {} --accept",
             case.header.file, report.again, report.again
         ));
+    }
+    if report.status != Status::Passed {
+        report.screen = machine.screen_text();
     }
     if let Some(folder) = options.keep.as_ref().filter(|_| report.status == Status::Failed) {
         match keep(machine, folder, &case.name) {

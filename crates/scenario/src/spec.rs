@@ -7,7 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use warmboot_machine::{Config, Firmware, Flash, Generation, Kernel, cpu_models, generations, machine_types};
+use warmboot_machine::{
+    Config, Firmware, Flash, Generation, Kernel, MachineType, Vga, cpu_models, generations, machine_types,
+};
 
 use crate::{
     drives::DriveSpec,
@@ -80,6 +82,10 @@ pub struct MachineSpec {
     pub initrd: Option<String>,
     /// Its command line.
     pub append: Option<String>,
+    /// Display adapter: one of [`VGAS`].
+    pub vga: String,
+    /// Its option ROM, named as firmware is; there is a default.
+    pub vga_rom: Option<String>,
     /// Drives.
     pub drives: Vec<DriveSpec>,
     /// Boot order.
@@ -95,6 +101,12 @@ pub struct MachineSpec {
     /// Execution path.
     pub path: warmboot_machine::Path,
 }
+
+/// The display adapters there are.
+pub const VGAS: [&str; 2] = [NO_VGA, "std"];
+const NO_VGA: &str = "none";
+/// Their option ROMs, on PCI and on ISA.
+const VGA_ROMS: [&str; 2] = ["vgabios-stdvga", "vgabios-isavga"];
 
 /// Where the debug-exit port is when no other is named.
 pub const DEBUG_EXIT: u16 = 0xf4;
@@ -115,6 +127,8 @@ impl Default for MachineSpec {
             kernel: None,
             initrd: None,
             append: None,
+            vga: NO_VGA.to_owned(),
+            vga_rom: None,
             drives: Vec::new(),
             boot: config.boot,
             serial: config.serial,
@@ -159,6 +173,7 @@ impl MachineSpec {
             .iter()
             .map(|name| firmware::option_rom(name, places))
             .collect::<Result<_, _>>()?;
+        let vga = self.read_vga(places)?;
         let kernel = self.read_kernel(places)?;
         let flash: Vec<Flash> =
             self.flash.iter().map(|flash| flash.open(places)).collect::<Result<_, _>>()?;
@@ -178,6 +193,7 @@ impl MachineSpec {
             flash,
             option_roms,
             kernel,
+            vga,
             drives,
             boot: self.boot.clone(),
             serial: self.serial,
@@ -189,6 +205,24 @@ impl MachineSpec {
 }
 
 impl MachineSpec {
+    /// The display adapter with its option ROM, if there is one.
+    ///
+    /// # Errors
+    /// There is no such adapter, or its ROM cannot be read.
+    pub fn read_vga(&self, places: &Places) -> Result<Option<Vga>, InputError> {
+        choose("vga", &self.vga, VGAS.into_iter())?;
+        if self.vga == NO_VGA {
+            return match &self.vga_rom {
+                Some(rom) => Err(InputError(format!("option ROM `{rom}` without a display adapter"))),
+                None => Ok(None),
+            };
+        }
+        let isa = machine_types::find(&self.machine).is_some_and(MachineType::is_isa);
+        let [pci_rom, isa_rom] = VGA_ROMS;
+        let rom = self.vga_rom.as_deref().unwrap_or(if isa { isa_rom } else { pci_rom });
+        Ok(Some(Vga { rom: firmware::option_rom(rom, places)? }))
+    }
+
     /// The kernel with what is given to it, if there is one.
     ///
     /// # Errors
@@ -236,6 +270,10 @@ mod tests {
         "there are two drives at ide0-0")]
     #[case(MachineSpec { option_roms: vec!["a/x.bin".into(), "b/x.bin".into()], ..MachineSpec::default() },
         "two option ROMs have the file name of `b/x.bin`")]
+    #[case(MachineSpec { vga: "cirrus".into(), ..MachineSpec::default() },
+        "unknown vga `cirrus`; there are none, std")]
+    #[case(MachineSpec { vga_rom: Some("x.bin".into()), ..MachineSpec::default() },
+        "option ROM `x.bin` without a display adapter")]
     #[case(MachineSpec { initrd: Some("x.gz".into()), ..MachineSpec::default() },
         "initrd `x.gz` without a kernel")]
     #[case(MachineSpec { append: Some("quiet".into()), ..MachineSpec::default() },

@@ -194,6 +194,7 @@ mod tests {
             image: Image::Large,
             drives: false,
             cpus: 1,
+            vga: false,
             restart: Restart::SystemReset,
         };
         assert!(allowed.permits(&case, Area::LowMemory, 0x46f));

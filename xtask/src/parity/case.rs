@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use warmboot_machine::machine_types;
+use warmboot_machine::{Picture, machine_types};
 
 /// Machine types that are compared in every way.
 pub const MACHINES: [&str; 2] = ["pc-i440fx-1.4", "pc-i440fx-7.2"];
@@ -82,6 +82,8 @@ pub struct Case {
     pub drives: bool,
     /// Processors.
     pub cpus: u32,
+    /// There is a standard VGA.
+    pub vga: bool,
     /// What happens after the first boot.
     pub restart: Restart,
 }
@@ -125,14 +127,19 @@ impl Case {
         for drives in [false, true] {
             for &image in images {
                 for restart in [Restart::CtrlAltDelete, Restart::SystemReset] {
-                    cases.push(Case { machine, image, drives, cpus: 1, restart });
+                    cases.push(Case { machine, image, drives, cpus: 1, vga: false, restart });
                 }
             }
         }
         if machine != "isapc" {
             // Not more: QEMU starts a third and a second at the same time, in the host's order.
             for restart in [Restart::CtrlAltDelete, Restart::SystemReset] {
-                cases.push(Case { machine, image: Image::Large, drives: false, cpus: 2, restart });
+                let case = Case { machine, image: Image::Large, drives: false, cpus: 2, vga: false, restart };
+                cases.push(case);
+            }
+            for restart in [Restart::CtrlAltDelete, Restart::SystemReset] {
+                let case = Case { machine, image: Image::Large, drives: false, cpus: 1, vga: true, restart };
+                cases.push(case);
             }
         }
         cases
@@ -140,17 +147,18 @@ impl Case {
 
     /// The one case in which a machine type is compared that is like others.
     fn is_short(&self) -> bool {
-        !self.drives && self.cpus == 1 && self.restart == Restart::SystemReset
+        !self.drives && self.cpus == 1 && !self.vga && self.restart == Restart::SystemReset
     }
 
     /// A name for the report and for folders.
     pub fn name(&self) -> String {
         format!(
-            "{}-{}-{}{}-{}",
+            "{}-{}-{}{}{}-{}",
             self.machine.trim_start_matches("pc-i440fx-"),
             self.image.short(),
             if self.drives { "drives" } else { "none" },
             if self.cpus > 1 { format!("-{}-cpus", self.cpus) } else { String::new() },
+            if self.vga { "-vga" } else { "" },
             self.restart.short()
         )
     }
@@ -217,6 +225,8 @@ pub struct Stage {
     pub cmos: Vec<u8>,
     /// CPU registers as text, for the reader; not compared.
     pub registers: String,
+    /// The screen, where there is one.
+    pub picture: Option<Picture>,
     /// ACPI tables in the order the RSDT names them, the RSDP first.
     pub acpi: Vec<(String, Vec<u8>)>,
 }

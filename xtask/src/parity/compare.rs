@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::acpi;
 use super::allowed::{Allowed, Area};
 use super::case::{Case, Evidence, Stage};
+use super::screens;
 
 /// Starts of lines in which 7.2 may differ: they carry the length and the address of AML that we
 /// build ourselves. Only there, and only what follows the start.
@@ -115,6 +116,11 @@ fn compare_stage(
             ours.ebda_address, theirs.ebda_address
         ));
     }
+    if let (Some(ours), Some(theirs)) = (&ours.picture, &theirs.picture) {
+        found.lines.extend(
+            screens::difference(ours, theirs, screens::TEXT_BITS).map(|line| format!("{when}: {line}")),
+        );
+    }
     for line in acpi::compare(&ours.acpi, &theirs.acpi) {
         found.lines.push(format!("{when}: {line}"));
     }
@@ -180,7 +186,8 @@ mod tests {
     use crate::parity::case::{Image, Restart};
 
     fn case(machine: &'static str) -> Case {
-        Case { machine, image: Image::Large, drives: false, cpus: 1, restart: Restart::SystemReset }
+        let restart = Restart::SystemReset;
+        Case { machine, image: Image::Large, drives: false, cpus: 1, vga: false, restart }
     }
 
     fn with_log(log: &str) -> Evidence {

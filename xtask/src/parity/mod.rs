@@ -5,7 +5,8 @@
 //! more. Compared are the debug port's text, 0-4FFh, E0000h-FFFFFh, the EBDA, every PCI function's
 //! configuration space and CMOS; ACPI tables by meaning. What may differ is named in
 //! `xtask/parity-allowed.toml` and nowhere else. Without `--machine` two machine types are compared in
-//! every way, and all others that QEMU offers in one. `rom:facts` is compared besides.
+//! every way, and all others that QEMU offers in one. `rom:facts` is compared besides, and pictures of screen modes,
+//! dot by dot.
 
 mod acpi;
 mod allowed;
@@ -14,6 +15,7 @@ mod compare;
 mod facts;
 pub(crate) mod ours;
 pub(crate) mod qemu;
+mod screens;
 
 use std::fs;
 use std::io;
@@ -83,7 +85,8 @@ pub fn run(arguments: &[String]) -> Result<(), ParityError> {
         cases.iter().for_each(|case| println!("{}", case.name()));
         return Ok(());
     }
-    if cases.is_empty() && !options.filter.starts_with("facts") {
+    let others = ["facts", "screens"].iter().any(|name| options.filter.starts_with(name));
+    if cases.is_empty() && !others {
         return Err(ParityError::Usage(format!("no case has `{}` in its name", options.filter)));
     }
     let Some(version) = qemu::version() else {
@@ -100,7 +103,10 @@ pub fn run(arguments: &[String]) -> Result<(), ParityError> {
     let drives = case::make_drives(folder.path())
         .map_err(|source| ParityError::Io { what: "drive images".to_owned(), source })?;
 
-    let (compared, mut differing) = facts::compare(&options.filter)?;
+    let (facts, facts_differing) = facts::compare(&options.filter)?;
+    let (screens, screens_differing) =
+        screens::compare(&options.filter, options.firmware_folder.as_deref(), folder.path())?;
+    let (compared, mut differing) = (facts + screens, facts_differing + screens_differing);
     for case in &cases {
         let Some(firmware) = find_firmware(options.firmware_folder.as_deref(), case.image.file_name()) else {
             skip(&options, &format!("{} is not here (Debian: seabios)", case.image.file_name()))?;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use warmboot_machine::{
-    Condition, Config, Drive, DriveKind, Ended, Firmware, Limits, Machine, ResetPath, Slot, ZeroSource,
+    Condition, Config, Drive, DriveKind, Ended, Firmware, Limits, Machine, ResetPath, Slot, Vga, ZeroSource,
 };
 
 use super::ParityError;
@@ -34,6 +34,7 @@ pub fn evidence(case: &Case, firmware: &Path, drives: &[DriveImage]) -> Result<E
         machine: case.machine.to_owned(),
         memory: MEMORY_MIB << 20,
         cpus: case.cpus,
+        vga: case.vga.then(vga).transpose()?,
         firmware: Firmware { name, bytes: bytes.into() },
         drives: drives.iter().map(drive).collect(),
         ..Config::default()
@@ -52,12 +53,13 @@ pub fn evidence(case: &Case, firmware: &Path, drives: &[DriveImage]) -> Result<E
 }
 
 /// Our flat views before POST, after it, and after a system reset. Nothing is attached.
-pub fn memory_maps(machine: &str, firmware: &Path) -> Result<[String; 3], ParityError> {
+pub fn memory_maps(machine: &str, with_vga: bool, firmware: &Path) -> Result<[String; 3], ParityError> {
     let bytes = std::fs::read(firmware)
         .map_err(|source| ParityError::Io { what: firmware.display().to_string(), source })?;
     let config = Config {
         machine: machine.to_owned(),
         memory: MEMORY_MIB << 20,
+        vga: with_vga.then(vga).transpose()?,
         firmware: Firmware { name: firmware.display().to_string(), bytes: bytes.into() },
         ..Config::default()
     };
@@ -67,6 +69,15 @@ pub fn memory_maps(machine: &str, firmware: &Path) -> Result<[String; 3], Parity
     let after = machine.memory_map();
     machine.reset(ResetPath::System).map_err(ours)?;
     Ok([before, after, machine.memory_map()])
+}
+
+/// A display adapter with the ROM that QEMU gives it.
+pub fn vga() -> Result<Vga, ParityError> {
+    let path = super::find_firmware(None, "vgabios-stdvga.bin")
+        .ok_or_else(|| ParityError::Missing("vgabios-stdvga.bin is not here (Debian: seabios)".to_owned()))?;
+    let bytes = std::fs::read(&path)
+        .map_err(|source| ParityError::Io { what: path.display().to_string(), source })?;
+    Ok(Vga { rom: Firmware { name: "vgabios-stdvga".to_owned(), bytes: bytes.into() } })
 }
 
 fn ours(error: impl std::fmt::Display) -> ParityError {
@@ -138,6 +149,7 @@ fn stage(machine: &mut Machine) -> Result<Stage, ParityError> {
         pci: machine.pci_config().map(|(at, bytes)| (at, bytes.to_vec())).collect::<PciSpaces>(),
         cmos: cmos(machine),
         registers: registers(machine),
+        picture: machine.screen(),
         acpi,
         low_memory,
     })

@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use warmboot_machine::Picture;
 
 use super::ParityError;
 use super::case::{
@@ -38,7 +39,9 @@ pub fn version() -> Option<String> {
 
 /// Boots `case` twice and returns what QEMU shows after each boot.
 pub fn evidence(case: &Case, firmware: &Path, drives: &[DriveImage]) -> Result<Evidence, ParityError> {
-    let mut qemu = Qemu::start(case.machine, case.cpus, case.drives, firmware, drives)?;
+    let start =
+        Start { cpus: case.cpus, counted: case.drives, vga: case.vga, ..Start::of(case.machine, firmware) };
+    let mut qemu = start.with(drives)?;
     qemu.execute("cont", None)?;
     qemu.wait_for_boots(1)?;
     let power_on = qemu.stage()?;
@@ -53,8 +56,8 @@ pub fn evidence(case: &Case, firmware: &Path, drives: &[DriveImage]) -> Result<E
 }
 
 /// `info mtree -f` before POST, after it, and after a system reset. Nothing is attached.
-pub fn memory_maps(machine: &str, firmware: &Path) -> Result<[String; 3], ParityError> {
-    let mut qemu = Qemu::start(machine, 1, false, firmware, &[])?;
+pub fn memory_maps(machine: &str, vga: bool, firmware: &Path) -> Result<[String; 3], ParityError> {
+    let mut qemu = Start { vga, ..Start::of(machine, firmware) }.with(&[])?;
     let before = qemu.monitor("info mtree -f")?;
     qemu.execute("cont", None)?;
     qemu.wait_for_boots(1)?;
@@ -66,6 +69,45 @@ pub fn memory_maps(machine: &str, firmware: &Path) -> Result<[String; 3], Parity
     Ok([before, after, qemu.monitor("info mtree -f")?])
 }
 
+/// Boots the hard disk `disk` with a display adapter, and takes a picture each time one of `words` has been
+/// said on the debug port; then presses the space bar.
+pub fn pictures(
+    machine: &str,
+    firmware: &Path,
+    disk: &DriveImage,
+    words: &[String],
+) -> Result<Vec<Picture>, ParityError> {
+    let mut qemu = Start { vga: true, ..Start::of(machine, firmware) }.with(std::slice::from_ref(disk))?;
+    qemu.execute("cont", None)?;
+    let mut pictures = Vec::new();
+    for word in words {
+        qemu.wait_for(word, |log| log.contains(word.as_str()))?;
+        pictures.push(qemu.picture()?);
+        qemu.press(&["spc"])?;
+        let up =
+            json!({ "type": "key", "data": { "down": false, "key": { "type": "qcode", "data": "spc" } } });
+        qemu.execute("input-send-event", Some(json!({ "events": [up] })))?;
+    }
+    Ok(pictures)
+}
+
+/// How QEMU is started.
+struct Start<'a> {
+    machine: &'a str,
+    cpus: u32,
+    /// Instructions are its clock.
+    counted: bool,
+    /// With its standard VGA.
+    vga: bool,
+    firmware: &'a Path,
+}
+
+impl<'a> Start<'a> {
+    fn of(machine: &'a str, firmware: &'a Path) -> Start<'a> {
+        Start { machine, cpus: 1, counted: false, vga: false, firmware }
+    }
+}
+
 struct Qemu {
     child: Child,
     qmp: Talk,
@@ -75,7 +117,8 @@ struct Qemu {
     /// Events that came while an answer was awaited.
     events: Vec<String>,
     errors: PathBuf,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
+    vga: bool,
 }
 
 impl Drop for Qemu {
@@ -86,14 +129,9 @@ impl Drop for Qemu {
     }
 }
 
-impl Qemu {
-    fn start(
-        machine: &str,
-        cpus: u32,
-        counted: bool,
-        firmware: &Path,
-        drives: &[DriveImage],
-    ) -> Result<Qemu, ParityError> {
+impl Start<'_> {
+    fn with(&self, drives: &[DriveImage]) -> Result<Qemu, ParityError> {
+        let Start { machine, cpus, counted, vga, firmware } = *self;
         let folder = tempfile::Builder::new()
             .prefix("parity-")
             .tempdir()
@@ -119,7 +157,8 @@ impl Qemu {
 
         let mut command = Command::new(PROGRAM);
         command
-            .args(["-nodefaults", "-no-user-config", "-vga", "none", "-display", "none", "-S"])
+            .args(["-nodefaults", "-no-user-config", "-vga", if vga { "std" } else { "none" }])
+            .args(["-display", "none", "-S"])
             .args(["-accel", "tcg", "-M", machine, "-m", &MEMORY_MIB.to_string()])
             .args(["-smp", &cpus.to_string()])
             .args(["-global", "apic-common.vapic=off"])
@@ -164,11 +203,23 @@ impl Qemu {
             log: Vec::new(),
             events: Vec::new(),
             errors,
-            _folder: folder,
+            folder,
+            vga,
         };
         qemu.qmp.line(ANSWER_LIMIT)?; // the greeting
         qemu.execute("qmp_capabilities", None)?;
         Ok(qemu)
+    }
+}
+
+impl Qemu {
+    /// The screen.
+    fn picture(&mut self) -> Result<Picture, ParityError> {
+        let file = self.folder.path().join("screen.ppm");
+        self.execute("screendump", Some(json!({ "filename": file.display().to_string() })))?;
+        let bytes =
+            fs::read(&file).map_err(|source| ParityError::Io { what: file.display().to_string(), source })?;
+        pixmap(&bytes).ok_or_else(|| ParityError::Qemu("its picture is no PPM file".to_owned()))
     }
 
     /// One QMP command; events that come in between are put aside.
@@ -203,11 +254,17 @@ impl Qemu {
 
     /// Waits until the log has ended `count` boots.
     fn wait_for_boots(&mut self, count: usize) -> Result<(), ParityError> {
+        self.wait_for(&format!("{count}. {LAST_WORDS}"), |log| {
+            log.lines().filter(|line| line.contains(LAST_WORDS)).count() >= count
+        })
+    }
+
+    /// Waits until whole lines of the log satisfy `complete`; `what` says what that is.
+    fn wait_for(&mut self, what: &str, complete: impl Fn(&str) -> bool) -> Result<(), ParityError> {
         let deadline = Instant::now() + BOOT_LIMIT;
         loop {
             let text = String::from_utf8_lossy(&self.log);
-            let boots = text.lines().filter(|line| line.contains(LAST_WORDS)).count();
-            if boots >= count && self.log.ends_with(b"\n") {
+            if self.log.ends_with(b"\n") && complete(&text) {
                 return Ok(());
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -216,7 +273,7 @@ impl Qemu {
                 Err(RecvTimeoutError::Timeout) => {
                     let last = text.lines().last().unwrap_or("").to_owned();
                     return Err(ParityError::Qemu(format!(
-                        "no {count}. `{LAST_WORDS}` within {} s; the log's last line is `{last}`",
+                        "no `{what}` within {} s; the log's last line is `{last}`",
                         BOOT_LIMIT.as_secs()
                     )));
                 }
@@ -266,6 +323,7 @@ impl Qemu {
             pci: self.pci()?,
             cmos: self.cmos()?,
             registers,
+            picture: if self.vga { Some(self.picture()?) } else { None },
             acpi: find_acpi_tables(|address, length| self.read(address, length))?,
             low_memory,
         })
@@ -370,6 +428,22 @@ impl Qemu {
             };
         }
     }
+}
+
+/// A binary PPM file: `P6`, width, height and 255 in words, then red, green and blue.
+fn pixmap(bytes: &[u8]) -> Option<Picture> {
+    let mut rest = bytes;
+    let mut word = || {
+        let end = rest.iter().position(u8::is_ascii_whitespace)?;
+        let (word, after) = rest.split_at(end);
+        rest = after.get(1..)?;
+        std::str::from_utf8(word).ok().map(str::to_owned)
+    };
+    let [kind, width, height, most] = [word()?, word()?, word()?, word()?];
+    let (width, height): (u32, u32) = (width.parse().ok()?, height.parse().ok()?);
+    let right =
+        kind == "P6" && most == "255" && rest.len() as u64 == 3 * u64::from(width) * u64::from(height);
+    right.then(|| Picture { width, height, pixels: rest.to_vec() })
 }
 
 /// What kind of event a message tells of, if it does.

@@ -6,7 +6,7 @@ use clap::Args;
 use warmboot::{
     Condition, Config, Limits, Machine, MachineSpec, Places,
     inspect::symbols::Symbols,
-    machine::{DEFAULT_LIMIT_TIME, Firmware, Flash, Kernel, Path},
+    machine::{DEFAULT_LIMIT_TIME, Firmware, Flash, Kernel, Path, Vga},
     scenario::{
         drives::DriveSpec,
         firmware,
@@ -61,6 +61,13 @@ pub(crate) struct MachineArguments {
     /// Command line for --kernel
     #[arg(long, value_name = "TEXT", requires = "kernel")]
     append: Option<String>,
+    /// Display adapter: none, or std for QEMU's standard VGA [default: none]
+    #[arg(long, value_name = "NAME")]
+    vga: Option<String>,
+    /// Its option ROM: a known name, rom:NAME, or a path [default: vgabios-stdvga, vgabios-isavga without
+    /// PCI]
+    #[arg(long, value_name = "NAME|PATH", requires = "vga")]
+    vga_rom: Option<String>,
     /// A drive: ide0-0=disk.img, ide1-0=cd.iso, sata0=disk.img, floppy0=a.img; the image may also be rom:NAME or
     /// zero:8M; then ,readonly ,latency=50ms ,write (may be repeated)
     #[arg(long, value_name = "SLOT=IMAGE[,OPTION]", value_parser = DriveSpec::parse)]
@@ -113,6 +120,8 @@ impl MachineArguments {
         spec.kernel.clone_from(&self.kernel);
         spec.initrd.clone_from(&self.initrd);
         spec.append.clone_from(&self.append);
+        spec.vga = text(&self.vga, spec.vga);
+        spec.vga_rom.clone_from(&self.vga_rom);
         spec.drives.clone_from(&self.drive);
         if let Some(image) = &self.cdrom {
             spec.drives.push(DriveSpec { cdrom: true, ..DriveSpec::new("ide1-0", image) });
@@ -159,6 +168,8 @@ impl MachineArguments {
             .collect::<Result<_, _>>()?;
         let same_roms =
             option_roms.iter().map(|rom| &rom.bytes).eq(config.option_roms.iter().map(|rom| &rom.bytes));
+        let rom = |vga: Option<&Vga>| vga.map(|vga| vga.rom.bytes.clone());
+        let vga = self.vga.is_none() || rom(spec.read_vga(places)?.as_ref()) == rom(config.vga.as_ref());
         let kernel = spec.read_kernel(places)?;
         let says = |given: &Option<String>, is: &str| given.as_deref().is_none_or(|given| given == is);
         let drives = self.drive.iter().all(|spec| {
@@ -178,6 +189,7 @@ impl MachineArguments {
             ("--pflash", flash),
             ("--option-rom", option_roms.is_empty() || same_roms),
             ("--kernel", kernel.is_none_or(|kernel| is_kernel(&kernel, config.kernel.as_ref()))),
+            ("--vga", vga),
             ("--drive", drives),
             ("--seed", self.seed.is_none_or(|seed| seed == config.seed)),
             ("--boot", says(&self.boot, &config.boot)),
@@ -231,13 +243,14 @@ fn contents(config: &Config) -> String {
     let drives: Vec<String> =
         config.drives.iter().map(|drive| format!("{}={}", drive.at, drive.name)).collect();
     format!(
-        "{} on {}, {} MiB, firmware {}, {} option ROMs, {}drives [{}], boot order {}, {} COM1, {}",
+        "{} on {}, {} MiB, firmware {}, {} option ROMs, {}{}drives [{}], boot order {}, {} COM1, {}",
         config.machine,
         config.emulator,
         config.memory >> 20,
         config.firmware.name,
         config.option_roms.len(),
         config.kernel.as_ref().map_or(String::new(), |kernel| format!("kernel {}, ", kernel.image.name)),
+        config.vga.as_ref().map_or(String::new(), |vga| format!("VGA with {}, ", vga.rom.name)),
         drives.join(" "),
         config.boot,
         if config.serial { "with" } else { "without" },

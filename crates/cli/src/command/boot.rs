@@ -10,7 +10,10 @@ use clap::{Args, builder::NonEmptyStringValueParser};
 use serde::Serialize;
 use warmboot::{
     Machine, MachineSpec, Places,
-    inspect::history::{self, NamedHistory},
+    inspect::{
+        history::{self, NamedHistory},
+        screen,
+    },
     machine::{FLASH_CHIPS, PowerState},
     scenario::{
         files,
@@ -68,6 +71,14 @@ pub(crate) struct Arguments {
     watch_limit: Option<usize>,
     #[command(flatten)]
     symbols: SymbolArguments,
+    /// Write the screen to this PNG file when the run has ended; needs --vga
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_parser = NonEmptyStringValueParser::new(),
+        help_heading = "Look"
+    )]
+    screenshot: Option<String>,
     /// Print one JSON object with digest, instructions, times and how the run ended
     #[arg(long, help_heading = "Look")]
     json: bool,
@@ -105,8 +116,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
             "--snapshot-out needs the name of a file: standard output is for the report",
         ));
     }
-    differ(&[("--debugcon", &debugcon), ("--serial", &serial), ("--snapshot-out", &snapshot)])?;
+    let screenshot = arguments.screenshot.as_deref().map(Sink::open).transpose()?;
+    differ(&[
+        ("--debugcon", &debugcon),
+        ("--serial", &serial),
+        ("--snapshot-out", &snapshot),
+        ("--screenshot", &screenshot),
+    ])?;
     let mut machine = arguments.machine.machine(arguments.serial.is_some(), &places)?;
+    if screenshot.is_some() && machine.display().is_none() {
+        return Err(InputError::new(
+            "--screenshot: this machine has no display adapter, so no screen; --vga std adds one",
+        ));
+    }
     let symbols = arguments.symbols.load(&machine.config().firmware.name, &places)?;
     for watch in &arguments.watch {
         let watched = history::watched(watch, &symbols).map_err(InputError::new)?;
@@ -151,6 +173,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     write_flash_back(&spec, &places, &machine)?;
     if let Some(sink) = snapshot {
         sink.finish(&machine.save().map_err(|error| InputError::new(error.to_string()))?)?;
+    }
+    if let (Some(sink), Some(picture)) = (screenshot, screen::png(&machine)) {
+        sink.finish(&picture)?;
     }
     let config = machine.config().clone();
     let report = Report {

@@ -18,6 +18,7 @@ fn chips(parts: &Parts<'_>) -> Result<Vec<Slot>, ConfigError> {
     let (ide, floppy) = (parts.ide(), parts.floppy());
     let description = parts.describe(&floppy, build::ide_disks(&ide));
     let mut slots = vec![build::chip("isa-ide", Device::Ide(ide))];
+    slots.extend(parts.vga());
     slots.extend(parts.fixed_chips(&description, floppy, NO_HPET_ROUTES)?);
     Ok(slots)
 }

@@ -36,6 +36,8 @@ pub struct MachineType {
     pub io_apic_version: Option<u8>,
     /// There is an HPET.
     pub hpet: bool,
+    /// What a standard VGA has mapped into memory.
+    pub vga: VgaRegisters,
     /// How RAM is divided between below and above 4 GiB.
     pub memory_split: MemorySplit,
     /// The BIOS and the option ROMs are plain memory, whatever the generation makes of ROM.
@@ -57,6 +59,36 @@ pub struct MachineType {
     pub acpi: Option<AcpiContents>,
     /// What the emulator says about SMBIOS.
     pub smbios: SmbiosContents,
+}
+
+impl MachineType {
+    /// PCI device number of a display adapter; `None` without PCI.
+    pub(crate) fn vga_slot(&self) -> Option<u8> {
+        match self.acpi.map(|acpi| acpi.chip_set) {
+            _ if self.is_isa() => None,
+            Some(ChipSet::Q35) => Some(pc_q35::VGA_SLOT),
+            _ => Some(pc_i440fx::VGA_SLOT),
+        }
+    }
+
+    /// Whether there is no PCI.
+    #[must_use]
+    pub fn is_isa(&self) -> bool {
+        self.firmware_writable
+    }
+}
+
+/// What a standard VGA has mapped into memory besides what it shows.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum VgaRegisters {
+    /// Nothing.
+    None,
+    /// Its ports and the display interface.
+    Ports,
+    /// Those and the byte order of what is shown.
+    Extended,
+    /// All of those, and EDID.
+    Edid,
 }
 
 /// How RAM is divided between below and above 4 GiB.

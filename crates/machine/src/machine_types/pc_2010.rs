@@ -1,7 +1,7 @@
 //! The machine types of 2010, from the source of qemu-kvm and QEMU 0.13: fw_cfg has numbered items,
 //! and files are option ROMs alone.
 
-use super::{FwCfgContents, MachineType, pc_i440fx};
+use super::{FwCfgContents, MachineType, VgaRegisters, pc_i440fx};
 
 /// With item 8003h for reserved ranges, in place of a file.
 const ITEMS: &[u16] =
@@ -12,6 +12,7 @@ pub(super) const PC_0_13: MachineType = MachineType {
     about: "i440FX/PIIX3 of 2010: numbered items alone in fw_cfg",
     generations: &["qemu-kvm-0.13", "qemu-0.13"],
     cpu: "qemu64-0.13",
+    vga: VgaRegisters::None,
     fw_cfg: FwCfgContents { items: ITEMS, files: &[], ..pc_i440fx::V1_4.fw_cfg },
     ..pc_i440fx::V1_4
 };

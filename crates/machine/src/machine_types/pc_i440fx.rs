@@ -5,7 +5,7 @@ use warmboot_chipset::floppy::FloppyKind;
 
 use super::{
     AcpiContents, ChipSet, FileBlocks, FwCfgContents, MachineType, MemorySplit, ProcessorHotplug,
-    SmbiosContents,
+    SmbiosContents, VgaRegisters,
 };
 use crate::{
     ConfigError,
@@ -16,6 +16,9 @@ use crate::{
 
 /// Routes an HPET timer can take: GSI 2 alone.
 const HPET_ROUTES: u32 = 1 << 2;
+
+/// Where the display adapter is.
+pub(super) const VGA_SLOT: u8 = 2;
 
 /// The 82441FX with its PIIX3, whose third function is a PIIX4's.
 pub(super) fn chips(parts: &Parts<'_>) -> Result<Vec<Slot>, ConfigError> {
@@ -44,6 +47,7 @@ pub(super) fn chips(parts: &Parts<'_>) -> Result<Vec<Slot>, ConfigError> {
         build::function("piix3-ide", 1, 1, Device::Ide(ide)),
         build::function("piix4-pm", 1, 3, Device::Piix4Pm(piix4_pm)),
     ];
+    slots.extend(parts.vga());
     slots.extend(parts.fixed_chips(&description, floppy, HPET_ROUTES)?);
     Ok(slots)
 }
@@ -111,6 +115,7 @@ pub(super) const V1_4: MachineType = MachineType {
     local_apic_version: 0x11,
     io_apic_version: Some(0x11),
     hpet: true,
+    vga: VgaRegisters::Ports,
     memory_split: WHATEVER_FITS,
     firmware_writable: false,
     tcg_named: false,
@@ -175,8 +180,13 @@ pub(super) const V2_1: MachineType = MachineType {
     ..V2_0
 };
 
-pub(super) const V2_2: MachineType =
-    MachineType { name: "pc-i440fx-2.2", about: "as 2.1, with its own CPU name", cpu: "qemu64-2.2", ..V2_1 };
+pub(super) const V2_2: MachineType = MachineType {
+    name: "pc-i440fx-2.2",
+    about: "as 2.1, with its own CPU name; a VGA can have big-endian pixels",
+    cpu: "qemu64-2.2",
+    vga: VgaRegisters::Extended,
+    ..V2_1
+};
 
 const ACPI_2_3: AcpiContents = AcpiContents { tables_bytes: 0x2_0000, rsdp_bytes: 20, ..ACPI_1_7 };
 
@@ -262,7 +272,7 @@ pub(super) const V4_0: MachineType =
     MachineType { name: "pc-i440fx-4.0", about: "as 3.1 to firmware", ..V3_1 };
 
 pub(super) const V4_1: MachineType =
-    MachineType { name: "pc-i440fx-4.1", about: "as 4.0 to firmware", ..V4_0 };
+    MachineType { name: "pc-i440fx-4.1", about: "a VGA has EDID", vga: VgaRegisters::Edid, ..V4_0 };
 
 pub(super) const V4_2: MachineType =
     MachineType { name: "pc-i440fx-4.2", about: "as 4.1 to firmware", ..V4_1 };

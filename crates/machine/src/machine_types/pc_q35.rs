@@ -14,6 +14,9 @@ use crate::{
 /// Routes an HPET timer can take: GSI 2 and the PCI interrupts 16-23.
 const HPET_ROUTES: u32 = 0xff_0004;
 
+/// Where the display adapter is.
+pub(super) const VGA_SLOT: u8 = 1;
+
 /// The 82Q35 MCH with an ICH9. There is no floppy controller.
 fn chips(parts: &Parts<'_>) -> Result<Vec<Slot>, ConfigError> {
     let Parts { config, machine_type, generation, .. } = parts;
@@ -43,6 +46,7 @@ fn chips(parts: &Parts<'_>) -> Result<Vec<Slot>, ConfigError> {
         build::function("ich9-ahci", 31, 2, Device::Ahci(ahci)),
         build::function("ich9-smbus", 31, 3, Device::Ich9Smbus(smbus)),
     ];
+    slots.extend(parts.vga());
     let fixed = parts.fixed_chips(&description, Floppy::new(), HPET_ROUTES)?;
     slots.extend(fixed.into_iter().filter(|slot| !matches!(*slot.device, Device::Floppy(_))));
     Ok(slots)

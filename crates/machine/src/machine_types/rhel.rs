@@ -4,7 +4,7 @@
 use warmboot_chipset::floppy::FloppyKind;
 
 use super::{
-    FileBlocks, FwCfgContents, MachineType, SmbiosContents,
+    FileBlocks, FwCfgContents, MachineType, SmbiosContents, VgaRegisters,
     pc_i440fx::{self, WHATEVER_FITS, WHOLE_GIBIBYTES},
 };
 
@@ -20,6 +20,7 @@ pub(super) const RHEL6_5_0: MachineType = MachineType {
     local_apic_version: 0x11,
     io_apic_version: Some(0x11),
     hpet: false,
+    vga: VgaRegisters::None,
     memory_split: WHATEVER_FITS,
     tcg_named: false,
     floppy: FloppyKind::Mb144,

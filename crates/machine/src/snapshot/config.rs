@@ -8,7 +8,7 @@ use warmboot_chipset::disk::BlockSource;
 use super::{SnapshotError, file::hex};
 use crate::{
     Config, Firmware,
-    config::{Drive, DriveKind, Flash, Kernel},
+    config::{Drive, DriveKind, Flash, Kernel, Vga},
 };
 
 /// What a machine is built from; images by their blob's number.
@@ -35,6 +35,9 @@ pub struct SavedConfig {
     /// A Linux kernel to start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<SavedKernel>,
+    /// The display adapter's option ROM, when there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vga: Option<SavedImage>,
     /// Drives.
     pub drives: Vec<SavedDrive>,
     /// Boot order.
@@ -141,6 +144,7 @@ impl SavedConfig {
             flash,
             option_roms,
             kernel,
+            vga,
             drives,
             boot,
             serial,
@@ -182,6 +186,7 @@ impl SavedConfig {
                     option_rom: image(option_rom),
                 }
             }),
+            vga: vga.as_ref().map(|vga| image(&vga.rom)),
             drives: drives.iter().map(SavedDrive::of).collect(),
             boot: boot.clone(),
             serial: *serial,
@@ -194,7 +199,7 @@ impl SavedConfig {
     /// How many images are inside: the first blobs.
     pub(super) fn images(&self) -> usize {
         let kernel = self.kernel.as_ref().map_or(0, |kernel| 2 + usize::from(kernel.initrd.is_some()));
-        1 + self.flash.len() + self.option_roms.len() + kernel
+        1 + self.flash.len() + self.option_roms.len() + kernel + usize::from(self.vga.is_some())
     }
 
     /// The configuration, with images from `blobs` and disk images from `bases`.
@@ -213,6 +218,7 @@ impl SavedConfig {
             flash,
             option_roms,
             kernel,
+            vga,
             drives,
             boot,
             serial,
@@ -246,6 +252,7 @@ impl SavedConfig {
                 .collect::<Result<_, SnapshotError>>()?,
             option_roms: option_roms.iter().map(&image).collect::<Result<_, SnapshotError>>()?,
             kernel: kernel.as_ref().map(|kernel| kernel.rebuild(&image)).transpose()?,
+            vga: vga.as_ref().map(|rom| Ok::<_, SnapshotError>(Vga { rom: image(rom)? })).transpose()?,
             drives: drives?,
             boot: boot.clone(),
             serial: *serial,

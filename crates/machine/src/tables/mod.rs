@@ -38,6 +38,8 @@ pub struct Description {
     pub boot: String,
     /// The fw_cfg file of the option ROM that is first in the boot order, when one is.
     pub first_option_rom: Option<String>,
+    /// PCI device number of the display adapter, when there is one on PCI.
+    pub vga_slot: Option<u8>,
     /// Whether firmware shall offer its boot menu.
     pub boot_menu: bool,
     /// Floppy drives A and B.
@@ -60,6 +62,7 @@ impl Description {
             pm_base: 0x600,
             boot: "cad".to_owned(),
             first_option_rom: None,
+            vga_slot: None,
             boot_menu: false,
             floppies: [None; 2],
             disks: [None; 4],

@@ -211,6 +211,9 @@ fn one_case(page: &mut String, number: usize, case: &CaseReport) {
     if let Some(message) = &case.message {
         add!(page, "<h3>What went wrong</h3>\n<pre>{}</pre>\n", escaped(message));
     }
+    if let Some(screen) = case.screen.as_ref().filter(|screen| !screen.trim().is_empty()) {
+        add!(page, "<h3>Screen</h3>\n<pre>{}</pre>\n", escaped(screen.trim_end()));
+    }
     page.push_str("<dl>\n");
     let mut item = |name: &str, value: &str| {
         if !value.is_empty() {

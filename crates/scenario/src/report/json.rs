@@ -26,6 +26,8 @@ struct CaseObject<'a> {
     wall_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    screen: Option<&'a str>,
 }
 
 /// The report as JSON text, ending with a line feed.
@@ -49,6 +51,7 @@ pub fn json(reports: &[CaseReport]) -> String {
                 ended_by: &report.ended_by,
                 wall_ms: u64::try_from(report.wall.as_millis()).unwrap_or(u64::MAX),
                 message: report.message.as_deref(),
+                screen: report.screen.as_deref(),
             })
             .collect(),
     };

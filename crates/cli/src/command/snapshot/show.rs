@@ -88,8 +88,18 @@ fn json(snapshot: &Snapshot, mut machine: Machine) -> Result<String, InputError>
 
 fn text(snapshot: &Snapshot, mut machine: Machine) -> String {
     let header = snapshot.header();
-    let SavedConfig { machine: kind, emulator, memory, firmware, flash, option_roms, kernel, drives, .. } =
-        &header.config;
+    let SavedConfig {
+        machine: kind,
+        emulator,
+        memory,
+        firmware,
+        flash,
+        option_roms,
+        kernel,
+        vga,
+        drives,
+        ..
+    } = &header.config;
     let mut text = format!(
         "snapshot      version {VERSION}, written by warmboot {}\n\
          machine       {kind} on {emulator}, {} MiB, CPU {}\n",
@@ -104,6 +114,9 @@ fn text(snapshot: &Snapshot, mut machine: Machine) -> String {
     }
     for rom in option_roms {
         let _ = write_image(&mut text, "option ROM", rom);
+    }
+    if let Some(rom) = vga {
+        let _ = write_image(&mut text, "VGA ROM", rom);
     }
     if let Some(kernel) = kernel {
         let _ = write_image(&mut text, "kernel", &kernel.image);

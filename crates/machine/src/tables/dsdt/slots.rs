@@ -21,6 +21,7 @@ fn slot_name(slot: u8) -> Path {
 pub(super) fn pci_slots(description: &Description) -> Vec<u8> {
     let slots: Vec<u8> = (0..SLOTS).flat_map(|slot| pci_slot(slot, description)).collect();
     let tell_slots: Vec<u8> = (FIRST_PLUGGABLE_SLOT..SLOTS)
+        .filter(|slot| Some(*slot) != description.vga_slot)
         .flat_map(|slot| {
             encode(&If::new(
                 &And::new(&NOWHERE, &A0, &(1u32 << slot)),
@@ -72,7 +73,9 @@ fn pci_slot(slot: u8, description: &Description) -> Vec<u8> {
     if slot == CHIPSET_SLOT {
         children.extend(isa_bridge(description));
     }
-    if slot >= FIRST_PLUGGABLE_SLOT {
+    if Some(slot) == description.vga_slot {
+        children.extend(display_states());
+    } else if slot >= FIRST_PLUGGABLE_SLOT {
         children.extend(encode_all(&[
             &Name::new(name("_SUN"), &slot),
             &Method::new(
@@ -84,6 +87,14 @@ fn pci_slot(slot: u8, description: &Description) -> Vec<u8> {
         ]));
     }
     encode(&Device::new(slot_name(slot), vec![&Encoded(children)]))
+}
+
+/// A display adapter's device state in each sleep state: it has its power.
+fn display_states() -> Vec<u8> {
+    ["_S1D", "_S2D", "_S3D"]
+        .into_iter()
+        .flat_map(|state| encode(&Method::new(name(state), 0, false, vec![&Return::new(&ZERO)])))
+        .collect()
 }
 
 /// The PIRQRC registers, and the devices on the ISA bus.
