@@ -13,7 +13,7 @@ use crate::{Bus, Core, Lowered, Op, Operand, width::Width};
 /// Instructions of one round: TEST, JE, DEC, MOV, JMP.
 const ROUND: u64 = 5;
 
-/// The parts of a loop.
+/// The parts of a loop. The value is a register that stays as it is, or an immediate.
 struct Fill<'a> {
     /// The register that counts down and is the index.
     count: u8,
@@ -37,8 +37,9 @@ fn parts<B: Bus>(ops: &[Lowered<B>]) -> Option<Fill<'_>> {
         (false, true) if memory.scale == 0 => memory.index,
         _ => return None,
     };
-    let value_stays = match store.op.src {
-        Operand::Register(index) | Operand::HighByte(index) => index != count,
+    let value_stays = match (store.op.code, store.op.src) {
+        (Code::Mov_rm8_r8, Operand::Register(index) | Operand::HighByte(index)) => index != count,
+        (Code::Mov_rm8_imm8, Operand::Immediate) => true,
         _ => false,
     };
     let equal = matches!(leave.op.code, Code::Je_rel8_16 | Code::Je_rel8_32 | Code::Je_rel8_64);
@@ -46,7 +47,6 @@ fn parts<B: Bus>(ops: &[Lowered<B>]) -> Option<Fill<'_>> {
     let is_loop = test.op.dst == down.op.dst
         && test.op.src == down.op.dst
         && equal
-        && store.op.code == Code::Mov_rm8_r8
         && store.op.dst == Operand::Memory
         && other != count
         && value_stays
@@ -79,6 +79,7 @@ pub(crate) fn rounds<B: Bus>(core: &mut Core, bus: &mut B, ops: &[Lowered<B>]) {
     let value = match store.src {
         Operand::HighByte(index) => core.register(index) >> 8,
         Operand::Register(index) => core.register(index),
+        Operand::Immediate => store.immediate,
         _ => return,
     } as u8;
     let Some(below) = core.page_up_to(bus, store.memory.segment, highest) else { return };

@@ -101,6 +101,7 @@ fn random_code(#[values(0, 1, 2, 3, 4, 5, 6)] mode: u8, #[values(1, 2, 3, 4, 5, 
 /// `while (count) place[--count] = value`, as compilers write it.
 const FILL_32: &[u8] = &[0x85, 0xc9, 0x74, 0x06, 0x49, 0x88, 0x14, 0x08, 0xeb, 0xf6, 0xf4];
 const FILL_32_HIGH: &[u8] = &[0x85, 0xc0, 0x74, 0x08, 0x48, 0x88, 0x6c, 0x03, 0x10, 0xeb, 0xf4, 0xf4];
+const FILL_ZERO: &[u8] = &[0x85, 0xd2, 0x74, 0x07, 0x4a, 0xc6, 0x04, 0x10, 0x00, 0xeb, 0xf5, 0xf4];
 const FILL_64: &[u8] = &[0x48, 0x85, 0xc9, 0x74, 0x08, 0x48, 0xff, 0xc9, 0x88, 0x14, 0x08, 0xeb, 0xf3, 0xf4];
 /// The same with what must not be taken for it: the value in the counter, another scale, a store of a dword.
 const OWN_COUNT: &[u8] = &[0x85, 0xc9, 0x74, 0x06, 0x49, 0x88, 0x0c, 0x08, 0xeb, 0xf6, 0xf4];
@@ -111,7 +112,7 @@ const DWORDS: &[u8] = &[0x85, 0xc9, 0x74, 0x06, 0x49, 0x89, 0x14, 0x08, 0xeb, 0x
 /// itself, and cut off by the budget.
 #[rstest]
 fn loops_that_fill(
-    #[values(FILL_32, FILL_32_HIGH, FILL_64, OWN_COUNT, SCALED, DWORDS)] code: &[u8],
+    #[values(FILL_32, FILL_32_HIGH, FILL_ZERO, FILL_64, OWN_COUNT, SCALED, DWORDS)] code: &[u8],
     #[values(0, 1, 40, 4096, 9000)] count: u64,
     #[values(DATA, DATA + 0xffd, CODE - 5, 0xffff_fff0)] place: u64,
     #[values(true, false)] paging: bool,
@@ -125,6 +126,9 @@ fn loops_that_fill(
     machine.bus.poke(CODE, code);
     let gpr = &mut machine.cpu.state_mut().gpr;
     (gpr[0], gpr[1], gpr[2], gpr[3], gpr[5]) = (place, count, 0xa5, place, 0);
+    if code == FILL_ZERO {
+        gpr[2] = count;
+    }
     if code == FILL_32_HIGH {
         gpr[0] = count;
         gpr[1] = 0x5a00;
