@@ -88,7 +88,7 @@ impl Vga {
 
     /// Offset of a cell in the adapter's memory.
     pub(super) fn cell_at(&self, cell: u64) -> u64 {
-        cell * 4 & (self.memory() - 1)
+        (cell * 4) & (self.memory() - 1)
     }
 
     /// A byte of the window; where it does not answer, all ones.

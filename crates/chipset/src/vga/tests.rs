@@ -596,9 +596,10 @@ fn any_registers() {
         }
         if round % 2000 == 0 {
             let small = bench.vga.state.dispi[1] < 1000 && bench.vga.state.dispi[2] < 1000;
-            bench.vga.text(&bench.memory());
+            let _ = bench.vga.text(&bench.memory());
             if small {
-                bench.picture();
+                let picture = bench.picture();
+                assert_eq!(picture.pixels.len(), 3 * (picture.width * picture.height) as usize);
             }
             let state = bench.vga.state().clone();
             let mut other = Vga::new(PCI);
