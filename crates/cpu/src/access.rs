@@ -2,6 +2,7 @@
 
 use crate::{
     Bus, Exception, Exec, Frame, Op, Operand, State,
+    flags::Flags,
     flags::bit,
     memory::Range,
     models::{Hypervisor, Model},
@@ -542,6 +543,63 @@ impl Core {
         segment: u8,
         offset: u64,
     ) -> Result<W, Exception> {
+        match self.load_quickly(bus, segment, offset) {
+            Some(value) => Ok(value),
+            None => self.load_slowly(bus, segment, offset),
+        }
+    }
+
+    /// As [`Core::load_at`], and goes on with the value. What cannot be read quickly is read, and gone on
+    /// with, out of line: what is inlined calls nothing, and so has nothing to keep for afterwards.
+    #[inline(always)]
+    pub(crate) fn load_then<W: Width, B: Bus>(
+        &mut self,
+        bus: &mut B,
+        segment: u8,
+        offset: u64,
+        then: impl FnOnce(&mut Core, &mut B, W) -> Exec,
+    ) -> Exec {
+        match self.load_quickly(bus, segment, offset) {
+            Some(value) => then(self, bus, value),
+            None => self.load_slowly_then(bus, segment, offset, then),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn load_slowly_then<W: Width, B: Bus>(
+        &mut self,
+        bus: &mut B,
+        segment: u8,
+        offset: u64,
+        then: impl FnOnce(&mut Core, &mut B, W) -> Exec,
+    ) -> Exec {
+        let value = self.load_slowly(bus, segment, offset)?;
+        then(self, bus, value)
+    }
+
+    /// The value at `segment:offset` where its translation is known and nothing stands in the way.
+    #[inline(always)]
+    fn load_quickly<W: Width, B: Bus>(&self, bus: &B, segment: u8, offset: u64) -> Option<W> {
+        let view = &self.views[usize::from(segment & 7)];
+        let linear = view.base.wrapping_add(offset) & self.linear_mask;
+        let slot = self.tlb.slot(Access::Read, linear)?;
+        if offset.saturating_add(W::BYTES as u64) > view.read_end
+            || slot.tag != (linear & !0xfff) | self.context
+        {
+            return None;
+        }
+        W::read_from(bus.frame(Frame(slot.frame)), (linear & 0xfff) as usize)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn load_slowly<W: Width, B: Bus>(
+        &mut self,
+        bus: &mut B,
+        segment: u8,
+        offset: u64,
+    ) -> Result<W, Exception> {
         let linear = self.linear_for_read(segment, offset, W::BYTES as u64)?;
         self.read_linear(bus, linear).map_err(|exception| Core::not_canonical(segment, exception))
     }
@@ -549,8 +607,75 @@ impl Core {
     /// Writes memory at `segment:offset`.
     #[inline(always)]
     pub fn store_at<W: Width, B: Bus>(&mut self, bus: &mut B, segment: u8, offset: u64, value: W) -> Exec {
+        if self.store_quickly(bus, segment, offset, value) {
+            return Ok(());
+        }
+        self.store_slowly(bus, segment, offset, value)
+    }
+
+    /// Writes the value where its translation is known and nothing stands in the way; false: nothing was
+    /// written.
+    #[inline(always)]
+    fn store_quickly<W: Width, B: Bus>(&self, bus: &mut B, segment: u8, offset: u64, value: W) -> bool {
+        match self.page_quickly::<W, B>(bus, segment, offset) {
+            Some((page, within)) => value.write_to(page, within),
+            None => false,
+        }
+    }
+
+    /// The page that a write of a `W` at `segment:offset` falls on, and where on it.
+    #[inline(always)]
+    fn page_quickly<'a, W: Width, B: Bus>(
+        &self,
+        bus: &'a mut B,
+        segment: u8,
+        offset: u64,
+    ) -> Option<(&'a mut [u8; 4096], usize)> {
+        let view = &self.views[usize::from(segment & 7)];
+        let linear = view.base.wrapping_add(offset) & self.linear_mask;
+        let within = (linear & 0xfff) as usize;
+        let slot = self.tlb.slot(Access::Write, linear)?;
+        if offset.saturating_add(W::BYTES as u64) > view.write_end
+            || slot.tag != (linear & !0xfff) | self.context
+            || (slot.watched != 0 && slot.watched & chunks(within, W::BYTES) != 0)
+        {
+            return None;
+        }
+        Some((bus.own_frame(Frame(slot.frame))?, within))
+    }
+
+    /// Not that rare: a stack beside code is written so.
+    #[inline(never)]
+    fn store_slowly<W: Width, B: Bus>(&mut self, bus: &mut B, segment: u8, offset: u64, value: W) -> Exec {
         let linear = self.linear_for_write(segment, offset, W::BYTES as u64)?;
-        self.write_linear(bus, linear, value).map_err(|exception| Core::not_canonical(segment, exception))
+        self.write_watched(bus, linear, value).map_err(|exception| Core::not_canonical(segment, exception))
+    }
+
+    /// Replaces the value at `segment:offset` by what `change` makes of it, where that can be done
+    /// quickly; gives `change` back where not.
+    #[inline(always)]
+    pub(crate) fn update_quickly<W: Width, B: Bus, F: FnOnce(&mut Flags, W) -> W>(
+        &mut self,
+        bus: &mut B,
+        segment: u8,
+        offset: u64,
+        change: F,
+    ) -> Result<(), F> {
+        let view = &self.views[usize::from(segment & 7)];
+        let linear = view.base.wrapping_add(offset) & self.linear_mask;
+        let within = (linear & 0xfff) as usize;
+        let Some(slot) = self.tlb.slot(Access::Write, linear) else { return Err(change) };
+        if offset.saturating_add(W::BYTES as u64) > view.write_end
+            || slot.tag != (linear & !0xfff) | self.context
+            || (slot.watched != 0 && slot.watched & chunks(within, W::BYTES) != 0)
+            || slot.frame != slot.read_frame
+        {
+            return Err(change);
+        }
+        let Some(page) = bus.own_frame(Frame(slot.frame)) else { return Err(change) };
+        let Some(before) = W::read_from(page, within) else { return Err(change) };
+        change(&mut self.state.flags, before).write_to(page, within);
+        Ok(())
     }
 
     /// The `N` bytes at `segment:offset`, where they can be read, all in one page whose translation is
@@ -628,6 +753,18 @@ impl Core {
         self.update_watched(bus, segment, linear, W::BYTES as u8)
     }
 
+    /// As [`Core::update_at`], for what could not be done quickly.
+    #[inline(always)]
+    pub(crate) fn update_slowly_at<W: Width, B: Bus>(
+        &mut self,
+        bus: &mut B,
+        segment: u8,
+        offset: u64,
+    ) -> Result<Place, Exception> {
+        let linear = self.linear_for_write(segment, offset, W::BYTES as u64)?;
+        self.update_watched(bus, segment, linear, W::BYTES as u8)
+    }
+
     /// As [`Core::update_at`], where the page is watched or not in the TLB.
     #[inline(never)]
     fn update_watched<B: Bus>(
@@ -675,9 +812,26 @@ impl Core {
     /// Pushes a value; SP changes only when the store succeeded.
     #[inline(always)]
     pub fn push<W: Width, B: Bus>(&mut self, bus: &mut B, value: W) -> Exec {
+        if self.push_quickly(bus, value) { Ok(()) } else { self.push_slowly(bus, value) }
+    }
+
+    /// As [`Core::push`], where that can be done quickly; false: nothing was done.
+    #[inline(always)]
+    pub(crate) fn push_quickly<W: Width, B: Bus>(&mut self, bus: &mut B, value: W) -> bool {
         let rsp = self.register(gpr::RSP);
         let offset = rsp.wrapping_sub(W::BYTES as u64) & self.stack_mask;
-        self.store_at(bus, segment::SS, offset, value)?;
+        let stored = self.store_quickly(bus, segment::SS, offset, value);
+        if stored {
+            self.set_register(gpr::RSP, (rsp & !self.stack_mask) | offset);
+        }
+        stored
+    }
+
+    #[inline(never)]
+    pub(crate) fn push_slowly<W: Width, B: Bus>(&mut self, bus: &mut B, value: W) -> Exec {
+        let rsp = self.register(gpr::RSP);
+        let offset = rsp.wrapping_sub(W::BYTES as u64) & self.stack_mask;
+        self.store_slowly(bus, segment::SS, offset, value)?;
         self.set_register(gpr::RSP, (rsp & !self.stack_mask) | offset);
         Ok(())
     }
@@ -687,9 +841,22 @@ impl Core {
     pub fn pop<W: Width, B: Bus>(&mut self, bus: &mut B) -> Result<W, Exception> {
         let rsp = self.register(gpr::RSP);
         let value = self.load_at(bus, segment::SS, rsp & self.stack_mask)?;
-        let next = rsp.wrapping_add(W::BYTES as u64) & self.stack_mask;
-        self.set_register(gpr::RSP, (rsp & !self.stack_mask) | next);
+        self.adjust_sp(W::BYTES as i64);
         Ok(value)
+    }
+
+    /// As [`Core::pop`], and goes on with the value as [`Core::load_then`] does.
+    #[inline(always)]
+    pub(crate) fn pop_then<W: Width, B: Bus>(
+        &mut self,
+        bus: &mut B,
+        then: impl FnOnce(&mut Core, &mut B, W) -> Exec,
+    ) -> Exec {
+        let offset = self.register(gpr::RSP) & self.stack_mask;
+        self.load_then(bus, segment::SS, offset, |core, bus, value| {
+            core.adjust_sp(W::BYTES as i64);
+            then(core, bus, value)
+        })
     }
 
     /// Reads the stack at SP + `displacement` without changing SP.
@@ -705,6 +872,7 @@ impl Core {
     }
 
     /// Adds to SP within the stack's width.
+    #[inline(always)]
     pub fn adjust_sp(&mut self, delta: i64) {
         let rsp = self.register(gpr::RSP);
         let next = rsp.wrapping_add_signed(delta) & self.stack_mask;

@@ -57,6 +57,12 @@ pub trait Bus {
     /// The bytes of a frame, to be written. Never changes which frame a page has.
     fn frame_mut(&mut self, frame: Frame) -> &mut [u8; 4096];
 
+    /// As [`Bus::frame_mut`], where that takes nothing but an address; `None` says nothing of the frame.
+    #[inline(always)]
+    fn own_frame(&mut self, frame: Frame) -> Option<&mut [u8; 4096]> {
+        Some(self.frame_mut(frame))
+    }
+
     /// A read of 1, 2, 4 or 8 bytes, within one page, where no frame answers, or of a page that
     /// mixes RAM and devices.
     fn read(&mut self, cycle: Cycle, physical: u64, size: u8) -> u64;

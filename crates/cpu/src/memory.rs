@@ -222,22 +222,9 @@ impl Core {
         Ok(W::from_u64(value))
     }
 
-    /// Writes a value at a linear address.
-    #[inline(always)]
-    pub(crate) fn write_linear<W: Width, B: Bus>(&mut self, bus: &mut B, linear: u64, value: W) -> Exec {
-        if let Some(slot) = self.tlb.slot(Access::Write, linear)
-            && slot.tag == (linear & !0xfff) | self.context
-            && slot.watched == 0
-            && value.write_to(bus.frame_mut(Frame(slot.frame)), (linear & 0xfff) as usize)
-        {
-            return Ok(());
-        }
-        self.write_watched(bus, linear, value)
-    }
-
-    /// As [`Core::write_linear`], where the page is watched or not in the TLB.
+    /// Writes a value at a linear address, on a page that may be watched, or not in the TLB.
     #[inline(never)]
-    fn write_watched<W: Width, B: Bus>(&mut self, bus: &mut B, linear: u64, value: W) -> Exec {
+    pub(crate) fn write_watched<W: Width, B: Bus>(&mut self, bus: &mut B, linear: u64, value: W) -> Exec {
         let offset = (linear & 0xfff) as usize;
         if let Some(slot) = self.tlb.slot(Access::Write, linear)
             && slot.tag == (linear & !0xfff) | self.context

@@ -353,7 +353,7 @@ impl Board {
     ) -> Option<R> {
         let slot = self.slots.iter().position(|slot| select(&slot.device))?;
         let mut effects = Effects::at(self.now());
-        let result = call(&mut *self.slots[slot].device, &mut effects);
+        let result = call(&mut self.slots[slot].device, &mut effects);
         self.apply(slot, effects);
         Some(result)
     }
@@ -662,6 +662,11 @@ impl Bus for Board {
     #[inline]
     fn frame_mut(&mut self, frame: Frame) -> &mut [u8; 4096] {
         self.memory.frame_mut(warmboot_memory::Frame(frame.0))
+    }
+
+    #[inline(always)]
+    fn own_frame(&mut self, frame: Frame) -> Option<&mut [u8; 4096]> {
+        self.memory.own_frame(warmboot_memory::Frame(frame.0))
     }
 
     fn read(&mut self, cycle: Cycle, physical: u64, size: u8) -> u64 {

@@ -182,6 +182,12 @@ impl Memory {
         self.table.frame_mut(frame)
     }
 
+    /// As [`Memory::frame_mut`], unless that would take a copy first.
+    #[inline(always)]
+    pub fn own_frame(&mut self, frame: Frame) -> Option<&mut [u8; PAGE_SIZE]> {
+        self.table.own_frame(frame)
+    }
+
     /// Copies bytes out of a block.
     ///
     /// # Errors

@@ -237,6 +237,19 @@ impl Table {
         unsafe { &mut *page.cast::<[u8; PAGE_SIZE]>() }
     }
 
+    /// As [`Table::frame_mut`], if the page is this table's own already.
+    #[inline(always)]
+    pub(crate) fn own_frame(&mut self, frame: Frame) -> Option<&mut [u8; PAGE_SIZE]> {
+        let index = frame.0 as usize;
+        let tagged = self.leaves.get(index >> LEAF_SHIFT)?.slots[index & SLOT_MASK].0;
+        if tagged.addr() & WRITABLE == 0 {
+            return None;
+        }
+        let page = tagged.map_addr(|address| address & !WRITABLE).cast_mut();
+        // SAFETY: as in `frame_mut`: the tag says that nothing else refers to this page.
+        Some(unsafe { &mut *page.cast::<[u8; PAGE_SIZE]>() })
+    }
+
     /// Makes a page this table's own, forgets its hash and its leaf's, and tags it `WRITABLE`.
     #[cold]
     #[inline(never)]

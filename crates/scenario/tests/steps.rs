@@ -112,7 +112,7 @@ fn check(steps: &str, options: &Options, status: Status, says: &str) {
 #[case::sent_too_much(
     "[[step]]\nsend = \"more than any FIFO has room for\"\n",
     Status::Failed,
-    "found    it does not read its serial port"
+    "expected the guest to have room for byte"
 )]
 #[case::survivors(
     "[[step]]\nsurvivors = { reset = \"system\", until = \"debug:No bootable device\" }\n\

@@ -82,15 +82,18 @@ fn compute<B: Bus, W: Width, Destination: Kind, Source: Kind, Operation: Binary>
     bus: &mut B,
     op: &Op,
 ) -> Exec {
-    let b = Source::load::<W, B>(core, bus, op, op.src)?;
-    Destination::update(core, bus, op, op.dst, |flags, a| Operation::apply(flags, a, b))
+    Source::take(core, bus, op, op.src, |core, bus, b: W| {
+        Destination::update(core, bus, op, op.dst, |flags, a| Operation::apply(flags, a, b))
+    })
 }
 
 fn compare<B: Bus, W: Width, Destination: Kind, Source: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    let a = Destination::load::<W, B>(core, bus, op, op.dst)?;
-    let b = Source::load::<W, B>(core, bus, op, op.src)?;
-    core.state.flags.set_sub(a, b, a.wrapping_sub(b));
-    Ok(())
+    Destination::take(core, bus, op, op.dst, |core, bus, a: W| {
+        Source::take(core, bus, op, op.src, |core, _, b: W| {
+            core.state.flags.set_sub(a, b, a.wrapping_sub(b));
+            Ok(())
+        })
+    })
 }
 
 /// What a one-operand instruction computes.

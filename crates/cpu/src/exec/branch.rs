@@ -6,7 +6,11 @@
 use iced_x86::{Code, Instruction, Mnemonic};
 
 use super::operands::{Kind, Mem, Reg, by_condition, condition, is_memory, write_part};
-use crate::{Bus, Core, Exec, Handler, Op, state::gpr, width::Width};
+use crate::{
+    Bus, Core, Exception, Exec, Handler, Op,
+    state::{gpr, segment},
+    width::Width,
+};
 
 /// The handler of an instruction of this group.
 pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
@@ -110,22 +114,33 @@ fn call_to<B: Bus, W: Width, Target: Kind>(core: &mut Core, bus: &mut B, op: &Op
 
 #[inline(always)]
 fn call_at<B: Bus, W: Width>(core: &mut Core, bus: &mut B, target: u64) -> Exec {
-    let from = core.state.rip;
-    core.near_jump(target)?;
-    let pushed = core.push(bus, W::from_u64(from));
-    if pushed.is_err() {
-        core.state.rip = from;
+    let from = W::from_u64(core.state.rip);
+    if core.can_jump_to(target) && core.push_quickly(bus, from) {
+        core.state.rip = target;
+        return Ok(());
     }
-    pushed
+    call_slowly(core, bus, target, from)
+}
+
+#[inline(never)]
+fn call_slowly<B: Bus, W: Width>(core: &mut Core, bus: &mut B, target: u64, from: W) -> Exec {
+    if !core.can_jump_to(target) {
+        return Err(Exception::general_protection(0));
+    }
+    core.push_slowly(bus, from)?;
+    core.state.rip = target;
+    Ok(())
 }
 
 /// RET, with or without releasing the arguments.
 fn ret<B: Bus, W: Width, const RELEASES: bool>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    let target: W = core.peek(bus, 0)?;
-    core.near_jump(target.to_u64())?;
-    let arguments = if RELEASES { (op.immediate & 0xffff) as i64 } else { 0 };
-    core.adjust_sp(W::BYTES as i64 + arguments);
-    Ok(())
+    let offset = core.register(gpr::RSP) & core.stack_mask();
+    core.load_then(bus, segment::SS, offset, |core, _, target: W| {
+        core.near_jump(target.to_u64())?;
+        let arguments = if RELEASES { (op.immediate & 0xffff) as i64 } else { 0 };
+        core.adjust_sp(W::BYTES as i64 + arguments);
+        Ok(())
+    })
 }
 
 /// What LOOPcc asks besides the count.

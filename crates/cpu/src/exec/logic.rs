@@ -54,19 +54,22 @@ fn compute<B: Bus, W: Width, Destination: Kind, Source: Kind, Operation: Binary>
     bus: &mut B,
     op: &Op,
 ) -> Exec {
-    let b = Source::load::<W, B>(core, bus, op, op.src)?;
-    Destination::update(core, bus, op, op.dst, |flags, a: W| {
-        let result = W::from_u64(Operation::apply(a.to_u64(), b.to_u64()));
-        flags.set_logic(result);
-        result
+    Source::take(core, bus, op, op.src, |core, bus, b: W| {
+        Destination::update(core, bus, op, op.dst, |flags, a: W| {
+            let result = W::from_u64(Operation::apply(a.to_u64(), b.to_u64()));
+            flags.set_logic(result);
+            result
+        })
     })
 }
 
 fn test<B: Bus, W: Width, Destination: Kind, Source: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    let a = Destination::load::<W, B>(core, bus, op, op.dst)?;
-    let b = Source::load::<W, B>(core, bus, op, op.src)?;
-    core.state.flags.set_logic(W::from_u64(a.to_u64() & b.to_u64()));
-    Ok(())
+    Destination::take(core, bus, op, op.dst, |core, bus, a: W| {
+        Source::take(core, bus, op, op.src, |core, _, b: W| {
+            core.state.flags.set_logic(W::from_u64(a.to_u64() & b.to_u64()));
+            Ok(())
+        })
+    })
 }
 
 fn not<B: Bus, W: Width, Destination: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {

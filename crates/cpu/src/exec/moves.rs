@@ -82,8 +82,9 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
 }
 
 fn mov<B: Bus, W: Width, Destination: Kind, Source: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    let value: W = Source::load(core, bus, op, op.src)?;
-    Destination::store(core, bus, op, op.dst, value)
+    Source::take(core, bus, op, op.src, |core, bus, value: W| {
+        Destination::store(core, bus, op, op.dst, value)
+    })
 }
 
 fn set_byte<B: Bus, Destination: Kind, const CODE: u8>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
@@ -157,9 +158,10 @@ fn extend<B: Bus, To: Width, From: Width, Source: Kind, How: Extend>(
     bus: &mut B,
     op: &Op,
 ) -> Exec {
-    let value: From = Source::load(core, bus, op, op.src)?;
-    write_register(core, op.dst, To::from_u64(How::extend(value)));
-    Ok(())
+    Source::take(core, bus, op, op.src, |core, _, value: From| {
+        write_register(core, op.dst, To::from_u64(How::extend(value)));
+        Ok(())
+    })
 }
 
 fn swapped<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {

@@ -10,6 +10,15 @@ pub(super) trait Kind {
     /// Reads the operand `which`.
     fn load<W: Width, B: Bus>(core: &mut Core, bus: &mut B, op: &Op, which: Operand) -> Result<W, Exception>;
 
+    /// Reads the operand `which` and goes on with it, as [`Core::load_then`] does.
+    fn take<W: Width, B: Bus>(
+        core: &mut Core,
+        bus: &mut B,
+        op: &Op,
+        which: Operand,
+        then: impl FnOnce(&mut Core, &mut B, W) -> Exec,
+    ) -> Exec;
+
     /// Writes the operand `which`, whatever was there.
     fn store<W: Width, B: Bus>(core: &mut Core, bus: &mut B, op: &Op, which: Operand, value: W) -> Exec;
 
@@ -78,6 +87,18 @@ impl Kind for Reg {
     }
 
     #[inline(always)]
+    fn take<W: Width, B: Bus>(
+        core: &mut Core,
+        bus: &mut B,
+        op: &Op,
+        which: Operand,
+        then: impl FnOnce(&mut Core, &mut B, W) -> Exec,
+    ) -> Exec {
+        let value = Self::load(core, bus, op, which)?;
+        then(core, bus, value)
+    }
+
+    #[inline(always)]
     fn store<W: Width, B: Bus>(core: &mut Core, _bus: &mut B, _op: &Op, which: Operand, value: W) -> Exec {
         write_register(core, which, value);
         Ok(())
@@ -111,6 +132,18 @@ impl Kind for Mem {
     }
 
     #[inline(always)]
+    fn take<W: Width, B: Bus>(
+        core: &mut Core,
+        bus: &mut B,
+        op: &Op,
+        _which: Operand,
+        then: impl FnOnce(&mut Core, &mut B, W) -> Exec,
+    ) -> Exec {
+        let offset = core.effective_address(op);
+        core.load_then(bus, op.memory.segment, offset, then)
+    }
+
+    #[inline(always)]
     fn store<W: Width, B: Bus>(core: &mut Core, bus: &mut B, op: &Op, _which: Operand, value: W) -> Exec {
         let offset = core.effective_address(op);
         core.store_at(bus, op.memory.segment, offset, value)
@@ -125,12 +158,26 @@ impl Kind for Mem {
         change: impl FnOnce(&mut Flags, W) -> W,
     ) -> Exec {
         let offset = core.effective_address(op);
-        let place = core.update_at::<W, B>(bus, op.memory.segment, offset)?;
-        let before = core.place_load::<W, B>(bus, &place);
-        let after = change(&mut core.state.flags, before);
-        core.place_store(bus, &place, after);
-        Ok(())
+        match core.update_quickly(bus, op.memory.segment, offset, change) {
+            Ok(()) => Ok(()),
+            Err(change) => update_slowly(core, bus, op, change),
+        }
     }
+}
+
+#[inline(never)]
+fn update_slowly<W: Width, B: Bus>(
+    core: &mut Core,
+    bus: &mut B,
+    op: &Op,
+    change: impl FnOnce(&mut Flags, W) -> W,
+) -> Exec {
+    let offset = core.effective_address(op);
+    let place = core.update_slowly_at::<W, B>(bus, op.memory.segment, offset)?;
+    let before = core.place_load::<W, B>(bus, &place);
+    let after = change(&mut core.state.flags, before);
+    core.place_store(bus, &place, after);
+    Ok(())
 }
 
 impl Kind for Imm {
@@ -142,6 +189,18 @@ impl Kind for Imm {
         _which: Operand,
     ) -> Result<W, Exception> {
         Ok(W::from_u64(op.immediate))
+    }
+
+    #[inline(always)]
+    fn take<W: Width, B: Bus>(
+        core: &mut Core,
+        bus: &mut B,
+        op: &Op,
+        which: Operand,
+        then: impl FnOnce(&mut Core, &mut B, W) -> Exec,
+    ) -> Exec {
+        let value = Self::load(core, bus, op, which)?;
+        then(core, bus, value)
     }
 
     /// No instruction has an immediate destination.

@@ -64,15 +64,15 @@ fn pop_handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
 
 /// PUSH; PUSH SP pushes SP as it was before.
 fn push<B: Bus, W: Width, Source: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    let value: W = Source::load(core, bus, op, op.dst)?;
-    core.push(bus, value)
+    Source::take(core, bus, op, op.dst, |core, bus, value: W| core.push(bus, value))
 }
 
 /// POP to a register; POP SP leaves what was popped.
 fn pop_register<B: Bus, W: Width>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    let value: W = core.pop(bus)?;
-    write_register(core, op.dst, value);
-    Ok(())
+    core.pop_then(bus, |core, _, value: W| {
+        write_register(core, op.dst, value);
+        Ok(())
+    })
 }
 
 /// POP to memory: an address that uses ESP is formed after ESP has grown.
