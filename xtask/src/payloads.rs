@@ -65,8 +65,18 @@ const PAYLOADS: &[Payload] = &[
         until: "serial:end Kernel panic",
         middle: "instructions:5500M",
     },
+    Payload {
+        name: "U-Boot",
+        scenario: "u-boot.toml",
+        quick: true,
+        machine: &["--firmware", "u-boot"],
+        until: "serial:=> ",
+        middle: "instructions:150M",
+    },
 ];
 
+/// The folder of their scenarios; some programs have several.
+const SCENARIOS: &str = "scenarios/payloads";
 /// The scenario in which a variable outlives a reset.
 const VARIABLES: &str = "ovmf-variables.toml";
 
@@ -78,7 +88,7 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
         [] => Ok(()),
         [one] if one == "--run" => {
             shell::build("release")?;
-            scenarios(&PAYLOADS.iter().collect::<Vec<_>>())?;
+            scenarios([SCENARIOS.to_owned()])?;
             PAYLOADS.iter().try_for_each(one_digest)?;
             kept_variables()
         }
@@ -90,7 +100,8 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
 pub fn sample() -> Result<(), Failure> {
     initrd::ensure()?;
     let quick: Vec<&Payload> = PAYLOADS.iter().filter(|payload| payload.quick).collect();
-    scenarios(&quick)?;
+    let names = quick.iter().map(|payload| payload.scenario).chain([VARIABLES]);
+    scenarios(names.map(|name| format!("{SCENARIOS}/{name}")))?;
     quick.first().map_or(Ok(()), |payload| one_digest(payload))?;
     kept_variables()
 }
@@ -102,9 +113,7 @@ fn warmboot() -> Result<Command, Failure> {
 }
 
 /// Runs scenarios; a payload that is not here fails its case, which says how to fetch it.
-fn scenarios(payloads: &[&Payload]) -> Result<(), Failure> {
-    let names = payloads.iter().map(|payload| payload.scenario).chain([VARIABLES]);
-    let files = names.map(|name| format!("scenarios/payloads/{name}"));
+fn scenarios(files: impl IntoIterator<Item = String>) -> Result<(), Failure> {
     shell::run(warmboot()?.arg("run").args(files).args(["--jobs", "2"]))
 }
 

@@ -100,6 +100,7 @@ pub fn ends_block(instruction: &Instruction) -> bool {
             | Mnemonic::Fnstenv
             | Mnemonic::Fxsave
             | Mnemonic::Fxsave64
+            | Mnemonic::Xgetbv
     ) || excluded::saves_components(instruction.mnemonic())
         || excluded::restores_components(instruction.mnemonic())
 }
