@@ -2,12 +2,11 @@
 
 use crate::{
     Bus, Exception, Exec, Frame, Op, Operand, State,
-    flags::Flags,
-    flags::bit,
+    flags::{Flags, bit},
     memory::Range,
     models::{Hypervisor, Model},
     state::{Segment, cr0, cr4, gpr, segment},
-    tlb::{Access, Tlb, Watch, chunks, context},
+    tlb::{Access, Entry, Tlb, Watch, chunks, context},
     width::Width,
 };
 
@@ -581,15 +580,34 @@ impl Core {
     /// The value at `segment:offset` where its translation is known and nothing stands in the way.
     #[inline(always)]
     fn load_quickly<W: Width, B: Bus>(&self, bus: &B, segment: u8, offset: u64) -> Option<W> {
+        let (frame, within) = self.readable(segment, offset, W::BYTES)?;
+        W::read_from(bus.frame(frame), within)
+    }
+
+    /// The frame that has `segment:offset`, and where in it, where the translation is known and nothing
+    /// stands in the way of reading `length` bytes, if the frame has as many.
+    #[inline(always)]
+    fn readable(&self, segment: u8, offset: u64, length: usize) -> Option<(Frame, usize)> {
         let view = &self.views[usize::from(segment & 7)];
         let linear = view.base.wrapping_add(offset) & self.linear_mask;
         let slot = self.tlb.slot(Access::Read, linear)?;
-        if offset.saturating_add(W::BYTES as u64) > view.read_end
-            || slot.tag != (linear & !0xfff) | self.context
-        {
-            return None;
-        }
-        W::read_from(bus.frame(Frame(slot.frame)), (linear & 0xfff) as usize)
+        let known = slot.tag == (linear & !0xfff) | self.context;
+        let within = (linear & 0xfff) as usize;
+        (known && offset.saturating_add(length as u64) <= view.read_end)
+            .then_some((Frame(slot.frame), within))
+    }
+
+    /// As [`Core::readable`], for writing: the translation, and where in the frame. Nobody watches the bytes.
+    #[inline(always)]
+    fn writable(&self, segment: u8, offset: u64, length: usize) -> Option<(&Entry, usize)> {
+        let view = &self.views[usize::from(segment & 7)];
+        let linear = view.base.wrapping_add(offset) & self.linear_mask;
+        let slot = self.tlb.slot(Access::Write, linear)?;
+        let known = slot.tag == (linear & !0xfff) | self.context;
+        let within = (linear & 0xfff) as usize;
+        let watched = slot.watched != 0 && slot.watched & chunks(within, length) != 0;
+        (known && !watched && offset.saturating_add(length as u64) <= view.write_end)
+            .then_some((slot, within))
     }
 
     #[cold]
@@ -617,31 +635,8 @@ impl Core {
     /// written.
     #[inline(always)]
     fn store_quickly<W: Width, B: Bus>(&self, bus: &mut B, segment: u8, offset: u64, value: W) -> bool {
-        match self.page_quickly::<W, B>(bus, segment, offset) {
-            Some((page, within)) => value.write_to(page, within),
-            None => false,
-        }
-    }
-
-    /// The page that a write of a `W` at `segment:offset` falls on, and where on it.
-    #[inline(always)]
-    fn page_quickly<'a, W: Width, B: Bus>(
-        &self,
-        bus: &'a mut B,
-        segment: u8,
-        offset: u64,
-    ) -> Option<(&'a mut [u8; 4096], usize)> {
-        let view = &self.views[usize::from(segment & 7)];
-        let linear = view.base.wrapping_add(offset) & self.linear_mask;
-        let within = (linear & 0xfff) as usize;
-        let slot = self.tlb.slot(Access::Write, linear)?;
-        if offset.saturating_add(W::BYTES as u64) > view.write_end
-            || slot.tag != (linear & !0xfff) | self.context
-            || (slot.watched != 0 && slot.watched & chunks(within, W::BYTES) != 0)
-        {
-            return None;
-        }
-        Some((bus.own_frame(Frame(slot.frame))?, within))
+        let Some((slot, within)) = self.writable(segment, offset, W::BYTES) else { return false };
+        bus.own_frame(Frame(slot.frame)).is_some_and(|page| value.write_to(page, within))
     }
 
     /// Not that rare: a stack beside code is written so.
@@ -661,15 +656,8 @@ impl Core {
         offset: u64,
         change: F,
     ) -> Result<(), F> {
-        let view = &self.views[usize::from(segment & 7)];
-        let linear = view.base.wrapping_add(offset) & self.linear_mask;
-        let within = (linear & 0xfff) as usize;
-        let Some(slot) = self.tlb.slot(Access::Write, linear) else { return Err(change) };
-        if offset.saturating_add(W::BYTES as u64) > view.write_end
-            || slot.tag != (linear & !0xfff) | self.context
-            || (slot.watched != 0 && slot.watched & chunks(within, W::BYTES) != 0)
-            || slot.frame != slot.read_frame
-        {
+        let Some((slot, within)) = self.writable(segment, offset, W::BYTES) else { return Err(change) };
+        if slot.frame != slot.read_frame {
             return Err(change);
         }
         let Some(page) = bus.own_frame(Frame(slot.frame)) else { return Err(change) };
@@ -687,13 +675,8 @@ impl Core {
         segment: u8,
         offset: u64,
     ) -> Option<&'a [u8; N]> {
-        let view = &self.views[usize::from(segment & 7)];
-        let linear = view.base.wrapping_add(offset) & self.linear_mask;
-        let slot = self.tlb.slot(Access::Read, linear)?;
-        if offset.saturating_add(N as u64) > view.read_end || slot.tag != (linear & !0xfff) | self.context {
-            return None;
-        }
-        bus.frame(Frame(slot.frame)).get((linear & 0xfff) as usize..)?.first_chunk()
+        let (frame, within) = self.readable(segment, offset, N)?;
+        bus.frame(frame).get(within..)?.first_chunk()
     }
 
     /// As [`Core::bytes_at`], to be written.
@@ -704,14 +687,8 @@ impl Core {
         segment: u8,
         offset: u64,
     ) -> Option<&'a mut [u8; N]> {
-        let view = &self.views[usize::from(segment & 7)];
-        let linear = view.base.wrapping_add(offset) & self.linear_mask;
-        let slot = self.tlb.slot(Access::Write, linear)?;
-        let known = slot.tag == (linear & !0xfff) | self.context && slot.watched == 0;
-        if offset.saturating_add(N as u64) > view.write_end || !known {
-            return None;
-        }
-        bus.frame_mut(Frame(slot.frame)).get_mut((linear & 0xfff) as usize..)?.first_chunk_mut()
+        let (slot, within) = self.writable(segment, offset, N)?;
+        bus.frame_mut(Frame(slot.frame)).get_mut(within..)?.first_chunk_mut()
     }
 
     /// The bytes from the beginning of a page up to and with `segment:offset`, to be written, where the
@@ -722,14 +699,9 @@ impl Core {
         segment: u8,
         offset: u64,
     ) -> Option<&'a mut [u8]> {
-        let view = &self.views[usize::from(segment & 7)];
-        let linear = view.base.wrapping_add(offset) & self.linear_mask;
-        let slot = self.tlb.slot(Access::Write, linear)?;
-        let known = slot.tag == (linear & !0xfff) | self.context && slot.watched == 0;
-        if offset >= view.write_end || !known {
-            return None;
-        }
-        bus.frame_mut(Frame(slot.frame)).get_mut(..=(linear & 0xfff) as usize)
+        let (slot, within) = self.writable(segment, offset, 1)?;
+        // Who watches any of the page's bytes wants each write.
+        (slot.watched == 0).then(|| bus.frame_mut(Frame(slot.frame)).get_mut(..=within))?
     }
 
     /// Translates memory at `segment:offset` for reading and then writing.

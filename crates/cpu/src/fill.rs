@@ -82,11 +82,11 @@ pub(crate) fn rounds<B: Bus>(core: &mut Core, bus: &mut B, ops: &[Lowered<B>]) {
         Operand::Immediate => store.immediate,
         _ => return,
     } as u8;
-    let Some(below) = core.page_up_to(bus, store.memory.segment, highest) else { return };
-    let length = below.len().min(usize::try_from(most).unwrap_or(usize::MAX));
-    if length == 0 {
+    if most == 0 {
         return;
     }
+    let Some(below) = core.page_up_to(bus, store.memory.segment, highest) else { return };
+    let length = below.len().min(usize::try_from(most).unwrap_or(usize::MAX));
     let first = below.len() - length;
     below.get_mut(first..).unwrap_or_default().fill(value);
     let after = before - length as u64;

@@ -37,7 +37,7 @@ pub(super) struct ScanLine {
 
 /// The size of a screen that nobody has set up.
 const DARK: (u32, u32) = (720, 400);
-/// A dot as wide as one of the first 640 of a line.
+/// Dots that one cell of graphics, or of text without its ninth dot, is wide.
 const CELL_DOTS: usize = 8;
 /// Bytes of a character in plane 2.
 const GLYPH: u64 = 32;

@@ -11,13 +11,17 @@ pub(super) trait Kind {
     fn load<W: Width, B: Bus>(core: &mut Core, bus: &mut B, op: &Op, which: Operand) -> Result<W, Exception>;
 
     /// Reads the operand `which` and goes on with it, as [`Core::load_then`] does.
+    #[inline(always)]
     fn take<W: Width, B: Bus>(
         core: &mut Core,
         bus: &mut B,
         op: &Op,
         which: Operand,
         then: impl FnOnce(&mut Core, &mut B, W) -> Exec,
-    ) -> Exec;
+    ) -> Exec {
+        let value = Self::load(core, bus, op, which)?;
+        then(core, bus, value)
+    }
 
     /// Writes the operand `which`, whatever was there.
     fn store<W: Width, B: Bus>(core: &mut Core, bus: &mut B, op: &Op, which: Operand, value: W) -> Exec;
@@ -84,18 +88,6 @@ impl Kind for Reg {
         which: Operand,
     ) -> Result<W, Exception> {
         Ok(read_register(core, which).unwrap_or_default())
-    }
-
-    #[inline(always)]
-    fn take<W: Width, B: Bus>(
-        core: &mut Core,
-        bus: &mut B,
-        op: &Op,
-        which: Operand,
-        then: impl FnOnce(&mut Core, &mut B, W) -> Exec,
-    ) -> Exec {
-        let value = Self::load(core, bus, op, which)?;
-        then(core, bus, value)
     }
 
     #[inline(always)]
@@ -189,18 +181,6 @@ impl Kind for Imm {
         _which: Operand,
     ) -> Result<W, Exception> {
         Ok(W::from_u64(op.immediate))
-    }
-
-    #[inline(always)]
-    fn take<W: Width, B: Bus>(
-        core: &mut Core,
-        bus: &mut B,
-        op: &Op,
-        which: Operand,
-        then: impl FnOnce(&mut Core, &mut B, W) -> Exec,
-    ) -> Exec {
-        let value = Self::load(core, bus, op, which)?;
-        then(core, bus, value)
     }
 
     /// No instruction has an immediate destination.
