@@ -25,6 +25,12 @@ pub const CODE_PAGES: u64 = 2;
 /// Bytes of code.
 pub const CODE_BYTES: usize = (CODE_PAGES * 4096) as usize;
 
+/// First byte of the ways into and out of a block, which are in the same process: test code finds
+/// something there, as it does nowhere else.
+pub const WAYS: u64 = 0x2020_0000;
+/// Bytes of them.
+pub const WAYS_BYTES: usize = 0x3000;
+
 /// Which code a block is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Mode {

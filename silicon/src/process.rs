@@ -15,8 +15,11 @@ use std::{
 use crate::{
     End, Registers, Vectors,
     image::VECTOR_BYTES,
-    layout::{CODE, CODE_BYTES, DATA, DATA_LIMIT, DATA_PAGES, Mode, READ_ONLY, WRITABLE, WRITABLE_BYTES},
-    trampoline::{self, AREA, CASE, Case, Kind, WAYS, Way},
+    layout::{
+        CODE, CODE_BYTES, DATA, DATA_LIMIT, DATA_PAGES, Mode, READ_ONLY, WAYS, WAYS_BYTES, WRITABLE,
+        WRITABLE_BYTES,
+    },
+    trampoline::{self, AREA, CASE, Case, Kind, Way},
 };
 
 /// What CPUID of this processor says.
@@ -90,7 +93,7 @@ impl Native {
         map(DATA, pages, PROT_NONE).map_err(|()| failed("no room for test data"))?;
         map(CODE, CODE_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC)
             .map_err(|()| failed("no room for test code"))?;
-        map(WAYS, trampoline::BYTES, PROT_READ | PROT_WRITE | PROT_EXEC)
+        map(WAYS, WAYS_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC)
             .map_err(|()| failed("no room for the way to test code"))?;
         let page = DATA + READ_ONLY * 4096;
         protect(page, 4096, PROT_READ | PROT_WRITE).map_err(|()| failed("mprotect"))?;
@@ -206,7 +209,7 @@ impl Drop for Native {
             libc::munmap(self.handler_stack, HANDLER_STACK);
             libc::munmap(DATA as *mut _, (DATA_PAGES * 4096) as usize);
             libc::munmap(CODE as *mut _, CODE_BYTES);
-            libc::munmap(WAYS as *mut _, trampoline::BYTES);
+            libc::munmap(WAYS as *mut _, WAYS_BYTES);
         }
         TAKEN.store(false, Relaxed);
     }

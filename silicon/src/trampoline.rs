@@ -2,16 +2,12 @@
 
 use iced_x86::{Code, IcedError, Instruction, MemoryOperand, code_asm::*};
 
-use crate::image::VECTOR_BYTES;
+use crate::{image::VECTOR_BYTES, layout::WAYS};
 
-/// Where the ways in and out are.
-pub(crate) const WAYS: u64 = 0x2020_0000;
 /// Where registers are loaded from and stored to.
-pub(crate) const CASE: u64 = 0x2020_1000;
+pub(crate) const CASE: u64 = WAYS + 0x1000;
 /// Where vector registers are.
-pub(crate) const AREA: u64 = 0x2020_2000;
-/// Bytes from `WAYS` on that belong to all this.
-pub(crate) const BYTES: usize = 0x3000;
+pub(crate) const AREA: u64 = WAYS + 0x2000;
 
 /// Linux' selectors.
 const USER_CODE: u16 = 0x33;

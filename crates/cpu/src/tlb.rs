@@ -48,11 +48,24 @@ pub(crate) struct Entry {
 
 const EMPTY: Entry = Entry { tag: 0, physical: 0, watched: 0, frame: NO_FRAME, read_frame: NO_FRAME };
 
+/// Of a written page's watched chunks one, to the byte: a stack beside code is written again and again.
+#[derive(Clone, Copy, Debug)]
+struct Near {
+    /// Its number; no chunk has that of [`NOTHING_NEAR`].
+    chunk: usize,
+    /// At least its watched bytes, a bit each.
+    bits: u64,
+}
+
+const NOTHING_NEAR: Near = Near { chunk: usize::MAX, bits: u64::MAX };
+
 /// Direct-mapped tables, empty until the first run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tlb {
     read: Vec<Entry>,
     write: Vec<Entry>,
+    /// Beside `write`, entry for entry.
+    near: Vec<Near>,
     fetch: Vec<Entry>,
     dirty: bool,
 }
@@ -80,6 +93,10 @@ impl Tlb {
             table.resize(ENTRIES, EMPTY);
         }
         let index = (entry.tag >> 12) as usize & (ENTRIES - 1);
+        if access == Access::Write {
+            self.near.resize(ENTRIES, NOTHING_NEAR);
+            self.near[index] = NOTHING_NEAR;
+        }
         if let Some(slot) = table.get_mut(index) {
             *slot = entry;
             self.dirty = true;
@@ -91,30 +108,44 @@ impl Tlb {
         if self.dirty {
             self.read.fill(EMPTY);
             self.write.fill(EMPTY);
+            self.near.fill(NOTHING_NEAR);
             self.fetch.fill(EMPTY);
             self.dirty = false;
         }
     }
 
-    /// Makes writes to `chunks` of `frame` take the slow path.
-    fn watch(&mut self, frame: u32, chunks: u64) {
-        for entry in &mut self.write {
+    /// Whether `length` bytes at `linear`, in a page that `write` has, are known to be none of those that
+    /// are watched.
+    #[inline(always)]
+    pub(crate) fn is_beside(&self, linear: u64, length: usize) -> bool {
+        let Some(near) = self.near.get((linear >> 12) as usize & (ENTRIES - 1)) else { return false };
+        let (offset, within) = ((linear & 0xfff) as usize, (linear & 63) as usize);
+        near.chunk == offset >> 6 && within + length <= 64 && near.bits & bits(within, length) == 0
+    }
+
+    /// Keeps the watched bytes of the chunk of `linear`, which is in a page that `write` has.
+    #[inline(always)]
+    pub(crate) fn keep_near(&mut self, linear: u64, bits: u64) {
+        if let Some(near) = self.near.get_mut((linear >> 12) as usize & (ENTRIES - 1)) {
+            *near = Near { chunk: (linear & 0xfff) as usize >> 6, bits };
+        }
+    }
+
+    /// Something else of `frame` is watched: `change` says what.
+    fn rewatch(&mut self, frame: u32, change: impl Fn(&mut u64)) {
+        for (entry, near) in self.write.iter_mut().zip(&mut self.near) {
             if entry.frame == frame {
-                entry.watched |= chunks;
+                change(&mut entry.watched);
+                *near = NOTHING_NEAR;
             }
         }
     }
 }
 
-impl Tlb {
-    /// Makes writes to exactly `chunks` of `frame` take the slow path.
-    fn rewatch(&mut self, frame: u32, chunks: u64) {
-        for entry in &mut self.write {
-            if entry.frame == frame {
-                entry.watched = chunks;
-            }
-        }
-    }
+/// `length` bytes, at most 64, from `within` on, a bit each.
+#[inline(always)]
+fn bits(within: usize, length: usize) -> u64 {
+    (u64::MAX >> (64 - length.clamp(1, 64))) << (within & 63)
 }
 
 /// The 64-byte chunks that `length` bytes at `offset` of a page touch, as a bit mask.
@@ -178,6 +209,16 @@ impl Bytes {
     /// Whether one of `length` bytes at `offset` is among them.
     #[inline(always)]
     fn has(&self, offset: usize, length: usize) -> bool {
+        let within = offset & 63;
+        if within + length.max(1) <= 64 {
+            return self.0.get(offset >> 6).is_some_and(|word| word & bits(within, length) != 0);
+        }
+        self.has_across(offset, length)
+    }
+
+    /// As [`Bytes::has`], of bytes in several chunks.
+    #[inline(never)]
+    fn has_across(&self, offset: usize, length: usize) -> bool {
         Bytes::parts(offset, length)
             .any(|(chunk, bits)| self.0.get(chunk).is_some_and(|word| word & bits != 0))
     }
@@ -307,7 +348,7 @@ impl Watch {
             }
         };
         self.forget_at_hand(frame);
-        tlb.watch(frame, chunks);
+        tlb.rewatch(frame, |watched| *watched |= chunks);
     }
 
     /// Notes a write for the others, if it concerns what one of them watches; as accessed and dirty bits
@@ -340,6 +381,15 @@ impl Watch {
                 self.take_to_hand(frame);
                 false
             }
+        }
+    }
+
+    /// The watched bytes of the chunk at `offset` of a frame that is at hand.
+    #[inline]
+    pub(crate) fn bits_at(&self, frame: u32, offset: usize) -> u64 {
+        match &self.at_hand[frame as usize % AT_HAND] {
+            Some((known, bytes)) if *known == frame => bytes.0.get(offset >> 6).copied().unwrap_or(u64::MAX),
+            _ => u64::MAX,
         }
     }
 
@@ -400,13 +450,10 @@ impl Watch {
             return;
         }
         let bytes = Arc::make_mut(Arc::make_mut(&mut self.code).entry(frame).or_default());
-        let old = bytes.chunks();
         bytes.add_all(more);
         let chunks = bytes.chunks();
         self.forget_at_hand(frame);
-        if chunks != old {
-            tlb.watch(frame, chunks);
-        }
+        tlb.rewatch(frame, |watched| *watched |= chunks);
     }
 
     /// Exactly these bytes of `frame` hold decoded code.
@@ -422,7 +469,8 @@ impl Watch {
             }
         }
         self.forget_at_hand(frame);
-        tlb.rewatch(frame, self.chunks(frame));
+        let chunks = self.chunks(frame);
+        tlb.rewatch(frame, |watched| *watched = chunks);
     }
 
     /// Entries of a page table were read from these chunks.
@@ -434,7 +482,7 @@ impl Watch {
                 others.fresh.push(Mark::Table(frame, chunks));
             }
             self.forget_at_hand(frame);
-            tlb.watch(frame, chunks);
+            tlb.rewatch(frame, |watched| *watched |= chunks);
         }
     }
 
@@ -488,6 +536,19 @@ mod tests {
         // The first question only takes the frame to hand.
         assert!(!watch.beside(5, write.0, write.1));
         assert_eq!(watch.beside(5, write.0, write.1), clear);
+        // Kept near, it is the same, but across chunks, where nothing is known.
+        let linear = 0x7000 + write.0 as u64;
+        let entry = Entry { tag: 0x7000 | context::VALID, frame: 5, ..EMPTY };
+        tlb.insert(Access::Write, entry);
+        assert!(!tlb.is_beside(linear, write.1));
+        tlb.keep_near(linear, watch.bits_at(5, write.0));
+        let one_chunk = write.0 % 64 + write.1 <= 64;
+        assert_eq!(tlb.is_beside(linear, write.1), clear && one_chunk);
+        // Whatever more is watched, nothing is near.
+        watch.add_code(&mut tlb, 5, &Bytes([u64::MAX; 64]));
+        assert!(!tlb.is_beside(linear, write.1));
+        watch.set_code(&mut tlb, 5, bytes);
+        watch.beside(5, write.0, write.1);
         // A page table in the same chunks takes all of them.
         watch.add_tables(&mut tlb, 5, u64::MAX);
         watch.beside(5, write.0, write.1);

@@ -24,7 +24,7 @@ use crate::{Failure, shell};
 const AGAINST_BOCHS: [(&str, u64); 7] =
     [("sieve", 80), ("crc", 80), ("sort", 80), ("recursion", 80), ("copy", 80), ("divide", 60), ("sse", 20)];
 /// Programs with code and data in one page; what some emulators make of that takes long.
-const CLOSE: [(&str, u64); 2] = [("neighbours", 40), ("rewriting", 1)];
+const CLOSE: [(&str, u64); 2] = [("neighbours", 16), ("rewriting", 1)];
 
 /// What is asked for against Bochs: in the geometric mean, and at least.
 const MEAN: f64 = 3.0;

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Read,
+    io::{Read, Seek},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
@@ -34,7 +34,9 @@ pub(super) fn timed_within(
     text: Option<&str>,
     seconds: u64,
 ) -> Result<(Sample, String), Failure> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    // What is said there matters only when it goes wrong: ours sums up there too.
+    let mut errors = tempfile::tempfile()?;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors.try_clone()?);
     let start = Instant::now();
     let mut child =
         command.spawn().map_err(|error| format!("cannot start `{}`: {error}", shell::shown(command)))?;
@@ -55,7 +57,11 @@ pub(super) fn timed_within(
         over.store(true, Ordering::Relaxed);
         result
     });
-    let (elapsed, output) = result?;
+    let (elapsed, output) = result.map_err(|error| {
+        let mut said = String::new();
+        let _ = errors.rewind().and_then(|()| errors.read_to_string(&mut said));
+        format!("{error}{said}")
+    })?;
     let sample = Sample { seconds: elapsed.as_secs_f64(), peak_kib: peak.into_inner(), instructions: 0 };
     Ok((sample, output))
 }

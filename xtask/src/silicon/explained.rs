@@ -1,7 +1,10 @@
 //! Where a vendor's processors are documented to differ from what ours does, which is Intel's.
 
 use iced_x86::{Code, Instruction, Mnemonic};
-use warmboot_silicon::{End, Registers, layout::Mode};
+use warmboot_silicon::{
+    End, Registers,
+    layout::{self, Mode},
+};
 
 use super::{block::Block, compare::Outcome, excluded, place::END, start::window_index};
 
@@ -38,6 +41,9 @@ const WIDE: &str =
 /// What a process finds in the upper half of its addresses is its kernel's: there or not, neither is
 /// for it.
 const KERNEL: &str = "whether the host's kernel has something at an address is its own (SDM vol. 3A, 4.7)";
+
+/// The ways into and out of a block lie in the process too: reading them is no fault there.
+const WAYS_READ: &str = "a random address was that of the ways into and out of the block";
 
 /// No manual says which of two operands in memory is touched first.
 const ORDER: &str = "which operand of CMPS is touched first (SDM vol. 2A, CMPS)";
@@ -129,6 +135,11 @@ impl Explained {
     pub fn end(&self, block: &Block, silicon: &Outcome, ours: End) -> Option<(&'static str, bool)> {
         if let Some(reason) = self.accepted(block, ours, &silicon.memory) {
             return Some((reason, true));
+        }
+        if let End::Fault { vector: 14, address, .. } = ours
+            && address.checked_sub(layout::WAYS).is_some_and(|offset| offset < layout::WAYS_BYTES as u64)
+        {
+            return Some((WAYS_READ, true));
         }
         let End::Fault { vector, error, address, at } = silicon.end else { return None };
         if let End::Fault { vector: own, error: own_error, address: own_address, at: own_at } = ours

@@ -31,6 +31,8 @@ const STARTS: u64 = 32;
 const LONGEST: u64 = 16;
 /// Starts after which a block that has always faulted is given up.
 const FAULTS: u64 = 6;
+/// Comparisons after which to say how many there were.
+const MILESTONE: u64 = 10_000_000;
 /// Failures after which to stop.
 const ENOUGH: usize = 40;
 
@@ -84,7 +86,12 @@ pub fn run(options: &Options) -> Result<(), Failure> {
                 println!("{text}");
             }
         }
-        compared += all[which].comparisons - before;
+        let more = all[which].comparisons - before;
+        if (compared + more) / MILESTONE > compared / MILESTONE {
+            let (millions, found) = ((compared + more) / 1_000_000, failures.values().sum::<usize>());
+            println!("silicon: {millions} million compared, {found} unexplained");
+        }
+        compared += more;
     }
     print(&offers, &all, begin.elapsed());
     println!("unexplained: {}", failures.values().sum::<usize>());
