@@ -333,6 +333,13 @@ impl<B: Bus> Cpu<B> {
         }
     }
 
+    /// Where a linear address is in physical memory by what the page tables say now, whoever asks: rights
+    /// are not checked and no bit is set. `read` gives 4 or 8 bytes of physical memory without effects.
+    /// `None` where no page is present.
+    pub fn translate(&self, linear: u64, read: impl Fn(u64, u8) -> u64) -> Option<u64> {
+        self.core.look_up(linear, read)
+    }
+
     /// Runs until `budget` instructions have retired, or until something else ends it. Stops at
     /// exactly the budget. Delivering an external interrupt ends a run too ([`Stop::Device`]),
     /// because the interrupt controller has changed.

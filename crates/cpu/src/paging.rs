@@ -145,6 +145,33 @@ impl Core {
         Ok(physical)
     }
 
+    /// Where `linear` is by what the tables say now: rights are not checked, nothing is marked or kept. `read`
+    /// gives bytes of physical memory without effects. `None` where no page is present.
+    pub(crate) fn look_up(&self, linear: u64, read: impl Fn(u64, u8) -> u64) -> Option<u64> {
+        if !self.state.paging() {
+            return Some(linear & self.a20_mask);
+        }
+        if self.state.long_mode() && !self.state.canonical(linear) {
+            return None;
+        }
+        let wanted = Wanted { access: Access::Read, privilege: Privilege::System, reasons: 0, linear };
+        let (layout, mut shift, mut table) = self.walk_start(&wanted).ok()?;
+        let size = layout.size();
+        loop {
+            let index = (linear >> shift) & ((1 << layout.index_bits()) - 1);
+            let value = read((table + index * u64::from(size)) & self.a20_mask, size);
+            if value & entry::PRESENT == 0 {
+                return None;
+            }
+            if shift == 12 || value & entry::LARGE != 0 && self.may_be_large(layout, shift) {
+                let page = page_address(layout, value, shift);
+                return Some((page | (linear & ((1 << shift) - 1))) & self.a20_mask);
+            }
+            table = value & if layout == Layout::Bits32 { 0xffff_f000 } else { entry::ADDRESS };
+            shift -= layout.index_bits();
+        }
+    }
+
     /// The first table of a walk, and the lowest bit of the linear address that chooses an entry in it.
     fn walk_start(&self, wanted: &Wanted) -> Result<(Layout, u32, u64), Exception> {
         let state = &self.state;

@@ -471,6 +471,13 @@ impl Board {
         (target, part.max(1))
     }
 
+    /// Reads memory as a processor in SMM or outside it sees it, without side effects: device ranges read
+    /// all ones.
+    pub(crate) fn peek_in(&self, smm: bool, address: u64, bytes: &mut [u8]) {
+        let view = if smm { &self.views.smm } else { &self.views.memory };
+        peek(&self.memory, view, address, bytes);
+    }
+
     /// Reads memory as a bus master sees it, without side effects: device ranges read all ones.
     pub(crate) fn peek(&self, address: u64, bytes: &mut [u8]) {
         peek(&self.memory, &self.views.memory, address, bytes);

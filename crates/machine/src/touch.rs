@@ -46,6 +46,44 @@ impl Machine {
         taken.map(|_| ()).ok_or_else(|| ConfigError::new("this machine has no serial port; ask for one"))
     }
 
+    /// Where a linear address of processor number `processor` is in physical memory; `None` where no page is
+    /// present, or there is no such processor. Rights are not checked, and nothing changes.
+    #[must_use]
+    pub fn translate(&self, processor: usize, linear: u64) -> Option<u64> {
+        let cpu = &self.processors.get(processor)?.cpu;
+        let smm = cpu.state().smm;
+        cpu.translate(linear, |physical, size| {
+            let mut bytes = [0; 8];
+            if let Some(wanted) = bytes.get_mut(..usize::from(size)) {
+                self.board.peek_in(smm, physical, wanted);
+            }
+            u64::from_le_bytes(bytes)
+        })
+    }
+
+    /// Reads memory at a linear address of processor number `processor`, as it sees it (in SMM too), without
+    /// side effects; gives how many bytes come before the first page that is not present. Where no RAM or
+    /// ROM answers, FFh.
+    pub fn read_linear(&self, processor: usize, linear: u64, bytes: &mut [u8]) -> usize {
+        let Some(state) = self.processors.get(processor).map(|processor| processor.cpu.state()) else {
+            return 0;
+        };
+        let (smm, wide) = (state.smm, state.long_mode());
+        let mut done = 0;
+        while done < bytes.len() {
+            let here = linear.wrapping_add(done as u64) & if wide { u64::MAX } else { 0xffff_ffff };
+            let room = 4096 - (here & 0xfff) as usize;
+            let end = bytes.len().min(done + room);
+            let (Some(physical), Some(part)) = (self.translate(processor, here), bytes.get_mut(done..end))
+            else {
+                break;
+            };
+            self.board.peek_in(smm, physical, part);
+            done = end;
+        }
+        done
+    }
+
     /// The bytes of a RAM block from `offset` on, whoever answers their address now.
     ///
     /// # Errors

@@ -131,3 +131,27 @@ fn registers_by_name() {
     let error = machine.set_register("cpu2.eax", 1).expect_err("there are two");
     assert_eq!(error.to_string(), "there is no processor 2");
 }
+
+/// What is read at the next instruction's linear address, whatever the mode and the tables, is what the
+/// processor runs: nothing it has executed lies on a page that is not present.
+#[rstest]
+#[case::real_mode("hello", 3_000, 0)]
+#[case::long_mode("long-mode", 60_000, 200)]
+#[case::paging("paging", 43_000, 1_000)]
+fn linear_addresses(#[case] rom: &str, #[case] count: u64, #[case] at_least: u64) {
+    let mut machine = common::machine(rom, Path::Cached);
+    let (mut paged, mut last) = (0, 0);
+    while machine.run(&[], limits(count, Some(7))).expect("no conditions") == Ended::Slice {
+        let state = machine.processor();
+        let (linear, paging) = (state.linear_rip(), state.paging());
+        let physical = machine.translate(0, linear).expect("the next instruction is somewhere");
+        let (mut there, mut bytes) = ([0; 4], [0; 4]);
+        machine.read_memory(physical, &mut there);
+        let read = machine.read_linear(0, linear, &mut bytes);
+        assert_eq!(bytes.get(..read.min(1)), there.get(..1), "{linear:#x}");
+        paged += u64::from(paging);
+        last = linear;
+    }
+    assert!(paged >= at_least, "{paged} with paging");
+    assert_eq!(machine.translate(1, last), None, "there is one processor");
+}
