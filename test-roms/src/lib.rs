@@ -13,10 +13,13 @@ mod facts;
 mod flash;
 mod harness;
 mod hello;
+pub mod iso;
+mod kernel_boot;
 pub mod kernels;
 mod linux_boot;
 mod long_mode;
 mod modes;
+mod multiboot;
 mod paging;
 mod processors;
 mod real_mode;
@@ -78,6 +81,7 @@ const ALL: &[TestRom] = &[
     display::ROM,
     flash::ROM,
     linux_boot::ROM,
+    multiboot::ROM,
     disk::FLOPPY_HELLO,
     disk::DISK_HELLO,
     disk::READ_LOOP,

@@ -30,6 +30,8 @@ pub const SEABIOS: [&str; 2] = ["bios.bin", "bios-256k.bin"];
 struct Package {
     name: String,
     version: String,
+    /// Only payloads need it.
+    large: bool,
     images: Vec<Image>,
 }
 
@@ -52,8 +54,7 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
         return Err(format!("unknown option `{option}`; expected names of Debian packages").into());
     }
     let folder = shell::firmware_folder();
-    fs::create_dir_all(&folder)?;
-    images(&folder)?;
+    images(&folder, false)?;
     for package in arguments {
         let place = folder.join("packages").join(package.replace(':', "_"));
         if place.is_dir() {
@@ -73,10 +74,15 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// All images of the lock file, the large ones too.
+pub fn run_all() -> Result<(), Failure> {
+    images(&shell::firmware_folder(), true)
+}
+
 /// Brings the images to `folder`; that some are missing is only a warning as long as those `needed`
 /// are there.
 pub fn ensure(folder: &Path, needed: &[&str]) -> Result<(), Failure> {
-    match images(folder) {
+    match images(folder, false) {
         Err(failure) if needed.iter().all(|file| folder.join(file).is_file()) => {
             eprintln!("warning: {failure}");
             Ok(())
@@ -85,10 +91,11 @@ pub fn ensure(folder: &Path, needed: &[&str]) -> Result<(), Failure> {
     }
 }
 
-/// Brings every image of the lock file to `folder`, unless it is there.
-fn images(folder: &Path) -> Result<(), Failure> {
+/// Brings every image of the lock file to `folder`, unless it is there; large ones only `with_large`.
+fn images(folder: &Path, with_large: bool) -> Result<(), Failure> {
     fs::create_dir_all(folder)?;
-    let packages = lock(LOCK)?;
+    let mut packages = lock(LOCK)?;
+    packages.retain(|package| with_large || !package.large);
     let mut taken = read_taken(folder);
     let wanted: Vec<&Package> =
         packages.iter().filter(|package| !is_complete(package, folder, &taken)).collect();
@@ -162,6 +169,7 @@ fn lock(text: &str) -> Result<Vec<Package>, Failure> {
         packages.push(Package {
             name: string(package, "name")?,
             version: string(package, "version")?,
+            large: package.pointer("/large").and_then(Value::as_bool).unwrap_or(false),
             images,
         });
     }
@@ -398,10 +406,12 @@ mod tests {
             assert!(files.insert(&image.file), "{} is there twice", image.file);
             assert!(image.sha256.len() == 64 && !image.path.starts_with('/'), "{image:?}");
         }
-        // What the command finds by name is what is downloaded.
-        for known in warmboot_scenario::firmware::KNOWN.iter().chain(warmboot_scenario::firmware::KERNELS) {
+        // What the command finds by name is what is downloaded, or made of it.
+        use warmboot_scenario::firmware::{INITRDS, KERNELS, KNOWN};
+        for known in KNOWN.iter().chain(KERNELS).chain(INITRDS) {
             let file = known.files.first().expect("a file");
-            assert!(files.contains(&(*file).to_owned()), "{file} is not downloaded");
+            let there = files.contains(&(*file).to_owned()) || crate::made::FILES.contains(file);
+            assert!(there, "{file} is neither downloaded nor made");
         }
     }
 
@@ -416,6 +426,7 @@ mod tests {
         let package = |sha256: &str| Package {
             name: "p".into(),
             version: "1".into(),
+            large: false,
             images: vec![Image { file: "b".into(), path: "a".into(), sha256: sha256.into() }],
         };
         let mut taken = Taken::new();

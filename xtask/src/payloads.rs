@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, fs, process::Command};
 
-use crate::{Failure, firmware, initrd, shell};
+use crate::{Failure, firmware, made, shell};
 
 /// A program that is booted.
 struct Payload {
@@ -82,8 +82,8 @@ const VARIABLES: &str = "ovmf-variables.toml";
 
 /// The task: fetches the payloads and, with `--run`, boots them all.
 pub fn run(arguments: &[String]) -> Result<(), Failure> {
-    firmware::run(&[])?;
-    initrd::ensure()?;
+    firmware::run_all()?;
+    made::ensure()?;
     match arguments {
         [] => Ok(()),
         [one] if one == "--run" => {
@@ -98,7 +98,7 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
 
 /// What `cargo xtask test` has time for.
 pub fn sample() -> Result<(), Failure> {
-    initrd::ensure()?;
+    made::ensure()?;
     let quick: Vec<&Payload> = PAYLOADS.iter().filter(|payload| payload.quick).collect();
     let names = quick.iter().map(|payload| payload.scenario).chain([VARIABLES]);
     scenarios(names.map(|name| format!("{SCENARIOS}/{name}")))?;

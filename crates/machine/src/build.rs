@@ -21,7 +21,7 @@ use crate::{
     devices::{Device, Slot},
     display,
     generations::{self, Access},
-    linux,
+    kernel,
     machine_types::{self, VgaRegisters},
     map::{self, Views},
     processors::Processors,
@@ -260,9 +260,9 @@ impl Parts<'_> {
             items.push(chipset::fw_cfg::Item::file("vgaroms/vgabios.bin".to_owned(), vga.rom.bytes.to_vec()));
         }
         if let Some(kernel) = &self.config.kernel {
-            items.extend(linux::items(self.config, kernel, self.machine_type)?);
+            items.extend(kernel::items(self.config, kernel, self.machine_type)?);
             let rom = kernel.option_rom.bytes.to_vec();
-            items.push(chipset::fw_cfg::Item::file(linux::option_rom_file(kernel), rom));
+            items.push(chipset::fw_cfg::Item::file(kernel::option_rom_file(kernel), rom));
         }
         let config = chipset::fw_cfg::Config {
             dma: self.machine_type.fw_cfg.dma,
@@ -339,7 +339,7 @@ impl Parts<'_> {
         description.cpuid_features = edx;
         description.amd = vendor.get(1) == Some(&AMD);
         description.boot.clone_from(&self.config.boot);
-        description.first_option_rom = self.config.kernel.as_ref().map(linux::option_rom_file);
+        description.first_option_rom = self.config.kernel.as_ref().map(kernel::option_rom_file);
         for unit in 0..2u8 {
             let drive = floppy.attachment(unit).map(|attachment| attachment.format.kind);
             description.floppies[usize::from(unit)] = drive;

@@ -18,7 +18,7 @@ mod error;
 pub mod generations;
 mod history;
 pub mod hooks;
-mod linux;
+mod kernel;
 mod machine;
 pub mod machine_types;
 mod map;
@@ -42,6 +42,7 @@ pub use generations::{Generation, PathFacts, Variation};
 pub use history::{
     Code, Content, DEFAULT_HISTORY_LIMIT, Effect, Event, History, Watched, Writer, WrittenBytes,
 };
+pub use kernel::Protocol;
 pub use machine::{Machine, parse_keys};
 pub use machine_types::MachineType;
 pub use migration::{Destination, MigrationError, MigrationReport, Unfit};

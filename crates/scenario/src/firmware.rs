@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use warmboot_machine::{Firmware, Kernel};
+use warmboot_machine::{Firmware, Kernel, Protocol};
 
 use crate::{
     problem::{InputError, or_did_you_mean},
@@ -17,8 +17,6 @@ use crate::{
 const LARGEST: u64 = 16 << 20;
 /// System firmware comes in whole 64 KiB segments.
 const SEGMENT: u64 = 64 << 10;
-/// The option ROM that starts a kernel: one of ours.
-const LINUX_BOOT: &str = "rom:linuxboot";
 /// Largest kernel and initial RAM disk that are read.
 const LARGEST_KERNEL: u64 = 1 << 30;
 /// Largest option ROM: its size byte counts 512-byte units (PCI Firmware Specification 3.0, 5.2).
@@ -99,7 +97,14 @@ pub const KNOWN: &[Known] = &[
         files: &["OVMF32_CODE_4M.secboot.fd"],
         package: "ovmf-ia32",
         folders: OVMF_FOLDERS,
-        about: "OVMF for IA-32 without its variables",
+        about: "OVMF for IA-32 without its variables, which it keeps in SMM (for Q35)",
+    },
+    Known {
+        name: "ovmf-ia32-vars",
+        files: &["OVMF32_VARS_4M.fd"],
+        package: "ovmf-ia32",
+        folders: OVMF_FOLDERS,
+        about: "the variables of OVMF for IA-32, for --pflash",
     },
     Known {
         name: "u-boot",
@@ -131,7 +136,7 @@ pub const KNOWN: &[Known] = &[
     },
 ];
 
-/// What starts as a Linux kernel does and is known by name, for `--kernel`.
+/// Kernels known by name, for `--kernel`.
 pub const KERNELS: &[Known] = &[
     Known {
         name: "linux-cloud-amd64",
@@ -153,6 +158,59 @@ pub const KERNELS: &[Known] = &[
         package: "ipxe",
         folders: &["/boot", "/usr/lib/ipxe"],
         about: "iPXE, which starts as a Linux kernel does",
+    },
+    Known {
+        name: "memtest86+",
+        files: &["memtest86+ia32.bin"],
+        package: "memtest86+",
+        folders: &["/boot"],
+        about: "memtest86+ for 32-bit PCs, which starts as a Linux kernel does",
+    },
+    Known {
+        name: "xen",
+        files: &["xen"],
+        package: "xen-hypervisor-4.17-amd64",
+        folders: &[],
+        about: "Xen 4.17, a Multiboot kernel",
+    },
+    Known {
+        name: "debian-installer-i386",
+        files: &["debian-installer-i386-linux"],
+        package: "debian-installer-12-netboot-i386",
+        folders: &[],
+        about: "the kernel of Debian's installer for 32-bit PCs",
+    },
+    Known {
+        name: "debian-installer-amd64",
+        files: &["debian-installer-amd64-linux"],
+        package: "debian-installer-12-netboot-amd64",
+        folders: &[],
+        about: "the kernel of Debian's installer for x86-64",
+    },
+];
+
+/// Initial RAM disks known by name, for `--initrd`.
+pub const INITRDS: &[Known] = &[
+    Known {
+        name: "busybox",
+        files: &["busybox.cpio"],
+        package: "busybox-static",
+        folders: &[],
+        about: "a shell for Linux, made of Debian's static busybox",
+    },
+    Known {
+        name: "debian-installer-i386",
+        files: &["debian-installer-i386-initrd.gz"],
+        package: "debian-installer-12-netboot-i386",
+        folders: &[],
+        about: "Debian's installer for 32-bit PCs, for its own kernel",
+    },
+    Known {
+        name: "debian-installer-amd64",
+        files: &["debian-installer-amd64-initrd.gz"],
+        package: "debian-installer-12-netboot-amd64",
+        folders: &[],
+        about: "Debian's installer for x86-64, for its own kernel",
     },
 ];
 
@@ -241,36 +299,47 @@ pub fn kernel(
             (_, Some(append)) => Err(InputError(format!("kernel command line `{append}` without a kernel"))),
         };
     };
-    let image = match KERNELS.iter().find(|known| known.name == name) {
-        Some(known) => {
-            let path = locate(known, places).ok_or_else(|| missing("kernel", known, places))?;
-            read_file("kernel", &path, LARGEST_KERNEL)?
-        }
-        None => {
-            let path = places.resolve(name);
-            if !name.contains(['/', '.', '\\']) && !path.exists() {
-                let names = || KERNELS.iter().map(|known| known.name);
-                return Err(InputError(format!(
-                    "unknown kernel `{name}`{}; expected a path, or one of {}",
-                    or_did_you_mean(name, names()),
-                    names().collect::<Vec<_>>().join(", ")
-                )));
-            }
-            read_file("kernel", &path, LARGEST_KERNEL)?
-        }
-    };
+    let image = known_or_path("kernel", KERNELS, name, places)?;
     let firmware = |name: &str, bytes: Vec<u8>| Firmware { name: name.to_owned(), bytes: bytes.into() };
     let large = |bytes: &[u8]| bytes.len() as u64 > LARGEST_KERNEL;
     let initrd = match initrd {
-        Some(name) => Some(firmware(name, read_file("initrd", &places.resolve(name), LARGEST_KERNEL)?)),
+        Some(name) => Some(firmware(name, known_or_path("initrd", INITRDS, name, places)?)),
         None => None,
     };
     if large(&image) || initrd.as_ref().is_some_and(|initrd| large(&initrd.bytes)) {
         return Err(InputError(format!("kernel `{name}` or its initrd is larger than 1 GiB")));
     }
-    let option_rom = firmware(LINUX_BOOT, test_rom("linuxboot")?);
+    // The option ROM that starts it: one of ours.
+    let rom = match Protocol::of(&image) {
+        Protocol::Linux => "linuxboot",
+        Protocol::Multiboot => "multiboot",
+    };
+    let option_rom = firmware(&format!("rom:{rom}"), test_rom(rom)?);
     let append = append.unwrap_or_default().to_owned();
     Ok(Some(Kernel { image: firmware(name, image), initrd, append, option_rom }))
+}
+
+/// Reads one of `known`, or a file.
+fn known_or_path(
+    what: &str,
+    known: &'static [Known],
+    name: &str,
+    places: &Places,
+) -> Result<Vec<u8>, InputError> {
+    if let Some(known) = known.iter().find(|known| known.name == name) {
+        let path = locate(known, places).ok_or_else(|| missing(what, known, places))?;
+        return read_file(what, &path, LARGEST_KERNEL);
+    }
+    let path = places.resolve(name);
+    if !name.contains(['/', '.', '\\']) && !path.exists() {
+        let names = || known.iter().map(|known| known.name);
+        return Err(InputError(format!(
+            "unknown {what} `{name}`{}; expected a path, or one of {}",
+            or_did_you_mean(name, names()),
+            names().collect::<Vec<_>>().join(", ")
+        )));
+    }
+    read_file(what, &path, LARGEST_KERNEL)
 }
 
 /// The bytes of an image (at most one more than `largest`) and how messages call it.
@@ -320,8 +389,9 @@ fn missing(what: &str, known: &Known, places: &Places) -> InputError {
         .map(|folder| folder.display().to_string())
         .chain(known.folders.iter().map(|folder| (*folder).to_owned()))
         .collect();
+    let task = if matches!(what, "kernel" | "initrd") { "payloads" } else { "firmware" };
     InputError(format!(
-        "{what} `{}` is not here: no {} in {}; `cargo xtask firmware` downloads it, Debian has it in package \
+        "{what} `{}` is not here: no {} in {}; `cargo xtask {task}` brings it, Debian has it in package \
          {}, and --{what} takes any path",
         known.name,
         known.files.join(" or "),

@@ -1,13 +1,12 @@
-//! A Linux kernel that the emulator hands to firmware: what fw_cfg then holds.
-//!
-//! Linux/x86 boot protocol (`Documentation/x86/boot.rst`): fields of the setup header and who writes
-//! them. fw_cfg keys: QEMU, `include/standard-headers/linux/qemu_fw_cfg.h`; addresses as QEMU's
-//! `-kernel` chooses them. An option ROM copies the items to these addresses and enters the kernel's
-//! 16-bit setup code.
+//! A Linux kernel for the Linux/x86 boot protocol (`Documentation/x86/boot.rst`): fields of the setup header
+//! and who writes them; addresses as QEMU's `-kernel` chooses them.
 
 use warmboot_chipset::fw_cfg::Item;
 
-use crate::{Config, ConfigError, MachineType, config::Kernel, tables};
+use super::{
+    COMMAND_LINE as COMMAND_LINE_KEYS, INITRD, KERNEL, SETUP as SETUP_KEYS, does_not_fit, part, refused,
+};
+use crate::{ConfigError, config::Kernel};
 
 /// Offsets in the kernel's file, which are those in its setup code.
 mod header {
@@ -60,60 +59,27 @@ const PROTECTED_MODE: u32 = 0x10_0000;
 const FIRMWARE_TABLES: u64 = 0x2_0000;
 const SECTOR: usize = 512;
 
-/// Keys of the items: an address, a size and the bytes of each part.
-mod key {
-    pub const KERNEL: [u16; 3] = [0x07, 0x08, 0x11];
-    pub const INITRD: [u16; 3] = [0x0a, 0x0b, 0x12];
-    pub const COMMAND_LINE: [u16; 3] = [0x13, 0x14, 0x15];
-    pub const SETUP: [u16; 3] = [0x16, 0x17, 0x18];
-}
-
 /// The oldest protocol whose kernels are loaded at 1 MiB and take a command line anywhere.
 const OLDEST: u16 = 0x202;
 
-/// fw_cfg's name of the option ROM that starts the kernel.
-#[must_use]
-pub(crate) fn option_rom_file(kernel: &Kernel) -> String {
-    format!("genroms/{}", kernel.option_rom.name.rsplit(['/', ':']).next().unwrap_or("linuxboot"))
-}
-
-/// The items that a kernel puts into fw_cfg, or a sentence on why that kernel cannot be started.
-pub(crate) fn items(
-    config: &Config,
-    kernel: &Kernel,
-    machine_type: &MachineType,
-) -> Result<Vec<Item>, ConfigError> {
-    let (below_4g, _) = tables::ram_layout(machine_type, config.memory);
-    if !machine_type.fw_cfg.files.contains(&"bootorder") {
-        return Err(ConfigError::new(format!(
-            "the machine `{}` does not tell firmware a boot order by names: it cannot start a kernel",
-            machine_type.name
-        )));
-    }
+/// The items of `kernel`, where memory below 4 GiB ends at `below_4g`.
+pub(super) fn items(kernel: &Kernel, below_4g: u64) -> Result<Vec<Item>, ConfigError> {
     let mut parts = split(kernel)?;
     let end = u64::from(PROTECTED_MODE) + parts.kernel.len() as u64;
     if end > below_4g {
-        return Err(refused(
-            kernel,
-            format!("does not fit the memory: it needs {} MiB", end.div_ceil(1 << 20)),
-        ));
+        return Err(does_not_fit(kernel, end));
     }
     set_command_line(kernel, &mut parts)?;
     let initrd = place_initrd(kernel, &mut parts, below_4g, end)?;
 
-    let mut items = Vec::new();
-    let mut add = |[address, size, data]: [u16; 3], at: u32, bytes: Vec<u8>| {
-        items.push(Item::number(address, at.to_le_bytes()));
-        items.push(Item::number(size, (bytes.len() as u32).to_le_bytes()));
-        items.push(Item::number(data, bytes));
-    };
     let mut line = kernel.append.clone().into_bytes();
     line.push(0);
-    add(key::KERNEL, PROTECTED_MODE, parts.kernel.to_vec());
-    add(key::COMMAND_LINE, COMMAND_LINE, line);
-    add(key::SETUP, SETUP, parts.setup);
+    let mut items = Vec::new();
+    items.extend(part(KERNEL, PROTECTED_MODE, parts.kernel.to_vec()));
+    items.extend(part(COMMAND_LINE_KEYS, COMMAND_LINE, line));
+    items.extend(part(SETUP_KEYS, SETUP, parts.setup));
     if let (Some(at), Some(initrd)) = (initrd, &kernel.initrd) {
-        add(key::INITRD, at, initrd.bytes.to_vec());
+        items.extend(part(INITRD, at, initrd.bytes.to_vec()));
     }
     Ok(items)
 }
@@ -140,17 +106,14 @@ impl Parts<'_> {
     }
 }
 
-fn refused(kernel: &Kernel, why: impl std::fmt::Display) -> ConfigError {
-    ConfigError::new(format!("kernel `{}` {why}", kernel.image.name))
-}
-
 /// Finds setup code and kernel in the file, and refuses what is neither or too old.
 fn split(kernel: &Kernel) -> Result<Parts<'_>, ConfigError> {
     let file = &kernel.image.bytes;
     if file.get(header::MAGIC..header::MAGIC + 4) != Some(b"HdrS") {
         return Err(refused(
             kernel,
-            "is no Linux kernel for x86: it has no setup header (\"HdrS\" at 202h); expected a bzImage",
+            "is no kernel for x86: it has neither Linux' setup header (\"HdrS\" at 202h, a bzImage) nor a \
+             Multiboot header",
         ));
     }
     if file.len() < header::END {
@@ -189,9 +152,6 @@ fn split(kernel: &Kernel) -> Result<Parts<'_>, ConfigError> {
 
 /// Writes the fields that concern the command line and the space in front of it.
 fn set_command_line(kernel: &Kernel, parts: &mut Parts<'_>) -> Result<(), ConfigError> {
-    if kernel.append.contains('\0') {
-        return Err(ConfigError::new("the kernel's command line has a zero byte"));
-    }
     let most = match parts.version {
         0x206.. => u32::from_le_bytes(parts.field(header::COMMAND_LINE_SIZE)),
         _ => OLD_COMMAND_LINE_SIZE,

@@ -2,7 +2,7 @@ use rstest::rstest;
 use warmboot_chipset::fw_cfg::Key;
 
 use super::*;
-use crate::{Firmware, machine_types};
+use crate::{Config, Firmware, machine_types};
 
 const MIB: usize = 1 << 20;
 
@@ -38,7 +38,7 @@ fn kernel(file: Vec<u8>) -> Kernel {
 fn prepare(kernel: &Kernel, machine: &str, mebibytes: usize) -> Result<Vec<Item>, String> {
     let config = Config { memory: (mebibytes * MIB) as u64, ..Config::default() };
     let machine_type = machine_types::find(machine).expect("a machine type");
-    items(&config, kernel, machine_type).map_err(|error| error.to_string())
+    crate::kernel::items(&config, kernel, machine_type).map_err(|error| error.to_string())
 }
 
 fn bytes(items: &[Item], key: u16) -> Option<&[u8]> {
@@ -46,8 +46,8 @@ fn bytes(items: &[Item], key: u16) -> Option<&[u8]> {
 }
 
 #[rstest]
-#[case::not_a_kernel(kernel(vec![0; 4096]), "pc-i440fx-7.2", "is no Linux kernel for x86")]
-#[case::empty(kernel(Vec::new()), "pc-i440fx-7.2", "is no Linux kernel for x86")]
+#[case::not_a_kernel(kernel(vec![0; 4096]), "pc-i440fx-7.2", "is no kernel for x86")]
+#[case::empty(kernel(Vec::new()), "pc-i440fx-7.2", "is no kernel for x86")]
 #[case::header_cut(kernel(file(0x20f, 4, &[])[..0x210].to_vec()), "pc-i440fx-7.2", "ends within its setup header")]
 #[case::setup_cut(kernel(file(0x20f, 4, &[])[..1024].to_vec()), "pc-i440fx-7.2", "speaks of 2560 of setup code")]
 #[case::no_kernel(kernel(file(0x20f, 4, &[])[..2560].to_vec()), "pc-i440fx-7.2", "and a kernel behind it")]

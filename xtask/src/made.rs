@@ -1,0 +1,90 @@
+//! Images made here of what packages have: the same bytes always, with the time of nothing in them.
+//!
+//! * `busybox.cpio`: an initial RAM disk for Linux, of Debian's static busybox and an `init` of ours that gives
+//!   a shell on the console.
+//! * `xen`: Xen's Multiboot kernel, which its package has compressed.
+//! * `isolinux.iso`: a CD-ROM that starts ISOLINUX, which runs `meminfo.c32` with its output on COM1 too.
+
+use std::{
+    fs,
+    io::{Cursor, Read},
+};
+
+use cpio::newc::Builder;
+use flate2::read::GzDecoder;
+use warmboot_test_roms::iso;
+
+use crate::{Failure, shell};
+
+/// The images' files in the download folder.
+pub const FILES: &[&str] = &["busybox.cpio", "xen", "isolinux.iso"];
+
+const INIT: &str = "\
+#!/bin/busybox sh
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sysfs /sys
+/bin/busybox mount -t devtmpfs devtmpfs /dev
+/bin/busybox --install -s /bin
+exec /bin/busybox setsid /bin/busybox cttyhack /bin/sh
+";
+
+const ISOLINUX_CONFIGURATION: &str = "\
+SERIAL 0 115200
+DEFAULT meminfo
+LABEL meminfo
+  KERNEL meminfo.c32
+";
+
+const FOLDER: u32 = 0o040_755;
+const PROGRAM: u32 = 0o100_755;
+
+/// Writes the images to the download folder, unless they are there as they should be.
+pub fn ensure() -> Result<(), Failure> {
+    let makers: [fn() -> Result<Vec<u8>, Failure>; 3] = [busybox, xen, isolinux];
+    let folder = shell::firmware_folder();
+    for (file, make) in FILES.iter().zip(makers) {
+        let bytes = make().map_err(|error| format!("{file}: {error}"))?;
+        let path = folder.join(file);
+        if fs::read(&path).is_ok_and(|there| there == bytes) {
+            continue;
+        }
+        let temporary = tempfile::NamedTempFile::new_in(&folder)?;
+        fs::write(temporary.path(), bytes)?;
+        temporary.persist(&path)?;
+        println!("{} made", path.display());
+    }
+    Ok(())
+}
+
+fn fetched(file: &str) -> Result<Vec<u8>, Failure> {
+    let path = shell::firmware_folder().join(file);
+    Ok(fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?)
+}
+
+fn busybox() -> Result<Vec<u8>, Failure> {
+    let folders = ["bin", "dev", "proc", "sys"].map(|name| (name, FOLDER, Vec::new()));
+    let files = [("bin/busybox", PROGRAM, fetched("busybox")?), ("init", PROGRAM, INIT.into())];
+    let entries = folders.into_iter().chain(files).zip(1..).map(|((name, mode, bytes), inode)| {
+        (Builder::new(name).ino(inode).nlink(1).mode(mode), Cursor::new(bytes))
+    });
+    Ok(cpio::write_cpio(entries, Vec::new())?)
+}
+
+fn xen() -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    GzDecoder::new(fetched("xen.gz")?.as_slice()).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn isolinux() -> Result<Vec<u8>, Failure> {
+    let [boot, library, standard, meminfo] =
+        ["isolinux.bin", "ldlinux.c32", "libcom32.c32", "meminfo.c32"].map(fetched);
+    let (boot, library, standard, meminfo) = (boot?, library?, standard?, meminfo?);
+    Ok(iso::bootable(&[
+        ("ISOLINUX.BIN;1", &boot),
+        ("ISOLINUX.CFG;1", ISOLINUX_CONFIGURATION.as_bytes()),
+        ("LDLINUX.C32;1", &library),
+        ("LIBCOM32.C32;1", &standard),
+        ("MEMINFO.C32;1", &meminfo),
+    ]))
+}
