@@ -198,6 +198,11 @@ impl<B: Bus> Cpu<B> {
         self.passed
     }
 
+    /// Says whether the next run steps over a breakpoint where the processor stands now.
+    pub fn set_passed(&mut self, passed: bool) {
+        self.passed = passed;
+    }
+
     /// Takes a saved state and [`Cpu::passed`].
     ///
     /// # Errors
@@ -406,7 +411,9 @@ impl<B: Bus> Cpu<B> {
         if self.core.retired >= self.core.budget_end {
             return Between::Stop(Stop::Budget);
         }
-        if !self.breakpoints.is_empty() && !std::mem::take(&mut self.passed) && self.at_breakpoint() {
+        // What a run without breakpoints goes on from is no longer the place where one stopped.
+        let passed = std::mem::take(&mut self.passed);
+        if !self.breakpoints.is_empty() && !passed && self.at_breakpoint() {
             self.passed = true;
             return Between::Stop(Stop::Address);
         }

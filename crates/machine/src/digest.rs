@@ -55,7 +55,7 @@ impl Machine {
             put(&mut hasher, "clock", clock);
         }
         let now = self.board.now().0;
-        for (index, Processor { cpu, time, waits }) in self.processors.iter().enumerate() {
+        for (index, Processor { cpu, time, waits, retired: _ }) in self.processors.iter().enumerate() {
             put(&mut hasher, "cpu", cpu.state());
             if self.processors.count() > 1 {
                 // The clock of one that waits counts only where it is ahead: it is set when it goes on.

@@ -11,6 +11,7 @@ mod build;
 mod clock;
 mod condition;
 mod config;
+mod debugging;
 mod devices;
 mod digest;
 mod display;

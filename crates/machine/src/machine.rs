@@ -419,7 +419,7 @@ impl Machine {
     }
 
     /// Asks the processor to tell of what is observed.
-    fn follow_watches(&mut self) {
+    pub(crate) fn follow_watches(&mut self) {
         let observer = self.board.observer.as_deref();
         let observed = observer.map_or_else(Observed::default, |o| o.observed(&self.board.memory));
         self.processors.cpus().for_each(|cpu| cpu.observe(observed.clone()));

@@ -20,6 +20,8 @@ pub(crate) struct Processor {
     pub time: u64,
     /// It waits for something that has not come yet.
     pub waits: bool,
+    /// Instructions it has retired since the machine was built or loaded; no part of its state.
+    pub retired: u64,
 }
 
 /// All of them, by number; there is at least one.
@@ -41,7 +43,7 @@ pub(crate) struct Turn {
 
 impl Processors {
     pub fn new(first: Cpu<Board>, others: Vec<Cpu<Board>>) -> Processors {
-        let processor = |cpu| Processor { cpu, time: 0, waits: false };
+        let processor = |cpu| Processor { cpu, time: 0, waits: false, retired: 0 };
         let mut all =
             Processors { first: processor(first), others: others.into_iter().map(processor).collect() };
         if !all.others.is_empty() {
@@ -84,6 +86,7 @@ impl Processors {
             cpu: processor.cpu.fork(),
             time: processor.time,
             waits: processor.waits,
+            retired: processor.retired,
         };
         Processors { first: fork(&self.first), others: self.others.iter().map(fork).collect() }
     }
@@ -93,6 +96,7 @@ impl Processors {
         for (processor, other) in self.iter_mut().zip(other.iter()) {
             processor.cpu.return_to(&other.cpu, &differs);
             (processor.time, processor.waits) = (other.time, other.waits);
+            processor.retired = other.retired;
         }
         for index in 0..self.others.len() + 1 {
             self.tell(index);
@@ -145,6 +149,7 @@ impl Processors {
         board.clock.begin(processor.time);
         let run = processor.cpu.run(board, budget, path);
         processor.time = board.clock.end(run.retired);
+        processor.retired = processor.retired.wrapping_add(run.retired);
         // Nobody's access from here on; a machine loaded from a file has forgotten who ran.
         board.current = 0;
         self.tell(index);

@@ -1,6 +1,6 @@
 //! Driving one machine: run to a condition, press keys and reset on the way.
 
-use std::{collections::VecDeque, str::FromStr};
+use std::{collections::VecDeque, str::FromStr, sync::Arc};
 
 use warmboot_machine::{Condition, ConfigError, Ended, Limits, Machine, ResetPath};
 
@@ -140,49 +140,135 @@ pub fn drive(
     plan: &Plan,
     watch: &mut dyn FnMut(&Machine) -> bool,
 ) -> Result<Finish, ConfigError> {
-    let mut waiting: Vec<usize> = (0..plan.actions.len()).collect();
-    let mut typing: VecDeque<(usize, Typing)> = VecDeque::new();
-    loop {
-        let look = type_on(machine, &mut typing)?;
-        let conditions: Vec<Condition> = waiting
+    Session::new(plan.clone()).drive(machine, watch)
+}
+
+/// A run in progress: its plan and what of it is still to come. A copy goes with a fork of the machine.
+#[derive(Clone, Debug)]
+pub struct Session {
+    plan: Arc<Plan>,
+    waiting: Vec<usize>,
+    typing: VecDeque<(usize, Typing)>,
+    /// The slice in progress: text is typed between slices, so that where else the host stops a run
+    /// does not change it.
+    slice: Option<Slice>,
+}
+
+#[derive(Clone, Debug)]
+struct Slice {
+    /// Instructions at its end.
+    end: Option<u64>,
+    /// When to look whether more can be typed.
+    look: Option<Condition>,
+}
+
+/// What came of [`Session::go_on`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// The slice is over, or something of the plan was done: call again.
+    More,
+    /// Something else that was waited for.
+    Met(Condition),
+    /// The run is over.
+    Finished(Finish),
+}
+
+impl Session {
+    /// A run from its beginning.
+    #[must_use]
+    pub fn new(plan: Plan) -> Session {
+        let waiting = (0..plan.actions.len()).collect();
+        Session { waiting, typing: VecDeque::new(), slice: None, plan: Arc::new(plan) }
+    }
+
+    /// Runs `machine` to the end, as [`drive`] does.
+    ///
+    /// # Errors
+    /// A condition the machine cannot have, or a key it does not know.
+    pub fn drive(
+        mut self,
+        machine: &mut Machine,
+        watch: &mut dyn FnMut(&Machine) -> bool,
+    ) -> Result<Finish, ConfigError> {
+        loop {
+            let progress = self.go_on(machine, None, &[])?;
+            if !watch(machine) {
+                return Ok(self.interrupted());
+            }
+            if let Progress::Finished(finish) = progress {
+                return Ok(finish);
+            }
+        }
+    }
+
+    /// Goes on until the plan's slice is over, something of the plan happens, or one of `also`; for
+    /// `most` instructions at most. What the machine does depends on neither.
+    ///
+    /// # Errors
+    /// A condition the machine cannot have, or a key it does not know.
+    pub fn go_on(
+        &mut self,
+        machine: &mut Machine,
+        most: Option<u64>,
+        also: &[Condition],
+    ) -> Result<Progress, ConfigError> {
+        let plan = Arc::clone(&self.plan);
+        let before = machine.instructions();
+        let current = match self.slice.take() {
+            Some(slice) => slice,
+            None => Slice {
+                look: type_on(machine, &mut self.typing)?,
+                end: plan.limits.slice.map(|slice| before.saturating_add(slice)),
+            },
+        };
+        let look = current.look.clone();
+        let conditions: Vec<Condition> = self
+            .waiting
             .iter()
             .filter_map(|&index| plan.actions.get(index))
             .map(|action| action.at.clone())
             .chain(plan.until.iter().cloned())
             .chain(look.clone())
+            .chain(also.iter().cloned())
             .collect();
-        let ended = machine.run(&conditions, plan.limits)?;
-        if !watch(machine) {
-            return Ok(Finish {
-                ended_by: "interrupted".to_owned(),
-                end: End::Interrupted,
-                debug_exit: None,
-                undone: undone(waiting, &typing),
-            });
-        }
+        let left = current.end.map(|end| end.saturating_sub(before));
+        let slice = left.into_iter().chain(most).min();
+        let ended = machine.run(&conditions, Limits { slice, ..plan.limits })?;
         if ended == Ended::Slice {
-            continue;
+            self.slice =
+                Some(current).filter(|slice| slice.end.is_none_or(|end| machine.instructions() < end));
+            return Ok(Progress::More);
         }
-        let (due, later): (Vec<usize>, Vec<usize>) = waiting
+        let (due, later): (Vec<usize>, Vec<usize>) = self
+            .waiting
             .iter()
             .partition(|&&index| plan.actions.get(index).is_some_and(|action| is_met(&action.at, &ended)));
-        waiting = later;
+        self.waiting = later;
         for (index, action) in due.iter().filter_map(|&index| Some((index, plan.actions.get(index)?))) {
             match &action.act {
                 Act::Press(keys) => machine.press(keys)?,
                 Act::Type(text) => {
-                    typing.push_back((index, Typing::on_keyboard(text).map_err(ConfigError::new)?));
+                    let typing = Typing::on_keyboard(text).map_err(ConfigError::new)?;
+                    self.typing.push_back((index, typing));
                 }
-                Act::Send(text) => typing.push_back((index, Typing::on_serial(text))),
+                Act::Send(text) => self.typing.push_back((index, Typing::on_serial(text))),
                 Act::Reset(path) => machine.reset(*path)?,
             }
         }
         if !due.is_empty() {
-            continue;
+            return Ok(Progress::More);
         }
         let named = plan.until.iter().find(|condition| is_met(condition, &ended));
-        if named.is_none() && look.is_some_and(|look| ended == Ended::Condition(look)) {
-            continue;
+        if named.is_none()
+            && let Ended::Condition(condition) = &ended
+        {
+            if look.as_ref() == Some(condition) {
+                return Ok(Progress::More);
+            }
+            if also.contains(condition) {
+                self.slice = Some(current);
+                return Ok(Progress::Met(condition.clone()));
+            }
         }
         let end = match (&ended, named) {
             (_, Some(_)) => End::Met,
@@ -191,14 +277,25 @@ pub fn drive(
         };
         let debug_exit = if let Ended::DebugExit(status) = ended { Some(status) } else { None };
         let ended_by = named.map_or_else(|| ended.to_string(), Condition::to_string);
-        return Ok(Finish { ended_by, end, debug_exit, undone: undone(waiting, &typing) });
+        Ok(Progress::Finished(Finish { ended_by, end, debug_exit, undone: self.undone() }))
     }
-}
 
-/// What did not come, and what has not been typed to its end.
-fn undone(mut waiting: Vec<usize>, typing: &VecDeque<(usize, Typing)>) -> Vec<usize> {
-    waiting.extend(typing.iter().map(|(index, _)| *index));
-    waiting
+    /// How the run came to its end when somebody stopped it here.
+    #[must_use]
+    pub fn interrupted(&self) -> Finish {
+        Finish {
+            ended_by: "interrupted".to_owned(),
+            end: End::Interrupted,
+            debug_exit: None,
+            undone: self.undone(),
+        }
+    }
+
+    /// What did not come, and what has not been typed to its end.
+    fn undone(&self) -> Vec<usize> {
+        let typing = self.typing.iter().map(|(index, _)| *index);
+        self.waiting.iter().copied().chain(typing).collect()
+    }
 }
 
 /// Enters the next key or byte of what is being typed, once there is room; gives when to look again.

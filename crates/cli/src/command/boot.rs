@@ -18,7 +18,7 @@ use warmboot::{
     scenario::{
         files,
         problem::InputError,
-        session::{self, End, Finish},
+        session::{End, Finish, Session},
     },
 };
 
@@ -29,6 +29,7 @@ use super::{
     output::{self, Sink},
     progress::Progress,
 };
+use crate::gdb;
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
@@ -79,6 +80,16 @@ pub(crate) struct Arguments {
         help_heading = "Look"
     )]
     screenshot: Option<String>,
+    /// Stop before the first instruction and wait for gdb at this address; port 0 takes a free one. gdb's
+    /// `detach` lets the run go on, `kill` ends it
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        value_parser = NonEmptyStringValueParser::new(),
+        conflicts_with = "watch",
+        help_heading = "Look"
+    )]
+    gdb: Option<String>,
     /// Print one JSON object with digest, instructions, times and how the run ended
     #[arg(long, help_heading = "Look")]
     json: bool,
@@ -123,6 +134,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         ("--snapshot-out", &snapshot),
         ("--screenshot", &screenshot),
     ])?;
+    let gdb = arguments.gdb.as_deref().map(gdb::listen).transpose()?;
     let mut machine = arguments.machine.machine(arguments.serial.is_some(), &places)?;
     if screenshot.is_some() && machine.display().is_none() {
         return Err(InputError::new(
@@ -147,11 +159,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         failed: None,
     };
     let speaks = live.debug.is_some() || live.serial.is_some();
-    let progress = Progress::new(None, !speaks);
+    let progress = Progress::new(None, !speaks && gdb.is_none());
     let (began, before) = (Instant::now(), machine.instructions());
-    let finish = session::drive(&mut machine, &arguments.run.plan(), &mut |machine| {
+    let mut watch = |machine: &Machine| {
         progress.instructions(machine.instructions().saturating_sub(before));
         live.print(machine) && !interrupt::asked()
+    };
+    let mut session = Session::new(arguments.run.plan());
+    let left = gdb.map(|listener| gdb::serve(listener, &mut machine, &mut session, &mut watch)).transpose();
+    let finish = left.and_then(|left| match left {
+        Some(gdb::Left::Over(finish)) => Ok(finish),
+        Some(gdb::Left::GoesOn) | None => Ok(session.drive(&mut machine, &mut watch)?),
     });
     progress.finish();
     let finish = finish?;
@@ -265,8 +283,9 @@ impl Live {
             [(&mut self.debug, machine.debug_log()), (&mut self.serial, machine.serial_log())]
         {
             let Some(printed) = printed else { continue };
+            // After going back there is nothing new for a while.
             let new = log.get(*printed..).unwrap_or_default();
-            *printed = log.len();
+            *printed = log.len().max(*printed);
             match output::print(new) {
                 Ok(open) => self.closed |= !open,
                 Err(error) => self.failed = Some(error),

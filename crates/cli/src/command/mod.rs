@@ -2,10 +2,10 @@
 
 mod arguments;
 mod boot;
-mod interrupt;
+pub(crate) mod interrupt;
 mod machines;
 mod memory_map;
-mod output;
+pub(crate) mod output;
 mod progress;
 mod run;
 mod snapshot;

@@ -1,0 +1,138 @@
+//! `boot --gdb`: the machine under gdb's remote serial protocol, over TCP.
+//!
+//! gdb sees registers and linear addresses as the guest does; where it stops changes nothing, so a run
+//! that goes on to its end has the digest it has without gdb. Going back is in `gdb/past.rs`, registers
+//! are in `gdb/registers.rs`.
+
+mod past;
+mod registers;
+mod target;
+mod watches;
+mod wire;
+
+use std::{
+    io,
+    net::{TcpListener, TcpStream},
+    thread,
+    time::Duration,
+};
+
+use gdbstub::{
+    common::Signal,
+    stub::{DisconnectReason, GdbStub, MultiThreadStopReason, state_machine::GdbStubStateMachine as Stub},
+};
+use warmboot::{
+    Machine,
+    scenario::{
+        problem::InputError,
+        session::{Finish, Session},
+    },
+};
+
+use self::{target::Target, wire::Wire};
+use crate::command::{interrupt, output};
+
+/// How often a wait looks whether somebody wants it to end.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// How a session with gdb ended.
+pub(crate) enum Left {
+    /// gdb has gone and lets the machine run.
+    GoesOn,
+    /// The run is over.
+    Over(Finish),
+}
+
+/// Begins to listen at `ADDRESS:PORT`, and says on standard error where.
+pub(crate) fn listen(address: &str) -> Result<TcpListener, InputError> {
+    let bad = |error: io::Error| InputError::new(format!("--gdb: cannot listen at `{address}`: {error}"));
+    let listener = TcpListener::bind(address).map_err(bad)?;
+    let bound = listener.local_addr().map_err(bad)?;
+    output::complain(&format!("gdb: waiting for gdb -ex 'target remote {bound}'"));
+    Ok(listener)
+}
+
+/// Waits for gdb, and does what it says until it leaves or the run is over. `watch` is called now and
+/// then with a machine that has come further than ever; false ends the run.
+pub(crate) fn serve(
+    listener: TcpListener,
+    machine: &mut Machine,
+    session: &mut Session,
+    watch: &mut dyn FnMut(&Machine) -> bool,
+) -> Result<Left, InputError> {
+    let failed = |error: io::Error| InputError::new(format!("--gdb: {error}"));
+    let Some(stream) = accept(&listener).map_err(failed)? else {
+        return Ok(Left::Over(session.interrupted()));
+    };
+    // One gdb at a time: a second one is refused rather than kept waiting.
+    drop(listener);
+    let (wire, asks) = Wire::new(stream).map_err(failed)?;
+    let mut target = Target::new(machine, session, asks, watch);
+    let reason = talk(wire, &mut target);
+    if let Some(error) = target.take_error() {
+        return Err(error);
+    }
+    match reason {
+        Ok(DisconnectReason::Disconnect) => output::complain("gdb: detached"),
+        Ok(DisconnectReason::Kill) => {
+            return Ok(Left::Over(target.end().unwrap_or_else(|| target.interrupted())));
+        }
+        Ok(DisconnectReason::TargetExited(_) | DisconnectReason::TargetTerminated(_)) => {}
+        Err(_) if interrupt::asked() => return Ok(Left::Over(target.interrupted())),
+        Err(why) => output::complain(&format!("gdb: {why}; the run goes on without it")),
+    }
+    Ok(target.end().map_or(Left::GoesOn, Left::Over))
+}
+
+/// Waits for a connection; `None` when the user gave up.
+fn accept(listener: &TcpListener) -> io::Result<Option<TcpStream>> {
+    listener.set_nonblocking(true)?;
+    while !interrupt::asked() {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false)?;
+                return Ok(Some(stream));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(PATIENCE),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// Speaks the protocol until one of the two ends it. The error says why it could not go on.
+fn talk(wire: Wire, target: &mut Target<'_>) -> Result<DisconnectReason, String> {
+    let said = |error: gdbstub::stub::GdbStubError<String, io::Error>| error.to_string();
+    let lost = |error: io::Error| format!("the connection is lost: {error}");
+    let mut stub = GdbStub::new(wire).run_state_machine(target).map_err(said)?;
+    loop {
+        stub = match stub {
+            Stub::Idle(mut stub) => {
+                let byte = stub.borrow_conn().wait(interrupt::asked).map_err(lost)?;
+                stub.incoming_data(target, byte).map_err(said)?
+            }
+            Stub::Running(mut stub) => match stub.borrow_conn().poll().map_err(lost)? {
+                Some(byte) => stub.incoming_data(target, byte).map_err(said)?,
+                None => match target.go_on() {
+                    Some(reason) => stub.report_stop(target, reason).map_err(said)?,
+                    None => stub.into(),
+                },
+            },
+            Stub::CtrlCInterrupt(stub) => {
+                let reason =
+                    MultiThreadStopReason::SignalWithThread { tid: target.current(), signal: Signal::SIGINT };
+                target.stop();
+                stub.interrupt_handled(target, Some(reason)).map_err(said)?
+            }
+            Stub::Disconnected(mut stub) => {
+                // Whoever is told of the end may have gone already.
+                let _ = gdbstub::conn::Connection::flush(stub.borrow_conn());
+                return Ok(stub.get_reason());
+            }
+        };
+        if target.has_failed() || interrupt::asked() {
+            return Err("interrupted".to_owned());
+        }
+    }
+}
