@@ -150,6 +150,17 @@ pub trait Chip {
     /// Bus-master work asked for with [`Effects::service`].
     fn service(&mut self, _memory: &mut dyn GuestMemory, _fx: &mut Effects) {}
 
+    /// What the data sheet calls the register that an access to `offset` of region `index` reaches now: an
+    /// index register may decide that. `None` where it has no name.
+    fn register_name(&self, _index: u8, _offset: u64, _write: bool) -> Option<String> {
+        None
+    }
+
+    /// The same of PCI configuration space.
+    fn config_register_name(&self, offset: u8) -> Option<String> {
+        pci::register_name(offset).map(str::to_owned)
+    }
+
     /// The PCI function's configuration space, for chips that are one.
     fn pci_config(&self) -> Option<&pci::ConfigSpace> {
         None

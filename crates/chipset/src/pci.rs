@@ -31,6 +31,44 @@ pub const INTERRUPT_LINE: u8 = 0x3c;
 /// Interrupt pin.
 pub const INTERRUPT_PIN: u8 = 0x3d;
 
+/// What stands from each offset on in the header of a function that is no bridge (section 6.1).
+const HEADER: [(u8, &str); 24] = [
+    (0x00, "VENDOR_ID"),
+    (0x02, "DEVICE_ID"),
+    (0x04, "COMMAND"),
+    (0x06, "STATUS"),
+    (0x08, "REVISION_ID"),
+    (0x09, "CLASS_CODE"),
+    (0x0c, "CACHE_LINE_SIZE"),
+    (0x0d, "LATENCY_TIMER"),
+    (0x0e, "HEADER_TYPE"),
+    (0x0f, "BIST"),
+    (0x10, "BAR0"),
+    (0x14, "BAR1"),
+    (0x18, "BAR2"),
+    (0x1c, "BAR3"),
+    (0x20, "BAR4"),
+    (0x24, "BAR5"),
+    (0x28, "CARDBUS_CIS"),
+    (0x2c, "SUBSYSTEM_VENDOR_ID"),
+    (0x2e, "SUBSYSTEM_ID"),
+    (0x30, "ROM_BASE"),
+    (0x34, "CAPABILITIES"),
+    (0x3c, "INTERRUPT_LINE"),
+    (0x3d, "INTERRUPT_PIN"),
+    (0x3e, "MIN_GNT"),
+];
+
+/// The register of the header that the byte at `offset` is of.
+#[must_use]
+pub fn register_name(offset: u8) -> Option<&'static str> {
+    match offset {
+        0x3f => Some("MAX_LAT"),
+        0x40.. => None,
+        _ => HEADER.iter().rev().find(|(first, _)| *first <= offset).map(|(_, name)| *name),
+    }
+}
+
 /// What a function is, as its data sheet's first table says.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity {

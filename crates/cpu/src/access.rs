@@ -1,7 +1,7 @@
 //! How instructions reach registers and memory: segmentation, operands, the stack.
 
 use crate::{
-    Bus, Exception, Exec, Frame, Op, Operand, State,
+    Bus, Exception, Exec, Frame, Occurrence, Op, Operand, State,
     flags::{Flags, bit},
     memory::Range,
     models::{Hypervisor, Model},
@@ -130,6 +130,9 @@ pub struct Core {
     pub(crate) budget_end: u64,
     /// Data and I/O breakpoints this instruction met.
     pub(crate) debug_hits: u32,
+    /// What has happened in this run beside instructions, if that is recorded; then each such thing also
+    /// ends the run.
+    pub(crate) occurrences: Option<Vec<Occurrence>>,
 }
 
 /// A memory or register operand translated once, with write intent: reading and writing it cannot
@@ -190,6 +193,7 @@ impl Core {
             retired: 0,
             budget_end: 0,
             debug_hits: 0,
+            occurrences: None,
         };
         core.refresh();
         core
@@ -229,6 +233,13 @@ impl Core {
         self.flushes = self.flushes.wrapping_add(1);
         self.refresh_stamp();
         self.attention |= attention::END_BLOCK;
+    }
+
+    /// Takes note of what no instruction does, if that is recorded.
+    pub(crate) fn occurred(&mut self, occurrence: Occurrence) {
+        if let Some(occurrences) = &mut self.occurrences {
+            occurrences.push(occurrence);
+        }
     }
 
     /// Recomputes what depends on CS and on long mode.

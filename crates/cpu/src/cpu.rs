@@ -5,7 +5,8 @@
 //! delivery included. Delivering an interrupt is none.
 
 use crate::{
-    Bus, Core, Exception, Exec, Frame, Hypervisor, Lowered, Model, Observed, Path, State, StateError, Stop,
+    Bus, Core, Exception, Exec, Frame, Hypervisor, Lowered, Model, Observed, Occurrence, Path, State,
+    StateError, Stop,
     access::attention,
     cache::{Block, Cache, End, Key},
     decode::{Decoded, Flow, LONGEST, decode},
@@ -316,6 +317,20 @@ impl<B: Bus> Cpu<B> {
         self.core.flush_tlb();
     }
 
+    /// Begins or ends to record what happens beside instructions. Meanwhile each such thing ends its run, so
+    /// that the state after it can be seen; nothing else changes.
+    pub fn record_occurrences(&mut self, on: bool) {
+        if on != self.core.occurrences.is_some() {
+            self.core.occurrences = on.then(Vec::new);
+        }
+    }
+
+    /// What has happened beside instructions in the last run, in order, while that is recorded.
+    #[must_use]
+    pub fn occurrences(&self) -> &[Occurrence] {
+        self.core.occurrences.as_deref().unwrap_or_default()
+    }
+
     /// Whether [`Cpu::run`] would do anything: false when halted (or waiting, or shut down) with
     /// nothing that wakes.
     #[must_use]
@@ -368,6 +383,9 @@ impl<B: Bus> Cpu<B> {
         core.cached = path == Path::Cached;
         core.attention = 0;
         core.debug_hits = 0;
+        if let Some(occurrences) = &mut core.occurrences {
+            occurrences.clear();
+        }
         core.refresh();
     }
 
@@ -405,6 +423,7 @@ impl<B: Bus> Cpu<B> {
             self.core.report(bus, before);
             match found {
                 Between::Execute => {}
+                Between::Again if self.core.occurrences.is_some() => return Between::Stop(Stop::Device),
                 other => return other,
             }
         }
@@ -440,6 +459,7 @@ impl<B: Bus> Cpu<B> {
         self.passed = false;
         let core = &mut self.core;
         if core.state.pending.init && !core.state.smm {
+            core.occurred(Occurrence::Init);
             core.state.init(core.model, core.bootstrap);
             core.flush_tlb();
             core.refresh();
@@ -448,6 +468,7 @@ impl<B: Bus> Cpu<B> {
         if let Some(vector) = core.state.pending.sipi.take()
             && core.state.activity == Activity::WaitForSipi
         {
+            core.occurred(Occurrence::StartUp(vector));
             let selector = u16::from(vector) << 8;
             core.set_segment(segment::CS, Segment::real_mode(selector));
             core.state.rip = 0;
@@ -457,6 +478,7 @@ impl<B: Bus> Cpu<B> {
         let shadow = core.state.shadow;
         if core.state.pending.smi && !core.state.smm && core.state.activity != Activity::Shutdown {
             core.state.pending.smi = false;
+            core.occurred(Occurrence::Smi);
             core.enter_smm(bus);
             return Between::Again;
         }
@@ -468,6 +490,7 @@ impl<B: Bus> Cpu<B> {
         if core.state.pending.nmi && !core.state.nmi_blocked && shadow != Shadow::MovSs {
             core.state.pending.nmi = false;
             core.state.nmi_blocked = true;
+            core.occurred(Occurrence::Nmi);
             core.deliver(bus, Event::external(2));
             return Between::Again;
         }
@@ -475,6 +498,7 @@ impl<B: Bus> Cpu<B> {
         if state.interrupt_line && state.flags.interrupt() && shadow == Shadow::None {
             core.device_touched();
             if let Some(vector) = bus.acknowledge_interrupt(core.cycle()) {
+                core.occurred(Occurrence::Interrupt(vector));
                 core.deliver(bus, Event::external(vector));
             }
             return Between::Again;

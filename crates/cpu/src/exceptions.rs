@@ -1,7 +1,7 @@
 //! Delivery of interrupts and exceptions (Intel SDM vol. 3A, chapter 6).
 
 use crate::{
-    Bus, Core, Exception, Exec,
+    Bus, Core, Exception, Exec, Occurrence,
     access::{Privilege, attention},
     descriptor::{Descriptor, error, kind, null},
     flags::bit,
@@ -108,6 +108,7 @@ impl Core {
         self.attention |= attention::END_BLOCK;
         while let Err(second) = self.enter_handler(bus, event) {
             let Some(next) = combine(event, second) else {
+                self.occurred(Occurrence::Shutdown);
                 self.state.activity = Activity::Shutdown;
                 return;
             };
@@ -122,6 +123,9 @@ impl Core {
     /// Enters the handler of `event`, or faults with nothing changed (but for a task gate, whose
     /// faults belong to the new task).
     pub(crate) fn enter_handler<B: Bus>(&mut self, bus: &mut B, event: Event) -> Exec {
+        if event.source == Source::Processor {
+            self.occurred(Occurrence::Exception { vector: event.vector, error: event.error });
+        }
         if event.vector == 1 && event.source == Source::Processor {
             // Any #DB lets the handler use the debug registers.
             self.state.dr[7] &= !(1 << 13);

@@ -41,7 +41,7 @@ pub use cpu::{Breakpoint, Cpu, Run};
 pub use features::{Feature, Features};
 pub use models::{Hypervisor, Model};
 pub use op::{Handler, Lowered, Op, Operand};
-pub use state::State;
+pub use state::{Segment, State};
 pub use tlb::Observed;
 
 /// What a handler returns: done, or an exception that left no trace.
@@ -92,6 +92,30 @@ impl Exception {
     pub const fn stack(error: u32) -> Exception {
         Exception { vector: 12, error: Some(error as u16) }
     }
+}
+
+/// What happens to a processor that no instruction does ([`Cpu::record_occurrences`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Occurrence {
+    /// An exception goes to its handler; a double fault follows what led to it.
+    Exception {
+        /// Vector 0-31.
+        vector: u8,
+        /// Error code, for the vectors that have one.
+        error: Option<u32>,
+    },
+    /// An external interrupt, with its vector.
+    Interrupt(u8),
+    /// A non-maskable interrupt.
+    Nmi,
+    /// A system-management interrupt.
+    Smi,
+    /// INIT#.
+    Init,
+    /// A start-up message, with its vector.
+    StartUp(u8),
+    /// A triple fault ends in shutdown.
+    Shutdown,
 }
 
 /// Why a run ended.

@@ -6,7 +6,7 @@
 mod ignore;
 mod map;
 mod memory;
-mod registers;
+pub(crate) mod registers;
 mod show;
 
 use serde::{Serialize, Serializer};

@@ -1,4 +1,4 @@
-//! Reading machines without changing them: symbols, diffs, disassembly, the screen; traces and coverage have their
+//! Reading machines without changing them: symbols, diffs, disassembly, traces, the screen; coverage has its
 //! place here.
 
 #![forbid(unsafe_code)]
@@ -9,3 +9,4 @@ pub mod history;
 pub mod screen;
 pub mod survivors;
 pub mod symbols;
+pub mod trace;

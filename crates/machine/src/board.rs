@@ -19,6 +19,7 @@ use crate::{
     machine_types::MachineType,
     map::{self, Views},
     reset::ResetPath,
+    trace::Reached,
 };
 
 /// What the processor must be told after a run.
@@ -358,10 +359,13 @@ impl Board {
         Some(result)
     }
 
-    fn chip_read(&mut self, tag: u32, offset: u64, size: u8, at: Moment) -> u64 {
+    fn chip_read(&mut self, tag: u32, offset: u64, size: u8, reached: Reached, at: Moment) -> u64 {
         let (slot, index) = (self.own_chip((tag >> 8) as usize), tag as u8);
         if self.is_window(slot, index) {
-            return self.window_read(slot, offset, size) & ones(size);
+            let access = self.begin_access(reached, Some((tag, offset)), size, false);
+            let bits = self.window_read(slot, offset, size) & ones(size);
+            self.end_access(access, bits);
+            return bits;
         }
         let widest = self.views.most(tag, offset).min(size);
         let mut value = 0;
@@ -369,6 +373,7 @@ impl Board {
         while done < size {
             let part = widest.min(size - done);
             let at_offset = offset + u64::from(done);
+            let access = self.begin_access(reached.plus(done), Some((tag, at_offset)), part, false);
             let bits = if tag == CONFIG_WINDOW_TAG {
                 u64::from(self.config_read(self.window_target(at_offset), part, at))
             } else {
@@ -376,16 +381,19 @@ impl Board {
                 bits.unwrap_or(u64::MAX)
             };
             let bits = bits & ones(part);
+            self.end_access(access, bits);
             value |= bits << (8 * done);
             done += part;
         }
         value
     }
 
-    fn chip_write(&mut self, tag: u32, offset: u64, size: u8, value: u64, at: Moment) {
+    fn chip_write(&mut self, (tag, offset): (u32, u64), size: u8, value: u64, reached: Reached, at: Moment) {
         let (slot, index) = (self.own_chip((tag >> 8) as usize), tag as u8);
         if self.is_window(slot, index) {
+            let access = self.begin_access(reached, Some((tag, offset)), size, true);
             self.window_write(slot, offset, size, value);
+            self.end_access(access, value);
             return;
         }
         let widest = self.views.most(tag, offset).min(size);
@@ -394,6 +402,8 @@ impl Board {
             let part = widest.min(size - done);
             let bits = (value >> (8 * done)) & ones(part);
             let at_offset = offset + u64::from(done);
+            let access = self.begin_access(reached.plus(done), Some((tag, at_offset)), part, true);
+            self.end_access(access, bits);
             if tag == CONFIG_WINDOW_TAG {
                 self.config_write(self.window_target(at_offset), part, bits as u32, at);
             } else {
@@ -423,15 +433,21 @@ impl Board {
         let mut done = 0;
         while done < size {
             let here = u64::from(port) + u64::from(done);
+            let reached = Reached::port(here);
             let (target, part) = self.io_part(here, size - done, |range| range.read_at(here));
             let bits = match target {
                 Some(Target::Device { tag: CONFIG_DATA_TAG, offset }) => {
-                    u64::from(self.config_read(self.config_target(offset), part, at))
+                    let access = self.begin_access(reached, Some((CONFIG_DATA_TAG, offset)), part, false);
+                    let bits = u64::from(self.config_read(self.config_target(offset), part, at));
+                    self.end_access(access, bits & ones(part));
+                    bits
                 }
                 Some(Target::Device { tag, offset }) if tag != UNASSIGNED_TAG => {
-                    self.chip_read(tag, offset, part, at)
+                    self.chip_read(tag, offset, part, reached, at)
                 }
                 _ => {
+                    let access = self.begin_access(reached, None, part, false);
+                    self.end_access(access, ones(part));
                     self.note(|| format!("read of port {here:#x}, where nothing answers"));
                     u64::MAX
                 }
@@ -448,14 +464,21 @@ impl Board {
             let here = u64::from(port) + u64::from(done);
             let (target, part) = self.io_part(here, size - done, |range| range.write_at(here));
             let bits = value >> (8 * done) & ones(part);
+            let reached = Reached::port(here);
             match target {
                 Some(Target::Device { tag: CONFIG_DATA_TAG, offset }) => {
+                    let access = self.begin_access(reached, Some((CONFIG_DATA_TAG, offset)), part, true);
+                    self.end_access(access, bits);
                     self.config_write(self.config_target(offset), part, bits as u32, at);
                 }
                 Some(Target::Device { tag, offset }) if tag != UNASSIGNED_TAG => {
-                    self.chip_write(tag, offset, part, bits, at);
+                    self.chip_write((tag, offset), part, bits, reached, at);
                 }
-                _ => self.note(|| format!("write of {bits:#x} to port {here:#x}, where nothing answers")),
+                _ => {
+                    let access = self.begin_access(reached, None, part, true);
+                    self.end_access(access, bits);
+                    self.note(|| format!("write of {bits:#x} to port {here:#x}, where nothing answers"));
+                }
             }
             done += part;
         }
@@ -684,14 +707,19 @@ impl Bus for Board {
             let here = physical + u64::from(done);
             let view = if cycle.smm { &self.views.smm } else { &self.views.memory };
             let Some(range) = view.lookup(here) else {
-                value |= u64::from(self.generation.unmapped_reads) << (8 * done);
+                let bits = u64::from(self.generation.unmapped_reads);
+                let access = self.begin_access(Reached::memory(here), None, 1, false);
+                self.end_access(access, bits);
+                value |= bits << (8 * done);
                 done += 1;
                 continue;
             };
             let part = (range.end - here).saturating_add(1).min(u64::from(size - done)) as u8;
             let offset_in = here - range.start;
             let bits = match range.read {
-                Target::Device { tag, offset } => self.chip_read(tag, offset + offset_in, part, at),
+                Target::Device { tag, offset } => {
+                    self.chip_read(tag, offset + offset_in, part, Reached::memory(here), at)
+                }
                 Target::Block { block, offset } => {
                     let mut bytes = [0xff; 8];
                     let taken = bytes.get_mut(..usize::from(part)).unwrap_or_default();
@@ -699,7 +727,12 @@ impl Bus for Board {
                     let _ = self.memory.read_block(block, offset + offset_in, taken);
                     u64::from_le_bytes(bytes) & ones(part)
                 }
-                Target::Nothing => u64::from_ne_bytes([self.generation.unmapped_reads; 8]) & ones(part),
+                Target::Nothing => {
+                    let bits = u64::from_ne_bytes([self.generation.unmapped_reads; 8]) & ones(part);
+                    let access = self.begin_access(Reached::memory(here), None, part, false);
+                    self.end_access(access, bits);
+                    bits
+                }
             };
             value |= bits << (8 * done);
             done += part;
@@ -717,6 +750,8 @@ impl Bus for Board {
                 if let Some(observer) = &mut self.observer {
                     observer.dropped(here, &[(value >> (8 * done)) as u8]);
                 }
+                let access = self.begin_access(Reached::memory(here), None, 1, true);
+                self.end_access(access, value >> (8 * done) & 0xff);
                 done += 1;
                 continue;
             };
@@ -724,7 +759,10 @@ impl Bus for Board {
             let offset_in = here - range.start;
             let bits = (value >> (8 * done)) & ones(part);
             match range.write {
-                Target::Device { tag, offset } => self.chip_write(tag, offset + offset_in, part, bits, at),
+                Target::Device { tag, offset } => {
+                    let target = (tag, offset + offset_in);
+                    self.chip_write(target, part, bits, Reached::memory(here), at);
+                }
                 Target::Block { block, offset } => {
                     let offset = offset + offset_in;
                     let bytes = bits.to_le_bytes();
@@ -739,6 +777,8 @@ impl Bus for Board {
                     }
                 }
                 Target::Nothing => {
+                    let access = self.begin_access(Reached::memory(here), None, part, true);
+                    self.end_access(access, bits);
                     let bytes = bits.to_le_bytes();
                     if let (Some(observer), Some(taken)) =
                         (&mut self.observer, bytes.get(..usize::from(part)))

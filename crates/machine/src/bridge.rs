@@ -90,7 +90,12 @@ impl Board {
         self.function(selected_in_window(offset)?)
     }
 
-    fn function(&self, selected: Selected) -> Option<(usize, u8)> {
+    /// The register that `offset` of the configuration window, or of CONFIG_DATA, selects.
+    pub(crate) fn config_selected(&self, in_memory: bool, offset: u64) -> Option<Selected> {
+        if in_memory { selected_in_window(offset) } else { self.bridge()?.selected(offset as u8) }
+    }
+
+    pub(crate) fn function(&self, selected: Selected) -> Option<(usize, u8)> {
         let devfn = selected.device << 3 | selected.function;
         let slot = self.slots.iter().position(|slot| slot.devfn == Some(devfn))?;
         (selected.bus == 0).then_some((slot, selected.register))

@@ -12,7 +12,7 @@ use serde_json::Value;
 use warmboot_cpu::{Cycle, Observed, Store};
 use warmboot_memory::{BlockId, FlatView, Frame, Memory, PAGE_SIZE, Target};
 
-use crate::{ConfigError, ResetPath, devices::Slot};
+use crate::{ConfigError, ResetPath, devices::Slot, trace::Access};
 
 /// Events kept unless another limit is set.
 pub const DEFAULT_HISTORY_LIMIT: usize = 10_000;
@@ -480,6 +480,23 @@ impl Item {
     }
 }
 
+/// What is noted for a tracer.
+#[derive(Clone, Debug)]
+pub(crate) enum Record {
+    Access(Access),
+    /// A reset, and how many instructions had retired.
+    Reset(u64, ResetPath),
+}
+
+/// Notes for a tracer, who takes them after each run.
+#[derive(Clone, Debug, Default)]
+struct Records {
+    accesses: bool,
+    records: Vec<Record>,
+    /// Accesses from here on are of the instruction in progress, whose offset is not known yet.
+    pending: usize,
+}
+
 /// Watches, and what has happened to them.
 #[derive(Clone, Debug)]
 pub(crate) struct Observer {
@@ -494,6 +511,7 @@ pub(crate) struct Observer {
     instruction: u64,
     code: Option<Code>,
     written: Option<WrittenBytes>,
+    records: Option<Records>,
 }
 
 impl Default for Observer {
@@ -509,6 +527,7 @@ impl Default for Observer {
             instruction: 0,
             code: None,
             written: None,
+            records: None,
         }
     }
 }
@@ -539,6 +558,34 @@ impl Observer {
 
     pub(crate) fn written(&self) -> Option<&WrittenBytes> {
         self.written.as_ref()
+    }
+
+    /// Begins to note resets for a tracer, and accesses to chips if they are wanted; or forgets them all.
+    pub(crate) fn trace(&mut self, on: bool, accesses: bool) {
+        if on {
+            self.records.get_or_insert_default().accesses = accesses;
+        } else {
+            self.records = None;
+        }
+    }
+
+    /// What has been noted since it was last taken.
+    pub(crate) fn take_records(&mut self) -> Vec<Record> {
+        let Some(records) = &mut self.records else { return Vec::new() };
+        records.pending = 0;
+        std::mem::take(&mut records.records)
+    }
+
+    /// The instruction that makes an access now, where accesses are noted.
+    pub(crate) fn noted_access(&self) -> Option<(u64, Option<Code>)> {
+        let records = self.records.as_ref().filter(|records| records.accesses);
+        records.map(|_| (self.instruction, self.code))
+    }
+
+    pub(crate) fn note_access(&mut self, access: Access) {
+        if let Some(records) = &mut self.records {
+            records.records.push(Record::Access(access));
+        }
     }
 
     /// What the processor must tell of.
@@ -581,6 +628,10 @@ impl Observer {
         self.code = None;
         self.in_progress = false;
         self.pending = self.events.len();
+        if let (Some(records), Writer::Reset(path)) = (&mut self.records, &self.writer) {
+            records.records.push(Record::Reset(instructions, *path));
+            records.pending = records.records.len();
+        }
     }
 
     /// A chip acts as a bus master; gives who acted before.
@@ -596,8 +647,19 @@ impl Observer {
     pub(crate) fn executed(&mut self, offset: u64) {
         let place = |code: Code| {
             let base = code.linear.wrapping_sub(code.offset);
-            Code { offset, linear: base.wrapping_add(offset) & 0xffff_ffff, ..code }
+            // Only 64-bit code is beyond 4 GiB, and there CS has no base.
+            let beyond = offset >> 32 != 0;
+            let linear = if beyond { offset } else { base.wrapping_add(offset) & 0xffff_ffff };
+            Code { offset, linear, ..code }
         };
+        if let Some(records) = &mut self.records {
+            for record in records.records.iter_mut().skip(records.pending) {
+                if let Record::Access(access) = record {
+                    access.code = access.code.map(place);
+                }
+            }
+            records.pending = records.records.len();
+        }
         for event in self.events.iter_mut().skip(self.pending) {
             event.code = event.code.map(place);
         }

@@ -30,6 +30,7 @@ mod reset;
 pub mod snapshot;
 pub mod tables;
 mod touch;
+mod trace;
 mod wiring;
 
 pub use board::{Board, PowerState};
@@ -49,7 +50,9 @@ pub use machine_types::MachineType;
 pub use migration::{Destination, MigrationError, MigrationReport, Unfit};
 pub use reset::{Chips, Processor, ResetPath, ResetRow, ResetTable};
 pub use snapshot::{DriveWanted, Snapshot, SnapshotError};
+pub use trace::{Access, AccessKind, Step, Tracer, Wants};
 pub use warmboot_chipset::disk::{AbsentSource, BlockSource, Disk, DiskError, MemorySource, ZeroSource};
 pub use warmboot_chipset::keys::typed as typed_key;
+pub use warmboot_chipset::pci::Selected;
 pub use warmboot_chipset::vga::Picture;
-pub use warmboot_cpu::{Path, models as cpu_models};
+pub use warmboot_cpu::{Occurrence, Path, Segment, State, models as cpu_models};

@@ -17,6 +17,7 @@ use crate::{
     machine_types::MachineType,
     processors::{Processors, Turn},
     reset::{Chips, Processor, ResetPath, ResetRow},
+    trace::Tracer,
 };
 
 /// What [`Machine::press`] calls the button on the case.
@@ -131,6 +132,36 @@ impl Machine {
     /// When a condition cannot come true on this machine, such as text on a screen it does not have,
     /// or when the machine was made to be looked at only, without its disk images.
     pub fn run(&mut self, until: &[Condition], limits: Limits) -> Result<Ended, ConfigError> {
+        if let Some(observer) = &mut self.board.observer {
+            observer.trace(false, false);
+        }
+        self.run_with(until, limits, None)
+    }
+
+    /// As [`Machine::run`], with a tracer that is told what the machine does. No digest depends on it.
+    ///
+    /// # Errors
+    /// As [`Machine::run`].
+    pub fn run_traced(
+        &mut self,
+        until: &[Condition],
+        limits: Limits,
+        tracer: &mut dyn Tracer,
+    ) -> Result<Ended, ConfigError> {
+        // What was done between runs.
+        self.tell_records(tracer);
+        let ended = self.run_with(until, limits, Some(tracer));
+        self.tell_records(tracer);
+        self.processors.cpus().for_each(|cpu| cpu.record_occurrences(false));
+        ended
+    }
+
+    fn run_with(
+        &mut self,
+        until: &[Condition],
+        limits: Limits,
+        mut tracer: Option<&mut dyn Tracer>,
+    ) -> Result<Ended, ConfigError> {
         if let Some(drive) = self.config.drives.iter().find(|drive| !drive.source.is_present()) {
             return Err(ConfigError::new(format!(
                 "this machine was loaded without the image of drive {} (`{}`), so it cannot run on",
@@ -185,8 +216,13 @@ impl Machine {
             for horizon in [limits.instructions, watch.instructions, slice_end].into_iter().flatten() {
                 budget = budget.min(horizon.saturating_sub(count));
             }
-            let run = self.processors.run(processor, &mut self.board, budget.max(1), self.path);
-            let stop = run.map_or(Stop::Budget, |run| run.stop);
+            let stop = match &mut tracer {
+                None => {
+                    let run = self.processors.run(processor, &mut self.board, budget.max(1), self.path);
+                    run.map_or(Stop::Budget, |run| run.stop)
+                }
+                Some(tracer) => self.traced_turn(processor, budget, *tracer),
+            };
             if stop == Stop::Halt {
                 self.settle();
                 self.processors.wake(&self.board);

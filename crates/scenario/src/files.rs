@@ -16,14 +16,51 @@ use crate::problem::InputError;
 /// # Errors
 /// What is wrong with `path`, which the message does not name; or what `write` says.
 pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    let path = place(path)?;
-    let mut file = beside(&path)?;
-    write(file.as_file_mut())?;
-    if let Ok(there) = fs::metadata(&path) {
-        file.as_file().set_permissions(there.permissions())?;
+    let mut growing = Growing::begin(path)?;
+    write(growing.file.as_file_mut())?;
+    growing.finish()
+}
+
+/// A file that is written bit by bit and put in its place at the end; without that, nothing of it stays.
+#[derive(Debug)]
+pub struct Growing {
+    path: PathBuf,
+    file: NamedTempFile,
+}
+
+impl Growing {
+    /// Begins one for the place of `path`.
+    ///
+    /// # Errors
+    /// As [`replace`].
+    pub fn begin(path: &Path) -> io::Result<Growing> {
+        let path = place(path)?;
+        let file = beside(&path)?;
+        Ok(Growing { path, file })
     }
-    file.as_file().sync_all()?;
-    file.persist(path).map(|_| ()).map_err(|error| error.error)
+
+    /// Puts it in its place.
+    ///
+    /// # Errors
+    /// As [`replace`].
+    pub fn finish(self) -> io::Result<()> {
+        let Growing { path, file } = self;
+        if let Ok(there) = fs::metadata(&path) {
+            file.as_file().set_permissions(there.permissions())?;
+        }
+        file.as_file().sync_all()?;
+        file.persist(path).map(|_| ()).map_err(|error| error.error)
+    }
+}
+
+impl io::Write for Growing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.as_file_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.as_file_mut().flush()
+    }
 }
 
 /// Whether [`replace`] could put a file in the place of `path`, to be asked before a long run; gives that

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, str::FromStr, sync::Arc};
 
-use warmboot_machine::{Condition, ConfigError, Ended, Limits, Machine, ResetPath};
+use warmboot_machine::{Condition, ConfigError, Ended, Limits, Machine, ResetPath, Tracer};
 
 use crate::{
     problem::InputError,
@@ -162,6 +162,9 @@ struct Slice {
     look: Option<Condition>,
 }
 
+/// Runs a machine up to a condition or a limit.
+type Run<'a> = dyn FnMut(&mut Machine, &[Condition], Limits) -> Result<Ended, ConfigError> + 'a;
+
 /// What came of [`Session::go_on`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Progress {
@@ -186,12 +189,36 @@ impl Session {
     /// # Errors
     /// A condition the machine cannot have, or a key it does not know.
     pub fn drive(
-        mut self,
+        self,
         machine: &mut Machine,
         watch: &mut dyn FnMut(&Machine) -> bool,
     ) -> Result<Finish, ConfigError> {
+        self.drive_with(machine, watch, &mut |machine, until, limits| machine.run(until, limits))
+    }
+
+    /// As [`Session::drive`], with a tracer that is told what the machine does.
+    ///
+    /// # Errors
+    /// As [`Session::drive`].
+    pub fn drive_traced(
+        self,
+        machine: &mut Machine,
+        watch: &mut dyn FnMut(&Machine) -> bool,
+        tracer: &mut dyn Tracer,
+    ) -> Result<Finish, ConfigError> {
+        self.drive_with(machine, watch, &mut |machine, until, limits| {
+            machine.run_traced(until, limits, tracer)
+        })
+    }
+
+    fn drive_with(
+        mut self,
+        machine: &mut Machine,
+        watch: &mut dyn FnMut(&Machine) -> bool,
+        run: &mut Run<'_>,
+    ) -> Result<Finish, ConfigError> {
         loop {
-            let progress = self.go_on(machine, None, &[])?;
+            let progress = self.go_on_with(machine, None, &[], run)?;
             if !watch(machine) {
                 return Ok(self.interrupted());
             }
@@ -211,6 +238,16 @@ impl Session {
         machine: &mut Machine,
         most: Option<u64>,
         also: &[Condition],
+    ) -> Result<Progress, ConfigError> {
+        self.go_on_with(machine, most, also, &mut |machine, until, limits| machine.run(until, limits))
+    }
+
+    fn go_on_with(
+        &mut self,
+        machine: &mut Machine,
+        most: Option<u64>,
+        also: &[Condition],
+        run: &mut Run<'_>,
     ) -> Result<Progress, ConfigError> {
         let plan = Arc::clone(&self.plan);
         let before = machine.instructions();
@@ -233,7 +270,7 @@ impl Session {
             .collect();
         let left = current.end.map(|end| end.saturating_sub(before));
         let slice = left.into_iter().chain(most).min();
-        let ended = machine.run(&conditions, Limits { slice, ..plan.limits })?;
+        let ended = run(machine, &conditions, Limits { slice, ..plan.limits })?;
         if ended == Ended::Slice {
             self.slice =
                 Some(current).filter(|slice| slice.end.is_none_or(|end| machine.instructions() < end));

@@ -13,6 +13,8 @@ use warmboot::{
     inspect::{
         history::{self, NamedHistory},
         screen,
+        symbols::Symbols,
+        trace::{AccessTrace, InstructionTrace, Traces},
     },
     machine::{FLASH_CHIPS, PowerState},
     scenario::{
@@ -26,7 +28,7 @@ use super::{
     Outcome,
     arguments::{MachineArguments, RunArguments, SymbolArguments},
     interrupt,
-    output::{self, Sink},
+    output::{self, Sink, Stream},
     progress::Progress,
 };
 use crate::gdb;
@@ -70,6 +72,29 @@ pub(crate) struct Arguments {
     /// Keep at most N of those writes and count the rest [default: 10000]
     #[arg(long, value_name = "N", requires = "watch", help_heading = "Look")]
     watch_limit: Option<usize>,
+    /// Write each instruction with its address, its symbol and the registers it changed to this file, or
+    /// with `-` to standard output. Options: range=START-END, range=START+LENGTH or range=SYMBOL (linear
+    /// addresses; may be repeated), from=N and to=N (instruction counts), limit=SIZE [default: 256M]
+    #[arg(
+        long,
+        value_name = "FILE[,OPTION...]",
+        allow_hyphen_values = true,
+        value_parser = NonEmptyStringValueParser::new(),
+        help_heading = "Look"
+    )]
+    trace: Option<String>,
+    /// Write each access to a port, to a chip's memory and to PCI configuration space, with the names of
+    /// chip and register, to this file, or with `-` to standard output. Options as for --trace, where
+    /// ranges are of ports and physical addresses, and port[=RANGE], mmio[=RANGE],
+    /// config[=BUS:DEVICE.FUNCTION], chip=NAME (may be repeated)
+    #[arg(
+        long,
+        value_name = "FILE[,OPTION...]",
+        allow_hyphen_values = true,
+        value_parser = NonEmptyStringValueParser::new(),
+        help_heading = "Look"
+    )]
+    trace_io: Option<String>,
     #[command(flatten)]
     symbols: SymbolArguments,
     /// Write the screen to this PNG file when the run has ended; needs --vga
@@ -86,7 +111,7 @@ pub(crate) struct Arguments {
         long,
         value_name = "ADDRESS:PORT",
         value_parser = NonEmptyStringValueParser::new(),
-        conflicts_with = "watch",
+        conflicts_with_all = ["watch", "trace", "trace_io"],
         help_heading = "Look"
     )]
     gdb: Option<String>,
@@ -128,11 +153,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         ));
     }
     let screenshot = arguments.screenshot.as_deref().map(Sink::open).transpose()?;
+    let trace = arguments.trace.as_deref().map(TraceTo::open).transpose()?;
+    let trace_io = arguments.trace_io.as_deref().map(TraceTo::open).transpose()?;
     differ(&[
-        ("--debugcon", &debugcon),
-        ("--serial", &serial),
-        ("--snapshot-out", &snapshot),
-        ("--screenshot", &screenshot),
+        ("--trace", &trace.as_ref().map(|trace| &trace.sink)),
+        ("--trace-io", &trace_io.as_ref().map(|trace| &trace.sink)),
+        ("--debugcon", &debugcon.as_ref()),
+        ("--serial", &serial.as_ref()),
+        ("--snapshot-out", &snapshot.as_ref()),
+        ("--screenshot", &screenshot.as_ref()),
     ])?;
     let gdb = arguments.gdb.as_deref().map(gdb::listen).transpose()?;
     let mut machine = arguments.machine.machine(arguments.serial.is_some(), &places)?;
@@ -150,6 +179,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         machine.limit_history(limit);
     }
 
+    let traced_here = [&trace, &trace_io].into_iter().flatten().any(|trace| trace.sink.is_standard());
+    let mut tracing = Tracing::begin(trace, trace_io, &machine, &symbols)?;
+
     interrupt::listen();
     let mut live = Live {
         // What a loaded machine said before was printed then.
@@ -158,21 +190,25 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         closed: false,
         failed: None,
     };
-    let speaks = live.debug.is_some() || live.serial.is_some();
+    let speaks = live.debug.is_some() || live.serial.is_some() || traced_here;
     let progress = Progress::new(None, !speaks && gdb.is_none());
     let (began, before) = (Instant::now(), machine.instructions());
+    let streams = tracing.streams.clone();
     let mut watch = |machine: &Machine| {
         progress.instructions(machine.instructions().saturating_sub(before));
-        live.print(machine) && !interrupt::asked()
+        live.print(machine) && streams.iter().all(Stream::is_open) && !interrupt::asked()
     };
     let mut session = Session::new(arguments.run.plan());
     let left = gdb.map(|listener| gdb::serve(listener, &mut machine, &mut session, &mut watch)).transpose();
+    let traces = &mut tracing.traces;
     let finish = left.and_then(|left| match left {
         Some(gdb::Left::Over(finish)) => Ok(finish),
-        Some(gdb::Left::GoesOn) | None => Ok(session.drive(&mut machine, &mut watch)?),
+        Some(gdb::Left::GoesOn) | None if traces.is_empty() => Ok(session.drive(&mut machine, &mut watch)?),
+        Some(gdb::Left::GoesOn) | None => Ok(session.drive_traced(&mut machine, &mut watch, traces)?),
     });
     progress.finish();
     let finish = finish?;
+    tracing.finish()?;
     let executed = Executed {
         total: machine.instructions(),
         here: machine.instructions().saturating_sub(before),
@@ -222,8 +258,63 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     Ok(conclude(&finish, arguments))
 }
 
+/// A trace's file and its options.
+struct TraceTo {
+    sink: Sink,
+    options: String,
+}
+
+impl TraceTo {
+    /// Takes `FILE[,OPTION...]`.
+    fn open(text: &str) -> Result<TraceTo, InputError> {
+        let (file, options) = text.split_once(',').unwrap_or((text, ""));
+        // An option of ours where a file should be.
+        if file.is_empty() || file != "-" && file.starts_with('-') {
+            return Err(InputError::new(format!("trace `{text}`: expected FILE[,OPTION...]")));
+        }
+        Ok(TraceTo { sink: Sink::open(file)?, options: options.to_owned() })
+    }
+}
+
+/// Traces and the files they go to.
+struct Tracing {
+    traces: Traces,
+    streams: Vec<Stream>,
+}
+
+impl Tracing {
+    fn begin(
+        trace: Option<TraceTo>,
+        trace_io: Option<TraceTo>,
+        machine: &Machine,
+        symbols: &Symbols,
+    ) -> Result<Tracing, InputError> {
+        let (mut traces, mut streams) = (Traces::default(), Vec::new());
+        if let Some(TraceTo { sink, options }) = trace {
+            let stream = sink.stream()?;
+            streams.push(stream.clone());
+            let trace = InstructionTrace::new(&options, symbols.clone(), Box::new(stream));
+            traces.instructions = Some(trace.map_err(|why| InputError::new(format!("--trace: {why}")))?);
+        }
+        if let Some(TraceTo { sink, options }) = trace_io {
+            let stream = sink.stream()?;
+            streams.push(stream.clone());
+            let chips: Vec<&str> = machine.chips().collect();
+            let several = machine.config().cpus > 1;
+            let trace = AccessTrace::new(&options, symbols.clone(), &chips, several, Box::new(stream));
+            traces.accesses = Some(trace.map_err(|why| InputError::new(format!("--trace-io: {why}")))?);
+        }
+        Ok(Tracing { traces, streams })
+    }
+
+    fn finish(&mut self) -> Result<(), InputError> {
+        self.traces.finish();
+        self.streams.iter().try_for_each(Stream::finish)
+    }
+}
+
 /// Refuses two options that name the same file.
-fn differ(sinks: &[(&str, &Option<Sink>)]) -> Result<(), InputError> {
+fn differ(sinks: &[(&str, &Option<&Sink>)]) -> Result<(), InputError> {
     for (index, (name, sink)) in sinks.iter().enumerate() {
         for (other, earlier) in sinks.iter().take(index) {
             let (Some(sink), Some(earlier)) = (sink, earlier) else { continue };

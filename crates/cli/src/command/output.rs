@@ -1,10 +1,12 @@
 //! Standard output that may be closed, and files that appear whole or not at all.
 
 use std::{
+    cell::RefCell,
     fmt::Display,
     fs::{self, File, Metadata},
-    io::{self, IsTerminal, Write},
+    io::{self, BufWriter, IntoInnerError, IsTerminal, Write},
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 use serde::Serialize;
@@ -83,6 +85,22 @@ impl Sink {
         }
     }
 
+    /// Begins to write bit by bit.
+    ///
+    /// # Errors
+    /// One sentence with the name.
+    pub(crate) fn stream(self) -> Result<Stream, InputError> {
+        let (name, to) = match self {
+            Sink::Standard => ("standard output".to_owned(), Target::Standard),
+            Sink::Direct { name, file } => (name, Target::Direct(BufWriter::new(file))),
+            Sink::Replace { name, path } => {
+                let growing = files::Growing::begin(&path).map_err(|error| cannot_write(&name, &error))?;
+                (name, Target::Replace(BufWriter::new(growing)))
+            }
+        };
+        Ok(Stream(Rc::new(RefCell::new(Streamed { name, to, closed: false, failed: None }))))
+    }
+
     /// Writes all of it and, for a file, puts it in its place.
     ///
     /// # Errors
@@ -94,6 +112,95 @@ impl Sink {
             Sink::Replace { name, path } => (name, files::replace(&path, |file| file.write_all(bytes))),
         };
         written.map_err(|error| cannot_write(&name, &error))
+    }
+}
+
+/// A [`Sink`] that is written bit by bit. Its copies write to the same place.
+#[derive(Clone, Debug)]
+pub(crate) struct Stream(Rc<RefCell<Streamed>>);
+
+#[derive(Debug)]
+struct Streamed {
+    name: String,
+    to: Target,
+    /// Nobody reads it any more.
+    closed: bool,
+    failed: Option<io::Error>,
+}
+
+#[derive(Debug)]
+enum Target {
+    Standard,
+    Direct(BufWriter<File>),
+    Replace(BufWriter<files::Growing>),
+    Finished,
+}
+
+impl Stream {
+    /// Whether it can be written, and somebody reads it.
+    pub(crate) fn is_open(&self) -> bool {
+        let stream = self.0.borrow();
+        !stream.closed && stream.failed.is_none()
+    }
+
+    /// Writes what is held back and, for a file, puts it in its place.
+    ///
+    /// # Errors
+    /// One sentence with the name, for whatever failed first; then what was there before is still there.
+    pub(crate) fn finish(&self) -> Result<(), InputError> {
+        let mut stream = self.0.borrow_mut();
+        let done = match (stream.failed.take(), std::mem::replace(&mut stream.to, Target::Finished)) {
+            (Some(error), _) => Err(error),
+            (None, Target::Standard | Target::Finished) => Ok(()),
+            (None, Target::Direct(mut file)) => file.flush(),
+            (None, Target::Replace(file)) => {
+                file.into_inner().map_err(IntoInnerError::into_error).and_then(files::Growing::finish)
+            }
+        };
+        match done {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(cannot_write(&stream.name, &error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut stream = self.0.borrow_mut();
+        let written = match &mut stream.to {
+            Target::Standard => io::stdout().lock().write(bytes),
+            Target::Direct(file) => file.write(bytes),
+            Target::Replace(file) => file.write(bytes),
+            Target::Finished => Ok(bytes.len()),
+        };
+        written.map_err(|error| stream.keep(error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let mut stream = self.0.borrow_mut();
+        let flushed = match &mut stream.to {
+            Target::Standard => io::stdout().lock().flush(),
+            Target::Direct(file) => file.flush(),
+            Target::Replace(file) => file.flush(),
+            Target::Finished => Ok(()),
+        };
+        flushed.map_err(|error| stream.keep(error))
+    }
+}
+
+impl Streamed {
+    /// Keeps the first failure, for [`Stream::finish`].
+    fn keep(&mut self, error: io::Error) -> io::Error {
+        let again = io::Error::from(error.kind());
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => self.closed = true,
+            io::ErrorKind::Interrupted => {}
+            _ if self.failed.is_none() => self.failed = Some(error),
+            _ => {}
+        }
+        again
     }
 }
 

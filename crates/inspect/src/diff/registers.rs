@@ -56,7 +56,7 @@ pub(super) fn cpu(before: &Machine, after: &Machine, rules: &mut Rules) -> Vec<C
 }
 
 /// What a place in the processor's state is called.
-pub(super) fn processor_name(path: &str) -> String {
+pub(crate) fn processor_name(path: &str) -> String {
     let indexed = |names: &[&str], rest: &str| {
         let (index, more) = rest.split_once('.').map_or((rest, None), |(index, more)| (index, Some(more)));
         let name = index.parse::<usize>().ok().and_then(|index| names.get(index).copied())?;
