@@ -31,7 +31,7 @@ const CHECKS: &[Check] = &[
     ("scenarios", scenarios),
     ("payloads", crate::payloads::sample),
     ("digest over 100 runs", hundred_runs),
-    ("digest of debug and release, cached and plain", builds_and_paths),
+    ("digest of debug and release, cached, plain and traced", builds_and_paths),
     ("a flipped bit is noticed", flipped_bit),
     ("saved, loaded in a new process, run on", crate::save_restore::sample),
     ("changed facts and left-out steps are noticed", crate::mutation::sample),
@@ -140,7 +140,11 @@ fn builds_and_paths() -> Result<(), Failure> {
             reports.insert(report(profile, &image, &[])?);
         }
         reports.insert(report("release", &image, &["--plain"])?);
-        one(&reports, "reports of debug, release and plain")?;
+        let folder = tempfile::tempdir()?;
+        let file = |name: &str, options: &str| format!("{}{options}", folder.path().join(name).display());
+        let (steps, accesses) = (file("steps", ",from=1M,to=1500K"), file("accesses", ""));
+        reports.insert(report("release", &image, &["--trace", &steps, "--trace-io", &accesses])?);
+        one(&reports, "reports of debug, release, plain and traced")?;
     }
     Ok(())
 }

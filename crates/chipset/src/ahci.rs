@@ -314,6 +314,24 @@ impl Chip for Ahci {
         memory.into_iter().chain(ports).collect()
     }
 
+    fn register_name(&self, index: u8, offset: u64, _write: bool) -> Option<String> {
+        const PORT_NAMES: [&str; 15] = [
+            "CLB", "CLBU", "FB", "FBU", "IS", "IE", "CMD", "", "TFD", "SIG", "SSTS", "SCTL", "SERR", "SACT",
+            "CI",
+        ];
+        let offset = match index {
+            PORTS_BY_INDEX if offset == INDEX => return Some("INDEX".to_owned()),
+            PORTS_BY_INDEX if offset == DATA => u64::from(self.state.index),
+            PORTS_BY_INDEX => return None,
+            _ => offset,
+        };
+        if let Some(within) = offset.checked_sub(PORT_REGISTERS) {
+            let name = crate::name_at(&PORT_NAMES, within % PORT_LENGTH / 4)?;
+            return Some(format!("P{}{name}", within / PORT_LENGTH));
+        }
+        crate::name_of(&[(CAP, "CAP"), (GHC, "GHC"), (IS, "IS"), (PI, "PI"), (VS, "VS")], offset)
+    }
+
     fn read(&mut self, index: u8, offset: u64, size: u8, fx: &mut Effects) -> u64 {
         match (index, offset) {
             (MEMORY, _) => self.read_memory(offset, size, fx),

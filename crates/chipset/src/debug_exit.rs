@@ -35,6 +35,10 @@ impl Chip for DebugExit {
         vec![Region { index: 0, name: "isa-debug-exit", space: Space::Io, base, length, widest: 4 }]
     }
 
+    fn register_name(&self, _index: u8, _offset: u64, _write: bool) -> Option<String> {
+        Some("DEBUG_EXIT".to_owned())
+    }
+
     fn read(&mut self, _index: u8, _offset: u64, _size: u8, _fx: &mut Effects) -> u64 {
         0
     }

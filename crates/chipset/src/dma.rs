@@ -310,6 +310,36 @@ impl Chip for Dma {
         regions
     }
 
+    fn register_name(&self, index: u8, offset: u64, write: bool) -> Option<String> {
+        const CONTROL: [[&str; 2]; 8] = [
+            ["STATUS", "COMMAND"],
+            ["REQUEST", "REQUEST"],
+            ["MASK", "MASK"],
+            ["MODE", "MODE"],
+            ["CLEAR_BYTE_POINTER", "CLEAR_BYTE_POINTER"],
+            ["TEMPORARY", "MASTER_CLEAR"],
+            ["CLEAR_MASK", "CLEAR_MASK"],
+            ["ALL_MASKS", "ALL_MASKS"],
+        ];
+        // The second controller's ports are two apart.
+        let (controller, register) = match index {
+            0 | 1 => (1, offset),
+            2 | 3 => (2, offset / 2),
+            _ => {
+                let (base, _) = PAGE_REGIONS.get(usize::from(index).wrapping_sub(4))?;
+                let channel = PAGE_PORT.iter().position(|port| *port == base + offset)?;
+                return Some(format!("PAGE{channel}"));
+            }
+        };
+        if index == 0 || index == 2 {
+            let kind = if register & 1 == 0 { "ADDRESS" } else { "COUNT" };
+            let channel = register / 2 + if controller == 1 { 0 } else { 4 };
+            return Some(format!("{kind}{channel}"));
+        }
+        let names = CONTROL.get(usize::try_from(register).ok()?)?;
+        names.get(usize::from(write)).map(|name| format!("DMA{controller}.{name}"))
+    }
+
     fn read(&mut self, index: u8, offset: u64, _size: u8, _fx: &mut Effects) -> u64 {
         let [bytes, words] = &mut self.state.controllers;
         let register = offset as usize & 0xf;

@@ -795,6 +795,17 @@ impl Chip for Floppy {
         vec![region(0, 0x3f1, 5), region(1, 0x3f7, 1)]
     }
 
+    fn register_name(&self, index: u8, offset: u64, write: bool) -> Option<String> {
+        let name = match (offset + if index == 0 { 1 } else { DIR }, write) {
+            (MSR, true) => "DSR",
+            (DIR, true) => "CCR",
+            (offset, _) => {
+                return crate::name_at(&["", "SRB", "DOR", "TDR", "MSR", "FIFO", "", "DIR"], offset);
+            }
+        };
+        Some(name.to_owned())
+    }
+
     fn read(&mut self, index: u8, offset: u64, _size: u8, fx: &mut Effects) -> u64 {
         let value = match if index == 0 { offset + 1 } else { DIR } {
             SRB => self.state.srb,

@@ -330,6 +330,13 @@ impl Chip for FwCfg {
         regions
     }
 
+    fn register_name(&self, index: u8, offset: u64, _write: bool) -> Option<String> {
+        match index {
+            0 => crate::name_at(&["SELECTOR", "DATA"], offset),
+            _ => crate::name_of(&[(0, "DMA_ADDRESS_HIGH"), (4, "DMA_ADDRESS_LOW")], offset),
+        }
+    }
+
     fn read(&mut self, index: u8, offset: u64, size: u8, fx: &mut Effects) -> u64 {
         if index == 0 {
             if size == 1 {

@@ -7,7 +7,7 @@
 //! [`HostBridge::selected`] whom an access goes to.
 
 use crate::pam::{self, D_CLS, D_LCK, D_OPEN, G_SMRAME, SMRAM_RESET};
-use crate::pci::{ConfigAddress, ConfigSpace, Identity};
+use crate::pci::{self, ConfigAddress, ConfigSpace, Identity};
 use crate::{Chip, Effects, Region, ResetKind};
 use serde::{Deserialize, Serialize};
 
@@ -135,6 +135,37 @@ fn power_on(wiring: &Config) -> ConfigSpace {
 impl Chip for HostBridge {
     fn regions(&self) -> Vec<Region> {
         vec![ConfigAddress::region(0)]
+    }
+
+    fn register_name(&self, _index: u8, _offset: u64, _write: bool) -> Option<String> {
+        Some("CONFIG_ADDRESS".to_owned())
+    }
+
+    fn config_register_name(&self, offset: u8) -> Option<String> {
+        const NAMES: [(u64, &str); 15] = [
+            (0x50, "PMCCFG"),
+            (0x52, "DETURBO"),
+            (0x53, "DBC"),
+            (0x54, "AXC"),
+            (0x55, "DRT"),
+            (0x57, "DRAMC"),
+            (0x58, "DRAMT"),
+            (0x68, "FDHC"),
+            (0x70, "MTT"),
+            (0x71, "CLT"),
+            (0x72, "SMRAM"),
+            (0x90, "ERRCMD"),
+            (0x91, "ERRSTS"),
+            (0x92, "ERRSTS"),
+            (0x93, "TRC"),
+        ];
+        match offset {
+            PAM0..=PAM6 => Some(format!("PAM{}", offset - PAM0)),
+            0x60..=0x67 => Some(format!("DRB{}", offset - 0x60)),
+            _ => pci::register_name(offset)
+                .map(str::to_owned)
+                .or_else(|| crate::name_of(&NAMES, offset.into())),
+        }
     }
 
     fn read(&mut self, _index: u8, offset: u64, size: u8, fx: &mut Effects) -> u64 {

@@ -332,6 +332,22 @@ impl Chip for Hpet {
         vec![Region { index: 0, name: "hpet", space: Space::Memory, base: BASE, length: 0x400, widest: 8 }]
     }
 
+    fn register_name(&self, _index: u8, offset: u64, _write: bool) -> Option<String> {
+        if offset >= TIMER_BASE {
+            let (timer, register) = ((offset - TIMER_BASE) / TIMER_STRIDE, offset % TIMER_STRIDE);
+            let names = [(0, "CONFIGURATION"), (8, "COMPARATOR"), (16, "FSB_ROUTE")];
+            let name = crate::name_of(&names, register & !7)?;
+            return Some(format!("TIMER{timer}_{name}"));
+        }
+        let names = [
+            (GENERAL_CAPABILITIES, "GENERAL_CAPABILITIES"),
+            (GENERAL_CONFIGURATION, "GENERAL_CONFIGURATION"),
+            (INTERRUPT_STATUS, "INTERRUPT_STATUS"),
+            (MAIN_COUNTER, "MAIN_COUNTER"),
+        ];
+        crate::name_of(&names, offset & !7)
+    }
+
     fn read(&mut self, _index: u8, offset: u64, size: u8, fx: &mut Effects) -> u64 {
         let value = self.register(offset & !7, fx) >> (8 * (offset & 7));
         match size {

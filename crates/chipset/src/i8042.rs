@@ -392,6 +392,15 @@ impl Chip for I8042 {
         vec![port(0, "i8042-data", DATA), port(1, "i8042-cmd", COMMAND)]
     }
 
+    fn register_name(&self, index: u8, _offset: u64, write: bool) -> Option<String> {
+        let name = match (index, write) {
+            (0, _) => "DATA",
+            (_, true) => "COMMAND",
+            (_, false) => "STATUS",
+        };
+        Some(name.to_owned())
+    }
+
     fn read(&mut self, index: u8, _offset: u64, _size: u8, fx: &mut Effects) -> u64 {
         u64::from(if index == 0 { self.read_data(fx) } else { self.state.status })
     }

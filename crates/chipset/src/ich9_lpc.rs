@@ -12,7 +12,7 @@ mod tests;
 
 use crate::acpi_hotplug::{CpuHotplug, PCI_LENGTH, PciHotplug};
 use crate::acpi_pm::Pm1;
-use crate::pci::{ConfigSpace, Identity};
+use crate::pci::{self, ConfigSpace, Identity};
 use crate::port92::ResetBit;
 use crate::{Chip, Effects, Moment, Region, ResetKind, ResetRequest, Space};
 use serde::{Deserialize, Serialize};
@@ -445,6 +445,38 @@ impl Chip for Ich9Lpc {
             widest: 4,
         }));
         regions
+    }
+
+    fn register_name(&self, index: u8, offset: u64, _write: bool) -> Option<String> {
+        let names: &[(u64, &str)] = match index {
+            EVENTS => &[(0, "PM1_STS"), (2, "PM1_EN")],
+            CONTROL => &[(0, "PM1_CNT")],
+            TIMER => &[(0, "PM1_TMR")],
+            GPE => &[(0, "GPE0_STS"), (GPE_BYTES as u64, "GPE0_EN")],
+            SMI => &[(0, "SMI_EN"), (4, "SMI_STS")],
+            APM => &[(0, "APM_CNT"), (1, "APM_STS")],
+            RESET_CONTROL => &[(0, "RST_CNT")],
+            _ => return None,
+        };
+        crate::name_of(names, offset)
+    }
+
+    fn config_register_name(&self, offset: u8) -> Option<String> {
+        const NAMES: [(u64, &str); 4] = [
+            (PMBASE as u64, "PMBASE"),
+            (ACPI_CNTL as u64, "ACPI_CNTL"),
+            (GEN_PMCON_1 as u64, "GEN_PMCON_1"),
+            (RCBA as u64, "RCBA"),
+        ];
+        let pirq =
+            |first: u8, letter: u8| Some(format!("PIRQ{}_ROUT", char::from(letter + (offset - first))));
+        match offset {
+            PIRQA_ROUT..=0x63 => pirq(PIRQA_ROUT, b'A'),
+            PIRQE_ROUT..=0x6b => pirq(PIRQE_ROUT, b'E'),
+            _ => pci::register_name(offset)
+                .map(str::to_owned)
+                .or_else(|| crate::name_of(&NAMES, offset.into())),
+        }
     }
 
     fn read(&mut self, index: u8, offset: u64, size: u8, fx: &mut Effects) -> u64 {

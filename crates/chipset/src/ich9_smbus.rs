@@ -109,6 +109,10 @@ impl Chip for Ich9Smbus {
         self.smbus_base().map(region).into_iter().collect()
     }
 
+    fn register_name(&self, _index: u8, offset: u64, _write: bool) -> Option<String> {
+        smbus::register_name(offset)
+    }
+
     fn read(&mut self, _index: u8, offset: u64, _size: u8, _fx: &mut Effects) -> u64 {
         u64::from(self.state.smbus.read(offset))
     }

@@ -676,6 +676,42 @@ impl Chip for IdeController {
         regions
     }
 
+    fn register_name(&self, index: u8, offset: u64, write: bool) -> Option<String> {
+        const COMMAND: [[&str; 2]; 8] = [
+            ["DATA", "DATA"],
+            ["ERROR", "FEATURES"],
+            ["SECTOR_COUNT", "SECTOR_COUNT"],
+            ["SECTOR_NUMBER", "SECTOR_NUMBER"],
+            ["CYLINDER_LOW", "CYLINDER_LOW"],
+            ["CYLINDER_HIGH", "CYLINDER_HIGH"],
+            ["DEVICE_HEAD", "DEVICE_HEAD"],
+            ["STATUS", "COMMAND"],
+        ];
+        let channel = if index & 1 == 0 { "PRIMARY" } else { "SECONDARY" };
+        let name = match index {
+            0 | 1 => *COMMAND.get(usize::try_from(offset).ok()?)?.get(usize::from(write))?,
+            2 | 3 if write => "DEVICE_CONTROL",
+            2 | 3 => "ALTERNATE_STATUS",
+            4 | 5 if offset == 0 => "BMIC",
+            4 | 5 if offset == 2 => "BMIS",
+            6 | 7 => "BMIDTP",
+            _ => return None,
+        };
+        Some(format!("{channel}.{name}"))
+    }
+
+    fn config_register_name(&self, offset: u8) -> Option<String> {
+        const NAMES: [(u64, &str); 6] = [
+            (0x40, "IDETIM0"),
+            (0x42, "IDETIM1"),
+            (0x44, "SIDETIM"),
+            (0x48, "UDMACTL"),
+            (0x4a, "UDMATIM0"),
+            (0x4b, "UDMATIM1"),
+        ];
+        pci::register_name(offset).map(str::to_owned).or_else(|| crate::name_of(&NAMES, offset.into()))
+    }
+
     fn read(&mut self, index: u8, offset: u64, size: u8, fx: &mut Effects) -> u64 {
         let mut bus = self.bus(usize::from(index & 1), fx);
         match index >> 1 {

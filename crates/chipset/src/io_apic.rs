@@ -174,6 +174,22 @@ impl Chip for IoApic {
         vec![Region { index: 0, name: "ioapic", space: Space::Memory, base: BASE, length: 0x1000, widest: 4 }]
     }
 
+    fn register_name(&self, _index: u8, offset: u64, _write: bool) -> Option<String> {
+        let name = match (offset, self.state.select) {
+            (IOREGSEL, _) => "IOREGSEL".to_owned(),
+            (EOI, _) => "EOI".to_owned(),
+            (IOWIN, IOAPICID) => "IOAPICID".to_owned(),
+            (IOWIN, IOAPICVER) => "IOAPICVER".to_owned(),
+            (IOWIN, IOAPICARB) => "IOAPICARB".to_owned(),
+            (IOWIN, select @ IOREDTBL..) => {
+                let half = if select & 1 == 0 { "low" } else { "high" };
+                format!("IOREDTBL{} {half}", (select - IOREDTBL) / 2)
+            }
+            _ => return None,
+        };
+        Some(name)
+    }
+
     fn read(&mut self, _index: u8, offset: u64, size: u8, fx: &mut Effects) -> u64 {
         match (offset & 0xff, size) {
             (IOREGSEL, _) => u64::from(self.state.select),

@@ -103,6 +103,17 @@ pub struct Region {
     pub widest: u8,
 }
 
+/// The name in a table of registers that stands at `offset`.
+pub(crate) fn name_at(names: &[&str], offset: u64) -> Option<String> {
+    let name = names.get(usize::try_from(offset).ok()?)?;
+    (!name.is_empty()).then(|| (*name).to_owned())
+}
+
+/// The name in a table of registers, by their first bytes, that begins at `offset`.
+pub(crate) fn name_of(names: &[(u64, &str)], offset: u64) -> Option<String> {
+    names.iter().find(|(first, _)| *first == offset).map(|(_, name)| (*name).to_owned())
+}
+
 /// Guest memory as lent to a bus master for the length of one [`Chip::service`] call.
 pub trait GuestMemory {
     /// Reads `bytes.len()` bytes from `address`; where nothing answers, all ones.

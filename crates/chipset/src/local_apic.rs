@@ -637,6 +637,42 @@ impl Chip for LocalApic {
         }]
     }
 
+    fn register_name(&self, _index: u8, offset: u64, _write: bool) -> Option<String> {
+        const NAMES: [(u64, &str); 23] = [
+            (register::ID, "ID"),
+            (register::VERSION, "VERSION"),
+            (register::TPR, "TPR"),
+            (register::APR, "APR"),
+            (register::PPR, "PPR"),
+            (register::EOI, "EOI"),
+            (register::LDR, "LDR"),
+            (register::DFR, "DFR"),
+            (register::SVR, "SVR"),
+            (register::ESR, "ESR"),
+            (register::ICR_LOW, "ICR_LOW"),
+            (register::ICR_HIGH, "ICR_HIGH"),
+            (register::LVT, "LVT_TIMER"),
+            (register::LVT + 1, "LVT_THERMAL"),
+            (register::LVT + 2, "LVT_PERFORMANCE"),
+            (register::LVT + 3, "LVT_LINT0"),
+            (register::LVT + 4, "LVT_LINT1"),
+            (register::LVT + 5, "LVT_ERROR"),
+            (register::INITIAL_COUNT, "INITIAL_COUNT"),
+            (register::CURRENT_COUNT, "CURRENT_COUNT"),
+            (register::DIVIDE, "DIVIDE"),
+            (0x2f, "LVT_CMCI"),
+            (0x3f, "SELF_IPI"),
+        ];
+        let number = (offset & 0xfff) >> 4;
+        match number {
+            _ if offset >= PAGE => None,
+            register::ISR..=register::ISR_LAST => Some(format!("ISR{}", number - register::ISR)),
+            register::TMR..=register::TMR_LAST => Some(format!("TMR{}", number - register::TMR)),
+            register::IRR..=register::IRR_LAST => Some(format!("IRR{}", number - register::IRR)),
+            _ => crate::name_of(&NAMES, number),
+        }
+    }
+
     fn read(&mut self, _index: u8, offset: u64, size: u8, fx: &mut Effects) -> u64 {
         if size < 4 {
             fx.note("local APIC registers take 4 bytes", offset, 0);

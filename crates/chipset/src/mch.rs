@@ -9,7 +9,7 @@
 
 use crate::pam::{self, D_CLS, D_LCK, D_OPEN, G_SMRAME, SMRAM_RESET};
 pub use crate::pam::{Segment, Shadow, Smram};
-use crate::pci::{ConfigAddress, ConfigSpace, Identity, Selected};
+use crate::pci::{self, ConfigAddress, ConfigSpace, Identity, Selected};
 use crate::{Chip, Effects, Region, ResetKind};
 use serde::{Deserialize, Serialize};
 
@@ -250,6 +250,20 @@ fn reset_config(config: &mut ConfigSpace, wiring: &Config) {
 impl Chip for Mch {
     fn regions(&self) -> Vec<Region> {
         vec![ConfigAddress::region(0)]
+    }
+
+    fn register_name(&self, _index: u8, _offset: u64, _write: bool) -> Option<String> {
+        Some("CONFIG_ADDRESS".to_owned())
+    }
+
+    fn config_register_name(&self, offset: u8) -> Option<String> {
+        match offset {
+            PAM0..=PAM6 => Some(format!("PAM{}", offset - PAM0)),
+            PCIEXBAR..=0x67 => Some("PCIEXBAR".to_owned()),
+            SMRAM => Some("SMRAM".to_owned()),
+            ESMRAMC => Some("ESMRAMC".to_owned()),
+            _ => pci::register_name(offset).map(str::to_owned),
+        }
     }
 
     fn read(&mut self, _index: u8, offset: u64, size: u8, fx: &mut Effects) -> u64 {

@@ -317,6 +317,19 @@ impl Chip for Pic {
         ]
     }
 
+    fn register_name(&self, index: u8, offset: u64, write: bool) -> Option<String> {
+        // ICW1, OCW2 and OCW3, or IRR and ISR; then ICW2-4 and OCW1, or IMR.
+        let names: [&str; 2] = match (index, write) {
+            (0, true) => ["MASTER.COMMAND", "MASTER.DATA"],
+            (0, false) => ["MASTER.STATUS", "MASTER.IMR"],
+            (1, true) => ["SLAVE.COMMAND", "SLAVE.DATA"],
+            (1, false) => ["SLAVE.STATUS", "SLAVE.IMR"],
+            (2, _) => ["ELCR1", ""],
+            _ => ["ELCR2", ""],
+        };
+        crate::name_at(&names, offset)
+    }
+
     fn read(&mut self, index: u8, offset: u64, _size: u8, fx: &mut Effects) -> u64 {
         let before = self.intr();
         let value = match index {

@@ -171,6 +171,37 @@ impl Chip for Piix3 {
         self.wiring.reset_control.map(|_| rcr).into_iter().collect()
     }
 
+    fn register_name(&self, _index: u8, _offset: u64, _write: bool) -> Option<String> {
+        Some("RC".to_owned())
+    }
+
+    fn config_register_name(&self, offset: u8) -> Option<String> {
+        const NAMES: [(u64, &str); 16] = [
+            (0x4c, "IORT"),
+            (0x4e, "XBCS"),
+            (0x69, "TOM"),
+            (0x6a, "MSTAT"),
+            (0x70, "MBIRQ0"),
+            (0x71, "MBIRQ1"),
+            (0x76, "MBDMA0"),
+            (0x77, "MBDMA1"),
+            (0x78, "PCSC"),
+            (0x80, "APICBASE"),
+            (0x82, "DLC"),
+            (0xa0, "SMICNTL"),
+            (0xa2, "SMIEN"),
+            (0xa4, "SEE"),
+            (0xa8, "FTMR"),
+            (0xaa, "SMIREQ"),
+        ];
+        match offset {
+            PIRQRC..=0x63 => Some(format!("PIRQRC{}", char::from(b'A' + (offset - PIRQRC)))),
+            _ => pci::register_name(offset)
+                .map(str::to_owned)
+                .or_else(|| crate::name_of(&NAMES, offset.into())),
+        }
+    }
+
     fn read(&mut self, _index: u8, _offset: u64, _size: u8, _fx: &mut Effects) -> u64 {
         u64::from(self.state.rcr)
     }

@@ -273,6 +273,25 @@ impl Chip for Piix4Pm {
         regions
     }
 
+    fn register_name(&self, index: u8, offset: u64, _write: bool) -> Option<String> {
+        let names: &[(u64, &str)] = match index {
+            EVENTS => &[(0, "PMSTS"), (2, "PMEN")],
+            CONTROL => &[(0, "PMCNTRL")],
+            TIMER => &[(0, "PMTMR")],
+            GPE => &[(0, "GPE0_STS"), (2, "GPE0_EN")],
+            APM => &[(0, "APMC"), (1, "APMS")],
+            SMBUS => return smbus::register_name(offset),
+            _ => return None,
+        };
+        crate::name_of(names, offset)
+    }
+
+    fn config_register_name(&self, offset: u8) -> Option<String> {
+        const NAMES: [(u64, &str); 5] =
+            [(0x40, "PMBA"), (0x58, "DEVACTB"), (0x80, "PMREGMISC"), (0x90, "SMBBA"), (0xd2, "SMBHSTCFG")];
+        pci::register_name(offset).map(str::to_owned).or_else(|| crate::name_of(&NAMES, offset.into()))
+    }
+
     fn read(&mut self, index: u8, offset: u64, size: u8, fx: &mut Effects) -> u64 {
         let word_part = |value: u64| value >> (8 * (offset & 7)) & mask(size);
         match index {

@@ -415,6 +415,14 @@ impl Chip for Pit {
         vec![region(0, "pit", 0x40, 4), region(1, "pcspk", 0x61, 1)]
     }
 
+    fn register_name(&self, index: u8, offset: u64, _write: bool) -> Option<String> {
+        match index {
+            0 => crate::name_at(&["COUNTER0", "COUNTER1", "COUNTER2", "CONTROL"], offset),
+            // NMI Status and Control, as the PIIX3 calls port 61h.
+            _ => crate::name_at(&["NMISC"], offset),
+        }
+    }
+
     fn read(&mut self, index: u8, offset: u64, _size: u8, fx: &mut Effects) -> u64 {
         let now = fx.now();
         if index == 1 {

@@ -73,6 +73,10 @@ impl Chip for Port92 {
         vec![Region { index: 0, name: "port92", space: Space::Io, base, length: 1, widest: 1 }]
     }
 
+    fn register_name(&self, _index: u8, _offset: u64, _write: bool) -> Option<String> {
+        Some("PORT_92".to_owned())
+    }
+
     fn read(&mut self, _index: u8, _offset: u64, _size: u8, _fx: &mut Effects) -> u64 {
         u64::from(self.state.control)
     }

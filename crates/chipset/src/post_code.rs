@@ -64,6 +64,11 @@ impl Chip for PostCode {
         vec![port(0, "ioport80", PORT), port(1, "ioportF0", COPROCESSOR_PORT)]
     }
 
+    fn register_name(&self, index: u8, _offset: u64, _write: bool) -> Option<String> {
+        let name = if index == 0 { "POST_CODE" } else { "COPROCESSOR_ERROR" };
+        Some(name.to_owned())
+    }
+
     fn read(&mut self, _index: u8, _offset: u64, _size: u8, _fx: &mut Effects) -> u64 {
         0xff
     }

@@ -429,6 +429,33 @@ impl Chip for Rtc {
         vec![region(1, "rtc", 2), region(0, "rtc-index", 1)]
     }
 
+    fn register_name(&self, _index: u8, offset: u64, _write: bool) -> Option<String> {
+        const NAMES: [&str; 16] = [
+            "SECONDS",
+            "SECONDS_ALARM",
+            "MINUTES",
+            "MINUTES_ALARM",
+            "HOURS",
+            "HOURS_ALARM",
+            "DAY_OF_WEEK",
+            "DAY_OF_MONTH",
+            "MONTH",
+            "YEAR",
+            "REGISTER_A",
+            "REGISTER_B",
+            "REGISTER_C",
+            "REGISTER_D",
+            "DIAGNOSTIC_STATUS",
+            "SHUTDOWN_STATUS",
+        ];
+        if offset == 0 {
+            return Some("INDEX".to_owned());
+        }
+        let index = self.state.index;
+        let name = crate::name_at(&NAMES, index.into()).unwrap_or_default();
+        Some(format!("CMOS[{index:02x}] {name}").trim_end().to_owned())
+    }
+
     fn read(&mut self, index: u8, _offset: u64, _size: u8, fx: &mut Effects) -> u64 {
         let value = match index {
             0 => 0xff,

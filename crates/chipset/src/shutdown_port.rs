@@ -49,6 +49,10 @@ impl Chip for ShutdownPort {
         vec![Region { index: 0, name: "shutdown-port", space: Space::Io, base, length: 1, widest: 1 }]
     }
 
+    fn register_name(&self, _index: u8, _offset: u64, _write: bool) -> Option<String> {
+        Some("SHUTDOWN_PORT".to_owned())
+    }
+
     fn read(&mut self, _index: u8, _offset: u64, _size: u8, _fx: &mut Effects) -> u64 {
         0xff
     }

@@ -17,6 +17,21 @@ const SMBBLKDAT: u64 = 0x07;
 /// Auxiliary control, an ICH register that QEMU's PIIX4 has too.
 const AUX_CONTROL: u64 = 0x0d;
 
+/// What the register at `offset` is called.
+pub(crate) fn register_name(offset: u64) -> Option<String> {
+    const NAMES: [(u64, &str); 8] = [
+        (SMBHSTSTS, "SMBHSTSTS"),
+        (SMBHSTCNT, "SMBHSTCNT"),
+        (SMBHSTCMD, "SMBHSTCMD"),
+        (SMBHSTADD, "SMBHSTADD"),
+        (SMBHSTDAT0, "SMBHSTDAT0"),
+        (SMBHSTDAT1, "SMBHSTDAT1"),
+        (SMBBLKDAT, "SMBBLKDAT"),
+        (AUX_CONTROL, "AUX_CONTROL"),
+    ];
+    crate::name_of(&NAMES, offset)
+}
+
 const HOST_BUSY: u8 = 1 << 0;
 const INTERRUPT: u8 = 1 << 1;
 const DEVICE_ERROR: u8 = 1 << 2;

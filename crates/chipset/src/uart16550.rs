@@ -284,6 +284,18 @@ impl Chip for Uart16550 {
         vec![Region { index: 0, name: "serial", space: Space::Io, base, length, widest: 1 }]
     }
 
+    fn register_name(&self, _index: u8, offset: u64, write: bool) -> Option<String> {
+        let latch = self.state.lcr & LCR_DLAB != 0;
+        let name = match (offset, write) {
+            (0, _) if latch => "DLL",
+            (1, _) if latch => "DLM",
+            (0, true) => "THR",
+            (2, true) => "FCR",
+            _ => return crate::name_at(&["RBR", "IER", "IIR", "LCR", "MCR", "LSR", "MSR", "SCR"], offset),
+        };
+        Some(name.to_owned())
+    }
+
     fn read(&mut self, _index: u8, offset: u64, _size: u8, fx: &mut Effects) -> u64 {
         let latch = self.state.lcr & LCR_DLAB != 0;
         let [low, high] = self.state.divisor.to_le_bytes();

@@ -388,6 +388,41 @@ impl Chip for Vga {
         regions
     }
 
+    fn register_name(&self, index: u8, offset: u64, write: bool) -> Option<String> {
+        let state = &self.state;
+        let crt = ["CRT_INDEX".to_owned(), format!("CRT[{:02x}]", state.crt_index)];
+        let port = match index {
+            region::PORTS | region::REGISTERS_PORTS => 0x3c0 + offset,
+            region::MONOCHROME | region::COLOUR => return crt.get(usize::try_from(offset).ok()?).cloned(),
+            region::MONOCHROME_STATUS | region::COLOUR_STATUS if write => 0x3ca,
+            region::MONOCHROME_STATUS | region::COLOUR_STATUS => return Some("INPUT_STATUS_1".to_owned()),
+            region::DISPI if offset == 0 => return Some("DISPI_INDEX".to_owned()),
+            region::DISPI => return Some(format!("DISPI[{:x}]", state.dispi_index)),
+            region::REGISTERS_DISPI => return Some(format!("DISPI[{:x}]", offset / 2)),
+            _ => return None,
+        };
+        Some(match (port, write) {
+            (0x3c0, true) if state.attribute_data => {
+                format!("ATTRIBUTE[{:02x}]", state.attribute_index & 0x1f)
+            }
+            (0x3c0, _) => "ATTRIBUTE_INDEX".to_owned(),
+            (0x3c1, _) => format!("ATTRIBUTE[{:02x}]", state.attribute_index & 0x1f),
+            (0x3c2, true) | (0x3cc, false) => "MISCELLANEOUS_OUTPUT".to_owned(),
+            (0x3c2, false) => "INPUT_STATUS_0".to_owned(),
+            (0x3c4, _) => "SEQUENCER_INDEX".to_owned(),
+            (0x3c5, _) => format!("SEQUENCER[{:02x}]", state.sequencer_index),
+            (0x3c6, _) => "PEL_MASK".to_owned(),
+            (0x3c7, true) => "PEL_READ_INDEX".to_owned(),
+            (0x3c7, false) => "DAC_STATE".to_owned(),
+            (0x3c8, _) => "PEL_WRITE_INDEX".to_owned(),
+            (0x3c9, _) => "PEL_DATA".to_owned(),
+            (0x3ca, _) => "FEATURE_CONTROL".to_owned(),
+            (0x3ce, _) => "GRAPHICS_INDEX".to_owned(),
+            (0x3cf, _) => format!("GRAPHICS[{:02x}]", state.graphics_index),
+            _ => return None,
+        })
+    }
+
     fn read(&mut self, index: u8, offset: u64, size: u8, fx: &mut Effects) -> u64 {
         match index {
             region::MONOCHROME => self.port_read(0x3b4 + offset as u16, fx),

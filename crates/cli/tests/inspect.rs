@@ -152,3 +152,52 @@ fn a_point_that_does_not_come() {
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(message.contains("the first boot ended by limit before the point was reached"), "{message}");
 }
+
+const HELLO: [&str; 5] = ["boot", "--firmware", "rom:hello", "--until", "instructions:50K"];
+
+#[test]
+fn traces_are_files_of_lines() {
+    let folder = folder();
+    let plain = json(&[&HELLO[..], &["--json"]].concat(), folder.path());
+    let traces = ["--trace", "steps,to=1K", "--trace-io", "accesses,chip=rtc", "--json"];
+    let traced = json(&[&HELLO[..], &traces].concat(), folder.path());
+    assert_eq!(traced["digest"], plain["digest"]);
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).expect("a trace");
+    let (steps, accesses) = (read("steps"), read("accesses"));
+    assert_eq!(steps.lines().count(), 1_000);
+    assert!(steps.starts_with("           0  f000:fff0 fffffff0  jmp 0F000h:0E000h"), "{steps}");
+    assert!(accesses.lines().any(|line| line.ends_with("rtc CMOS[0f] SHUTDOWN_STATUS")), "{accesses}");
+    assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 2, "something is left behind");
+
+    // On standard output it is data; the report is a message then.
+    let output = warmboot(&[&HELLO[..], &["--trace", "-,to=2"]].concat(), folder.path());
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(shown.lines().count(), 2, "{shown}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("digest"), "no report");
+
+    // At its limit a trace ends, the run does not.
+    let traces = ["--trace", "steps,limit=1K", "--json"];
+    assert_eq!(json(&[&HELLO[..], &traces].concat(), folder.path())["digest"], plain["digest"]);
+    let steps = read("steps");
+    assert!(
+        steps.len() <= 1024 && steps.ends_with("-- the trace ends here: limit=1024 is reached\n"),
+        "{steps}"
+    );
+}
+
+#[rstest]
+#[case::option(&["--trace", "t,frm=1"], "--trace: `frm=1`: expected range=, from=, to= or limit=")]
+#[case::chip(&["--trace-io", "t,chip=ide9"], "--trace-io: there is no chip `ide9`; there are i440fx")]
+#[case::no_file(&["--trace", ",from=1"], "trace `,from=1`: expected FILE[,OPTION...]")]
+#[case::folder(&["--trace", "none/t"], "cannot write `none/t`")]
+#[case::one_file(&["--trace", "t", "--trace-io", "t"], "--trace and --trace-io name the same file")]
+#[case::full(&["--trace", "/dev/full"], "cannot write `/dev/full`: No space left")]
+#[cfg(target_os = "linux")]
+fn traces_refused(#[case] arguments: &[&str], #[case] expect: &str) {
+    let folder = folder();
+    let output = warmboot(&[&HELLO[..], arguments].concat(), folder.path());
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains(expect) && message.lines().count() == 1, "{message}");
+    assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 0, "something is left behind");
+}

@@ -5,7 +5,7 @@ mod common;
 
 use common::{limits, machine, with_display, with_image};
 use rstest::rstest;
-use warmboot_machine::{Condition, Ended, Machine, Path, ResetPath};
+use warmboot_machine::{Condition, Ended, Machine, Path, ResetPath, Step, Tracer, Wants};
 use warmboot_test_roms::kernels::{self, Bits};
 
 /// Runs to `count` instructions in slices, and gives both digests.
@@ -18,8 +18,28 @@ fn digests(machine: &mut Machine, count: u64, slice: Option<u64>) -> (String, St
     }
 }
 
+/// A tracer that wants all there is, and instructions in a span of counts.
+#[derive(Default)]
+struct Everything {
+    from: u64,
+    to: u64,
+    executed: u64,
+}
+
+impl Tracer for Everything {
+    fn wants(&mut self, instructions: u64) -> Wants {
+        let steps = (self.from..self.to).contains(&instructions);
+        let until = if instructions < self.from { self.from } else { self.to.max(instructions + 1) };
+        Wants { steps, accesses: true, until }
+    }
+
+    fn step(&mut self, step: &Step<'_>) {
+        self.executed += u64::from(step.executed);
+    }
+}
+
 /// The same digests with every write to RAM observed, and when saved half way and loaded into another
-/// machine, observed and not.
+/// machine, observed and not; and when traced.
 fn check_observed_and_saved(fresh: &dyn Fn(Path) -> Machine, count: u64, expect: &(String, String, u64)) {
     for path in [Path::Cached, Path::Plain] {
         let mut observed = fresh(path);
@@ -34,6 +54,17 @@ fn check_observed_and_saved(fresh: &dyn Fn(Path) -> Machine, count: u64, expect:
         let mut loaded = Machine::load(&file, &mut |_| None).expect("it can be loaded");
         loaded.record_written(observe);
         assert_eq!(digests(&mut loaded, count, None), *expect, "saved and loaded, observed: {observe}");
+    }
+    for path in [Path::Cached, Path::Plain] {
+        let mut traced = fresh(path);
+        // Some instructions one by one, all accesses.
+        let mut all = Everything { from: expect.2 / 3, to: expect.2 / 3 + 200_000, ..Everything::default() };
+        while traced.run_traced(&[], limits(count, Some(30_011)), &mut all).expect("no conditions")
+            == Ended::Slice
+        {}
+        let found = (traced.digest(), traced.state_digest(), traced.instructions());
+        assert_eq!(found, *expect, "traced, {path:?}");
+        assert_eq!(all.executed, all.to.min(expect.2) - all.from, "each instruction is told of once");
     }
     // Observed only for a while.
     first.record_written(true);

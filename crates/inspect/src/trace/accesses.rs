@@ -6,6 +6,7 @@ use warmboot_machine::{Access, AccessKind, ResetPath};
 
 use super::{
     filter::{self, Common},
+    instructions::SYMBOL_WIDTH,
     output::Output,
     processor,
 };
@@ -112,7 +113,8 @@ impl AccessTrace {
         }
         let code = access.code.map_or("-".to_owned(), |code| {
             let symbol = self.symbols.at(code.linear).map_or(String::new(), |place| format!(" {place}"));
-            format!("{:04x}:{:04x}{symbol}", code.selector, code.offset)
+            let width = if self.symbols.is_empty() { 0 } else { SYMBOL_WIDTH };
+            format!("{:04x}:{:04x}{symbol:<width$}", code.selector, code.offset)
         });
         let (kind, address) = match access.kind {
             AccessKind::Port => ("port", format!("{:04x}", access.address)),

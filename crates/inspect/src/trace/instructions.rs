@@ -13,7 +13,9 @@ use super::{
 };
 use crate::symbols::Symbols;
 
-/// Column at which the changed registers begin.
+/// Room for a symbol, where there are any.
+pub(super) const SYMBOL_WIDTH: usize = 24;
+/// Room for an instruction, behind which the changed registers stand.
 const CHANGES_AT: usize = 32;
 
 /// The text of `--trace`.
@@ -169,10 +171,11 @@ impl InstructionTrace {
         let linear = at.linear_rip();
         let processor = processor(number, processors > 1);
         let symbol = self.symbols.at(linear).map_or(String::new(), |place| format!(" {place}"));
+        let width = if self.symbols.is_empty() { 0 } else { SYMBOL_WIDTH };
         let digits = if at.code_64() { 16 } else { 8 };
         let gap = if changed.is_empty() { "" } else { "  " };
         self.output.line(&format!(
-            "{count:>12}{processor}  {:04x}:{} {linear:0digits$x}{symbol}  {text:<CHANGES_AT$}{gap}{changed}",
+            "{count:>12}{processor}  {:04x}:{} {linear:0digits$x}{symbol:<width$}  {text:<CHANGES_AT$}{gap}{changed}",
             at.cs().selector,
             offset(at),
         ));
