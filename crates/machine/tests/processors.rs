@@ -6,7 +6,9 @@ mod common;
 use common::limits;
 use rstest::rstest;
 use warmboot_cpu::state::Activity;
-use warmboot_machine::{Condition, Config, Destination, Ended, Firmware, Machine, Path, ResetPath, Snapshot};
+use warmboot_machine::{
+    Condition, Config, Destination, Ended, Firmware, Machine, Path, ResetPath, Snapshot, Step, Tracer, Wants,
+};
 
 fn machine(machine_type: &str, cpus: u32, path: Path) -> Machine {
     with_cpu(machine_type, None, cpus, path)
@@ -17,6 +19,24 @@ fn with_cpu(machine_type: &str, cpu: Option<&str>, cpus: u32, path: Path) -> Mac
     let firmware = Firmware { name: "test".into(), bytes: (rom.build)().expect("it assembles").into() };
     let (machine, cpu) = (machine_type.into(), cpu.map(str::to_owned));
     Machine::new(&Config { machine, cpu, firmware, cpus, path, ..Config::default() }).expect("a machine")
+}
+
+/// A tracer that wants all there is.
+#[derive(Default)]
+struct Everything {
+    executed: u64,
+    processors: usize,
+}
+
+impl Tracer for Everything {
+    fn wants(&mut self, _instructions: u64) -> Wants {
+        Wants { steps: true, accesses: true, until: u64::MAX }
+    }
+
+    fn step(&mut self, step: &Step<'_>) {
+        self.executed += u64::from(step.executed);
+        self.processors = step.processor.1;
+    }
 }
 
 /// Runs to `count` instructions in slices, and gives both digests.
@@ -44,6 +64,11 @@ fn one_digest(#[case] machine_type: &str, #[case] cpus: u32) {
     for (path, slice) in [(Path::Cached, Some(997)), (Path::Plain, None), (Path::Plain, Some(4099))] {
         assert_eq!(digests(&mut new(path), MOST, slice), expect, "{path:?} {slice:?}");
     }
+    let mut traced = new(Path::Cached);
+    let mut all = Everything::default();
+    traced.run_traced(&[], limits(MOST, None), &mut all).expect("no conditions");
+    assert_eq!(digests(&mut traced, MOST, None), expect, "traced");
+    assert_eq!((all.executed, all.processors), (expect.2, cpus as usize), "each instruction is told of once");
     let mut original = new(Path::Cached);
     for cut in [10_000, 30_001, 77_777, 140_002, 199_999] {
         digests(&mut original, cut, None);
