@@ -126,6 +126,10 @@ fn talk(wire: Wire, target: &mut Target<'_>) -> Result<DisconnectReason, String>
                 stub.interrupt_handled(target, Some(reason)).map_err(said)?
             }
             Stub::Disconnected(mut stub) => {
+                // gdb waits for an answer to vKill, which gdbstub gives only in extended mode.
+                if stub.get_reason() == DisconnectReason::Kill {
+                    let _ = gdbstub::conn::Connection::write_all(stub.borrow_conn(), b"$OK#9a");
+                }
                 // Whoever is told of the end may have gone already.
                 let _ = gdbstub::conn::Connection::flush(stub.borrow_conn());
                 return Ok(stub.get_reason());

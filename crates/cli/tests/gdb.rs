@@ -161,7 +161,7 @@ fn it_stands_at_the_first_instruction() {
     // A far jump, and no memory at all.
     assert_eq!(gdb.ask("mfffffff0,5"), "ea00e000f0");
     assert_eq!(gdb.ask("m100000000,1"), "E0e");
-    gdb.send("k");
+    gdb.ok("vKill;1");
     assert_eq!(gdb.receive(), None);
     let (output, messages) = waiting.end();
     assert_eq!(output.status.code(), Some(1), "{messages}");
