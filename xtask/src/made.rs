@@ -40,10 +40,9 @@ const PROGRAM: u32 = 0o100_755;
 
 /// Writes the images to the download folder, unless they are there as they should be.
 pub fn ensure() -> Result<(), Failure> {
-    let makers: [fn() -> Result<Vec<u8>, Failure>; 3] = [busybox, xen, isolinux];
     let folder = shell::firmware_folder();
-    for (file, make) in FILES.iter().zip(makers) {
-        let bytes = make().map_err(|error| format!("{file}: {error}"))?;
+    for (file, bytes) in FILES.iter().zip([busybox(), xen(), isolinux()]) {
+        let bytes = bytes.map_err(|error| format!("{file}: {error}"))?;
         let path = folder.join(file);
         if fs::read(&path).is_ok_and(|there| there == bytes) {
             continue;

@@ -67,8 +67,8 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "payloads",
-        arguments: "[--run]",
-        about: "get Linux kernels and OVMF; boot them all, whole and saved in the middle: one digest",
+        arguments: "[--run | --compare]",
+        about: "get real programs; boot them all, whole and saved in the middle: one digest; or hold their text beside QEMU's",
         run: payloads::run,
     },
     Task {

@@ -2,6 +2,9 @@
 //! scenarios of `scenarios/payloads` say, and booted twice more: once whole, and once saved in the middle
 //! and gone on with in a new process. All of it must end in one digest. Variables that OVMF and a person at its
 //! shell set must be in the flash chip's file, and in the next boot.
+//! `--compare` holds their text beside QEMU's.
+
+mod compare;
 
 use std::{collections::BTreeSet, fs, process::Command};
 
@@ -92,7 +95,11 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
             PAYLOADS.iter().try_for_each(one_digest)?;
             kept_variables()
         }
-        _ => Err("expected nothing or --run".into()),
+        [one] if one == "--compare" => {
+            shell::build("release")?;
+            compare::run()
+        }
+        _ => Err("expected nothing, --run or --compare".into()),
     }
 }
 

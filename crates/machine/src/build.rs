@@ -345,6 +345,7 @@ impl Parts<'_> {
             description.floppies[usize::from(unit)] = drive;
         }
         description.disks = disks;
+        description.serial = self.config.serial;
         description.vga_slot = self.config.vga.as_ref().and(self.machine_type.vga_slot());
         description
     }

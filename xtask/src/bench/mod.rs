@@ -9,7 +9,7 @@ mod forks;
 mod kernels;
 mod matrix;
 mod post;
-mod process;
+pub(crate) mod process;
 mod programs;
 mod snapshots;
 

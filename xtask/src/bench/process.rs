@@ -16,7 +16,7 @@ const PATIENCE: u64 = 60;
 
 /// One run of a process.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sample {
+pub(crate) struct Sample {
     pub(super) seconds: f64,
     pub(super) peak_kib: u64,
     /// Of the guest; zero where nobody counts them.
@@ -29,7 +29,7 @@ pub(super) fn timed(command: &mut Command, text: Option<&str>) -> Result<(Sample
 }
 
 /// As [`timed`], for what may take `seconds`.
-pub(super) fn timed_within(
+pub(crate) fn timed_within(
     command: &mut Command,
     text: Option<&str>,
     seconds: u64,

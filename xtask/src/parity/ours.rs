@@ -35,6 +35,8 @@ pub fn evidence(case: &Case, firmware: &Path, drives: &[DriveImage]) -> Result<E
         memory: MEMORY_MIB << 20,
         cpus: case.cpus,
         vga: case.vga.then(vga).transpose()?,
+        // Whoever looks at a screen may as well have a serial port.
+        serial: case.vga,
         firmware: Firmware { name, bytes: bytes.into() },
         drives: drives.iter().map(drive).collect(),
         ..Config::default()

@@ -39,8 +39,13 @@ pub fn version() -> Option<String> {
 
 /// Boots `case` twice and returns what QEMU shows after each boot.
 pub fn evidence(case: &Case, firmware: &Path, drives: &[DriveImage]) -> Result<Evidence, ParityError> {
-    let start =
-        Start { cpus: case.cpus, counted: case.drives, vga: case.vga, ..Start::of(case.machine, firmware) };
+    let start = Start {
+        cpus: case.cpus,
+        counted: case.drives,
+        vga: case.vga,
+        serial: case.vga,
+        ..Start::of(case.machine, firmware)
+    };
     let mut qemu = start.with(drives)?;
     qemu.execute("cont", None)?;
     qemu.wait_for_boots(1)?;
@@ -99,12 +104,14 @@ struct Start<'a> {
     counted: bool,
     /// With its standard VGA.
     vga: bool,
+    /// With COM1.
+    serial: bool,
     firmware: &'a Path,
 }
 
 impl<'a> Start<'a> {
     fn of(machine: &'a str, firmware: &'a Path) -> Start<'a> {
-        Start { machine, cpus: 1, counted: false, vga: false, firmware }
+        Start { machine, cpus: 1, counted: false, vga: false, serial: false, firmware }
     }
 }
 
@@ -131,7 +138,7 @@ impl Drop for Qemu {
 
 impl Start<'_> {
     fn with(&self, drives: &[DriveImage]) -> Result<Qemu, ParityError> {
-        let Start { machine, cpus, counted, vga, firmware } = *self;
+        let Start { machine, cpus, counted, vga, serial, firmware } = *self;
         let folder = tempfile::Builder::new()
             .prefix("parity-")
             .tempdir()
@@ -158,6 +165,7 @@ impl Start<'_> {
         let mut command = Command::new(PROGRAM);
         command
             .args(["-nodefaults", "-no-user-config", "-vga", if vga { "std" } else { "none" }])
+            .args(["-serial", if serial { "null" } else { "none" }])
             .args(["-display", "none", "-S"])
             .args(["-accel", "tcg", "-M", machine, "-m", &MEMORY_MIB.to_string()])
             .args(["-smp", &cpus.to_string()])

@@ -40,6 +40,8 @@ pub struct Description {
     pub first_option_rom: Option<String>,
     /// PCI device number of the display adapter, when there is one on PCI.
     pub vga_slot: Option<u8>,
+    /// Whether there is COM1.
+    pub serial: bool,
     /// Whether firmware shall offer its boot menu.
     pub boot_menu: bool,
     /// Floppy drives A and B.
@@ -63,6 +65,7 @@ impl Description {
             boot: "cad".to_owned(),
             first_option_rom: None,
             vga_slot: None,
+            serial: false,
             boot_menu: false,
             floppies: [None; 2],
             disks: [None; 4],

@@ -17,8 +17,8 @@ use acpi_tables::aml::{
 
 use super::acpi::HPET_ADDRESS;
 use super::terms::{
-    EmptyPackage, Encoded, LinkInterrupts, NOWHERE, Root, either, encode, encode_all, increment, not,
-    to_hex_string,
+    EmptyPackage, Encoded, IsaInterrupt, LinkInterrupts, NOWHERE, Root, either, encode, encode_all,
+    increment, not, to_hex_string,
 };
 use super::{Description, FOUR_GIB, ram_layout};
 use crate::machine_types::{AcpiContents, ChipSet, ProcessorHotplug};
@@ -83,6 +83,22 @@ fn bits(field_name: &[u8; 4], count: usize) -> FieldEntry {
 /// A port range of a device: `alignment` 0 or 1, decoded with 16 bits.
 fn ports(first: u16, alignment: u8, count: u8) -> IO {
     IO::new(first, first, alignment, count)
+}
+
+/// COM1, if there is one.
+fn serial_port(description: &Description) -> Vec<u8> {
+    if !description.serial {
+        return Vec::new();
+    }
+    encode(&Device::new(
+        name("COM1"),
+        vec![
+            &Name::new(name("_HID"), &EISAName::new("PNP0501")),
+            &Name::new(name("_UID"), &ONE),
+            &Name::new(name("_STA"), &0x0fu8),
+            &Name::new(name("_CRS"), &ResourceTemplate::new(vec![&ports(0x3f8, 0, 8), &IsaInterrupt(4)])),
+        ],
+    ))
 }
 
 /// `DBUG (text)`: writes a number or text in hexadecimal to the debug port.

@@ -2,7 +2,7 @@
 
 use super::{
     A0, A1, A3, Description, HIDDEN, L0, bits, debug_output, field, firmware_configuration, hpet, name,
-    ports, sleep_states,
+    ports, serial_port, sleep_states,
 };
 use crate::tables::terms::{
     Encoded, IsaInterrupt, LinkInterrupts, NOWHERE, Processor, Root, encode, encode_all,
@@ -39,7 +39,7 @@ pub(super) fn body(description: &Description) -> Vec<u8> {
         debug_output(),
         interrupt_model(),
         pci_bus(),
-        lpc_bridge(),
+        lpc_bridge(description),
         interrupt_routing(),
         hpet(),
         processors(description),
@@ -103,7 +103,7 @@ fn pci_bus() -> Vec<u8> {
 }
 
 /// Function 31.0: the PIRQ routing registers, and what stands behind the bridge.
-fn lpc_bridge() -> Vec<u8> {
+fn lpc_bridge(description: &Description) -> Vec<u8> {
     let routing = |region: &str, offset: u8, fields: [&[u8; 4]; 4]| {
         let mut bytes = encode(&OpRegion::new(name(region), OpRegionSpace::PCIConfig, &offset, &4u8));
         let entries = fields.into_iter().map(|field| bits(field, 8)).collect();
@@ -130,6 +130,7 @@ fn lpc_bridge() -> Vec<u8> {
                 &routing("PIRE", 0x68, [b"PRQE", b"PRQF", b"PRQG", b"PRQH"]),
                 &device("KBD_", "PNP0303", vec![&ports(0x60, 1, 1), &ports(0x64, 1, 1), &IsaInterrupt(1)]),
                 &device("MOU_", "PNP0F13", vec![&IsaInterrupt(12)]),
+                &Encoded(serial_port(description)),
                 &device("RTC_", "PNP0B00", vec![&ports(0x70, 1, 8), &IsaInterrupt(8)]),
             ],
         )],

@@ -1,0 +1,143 @@
+//! `cargo xtask payloads --compare`: what a program prints on COM1 here and in QEMU, on the same images, line
+//! for line. Escape sequences and the times in front of a kernel's lines are left out; what else may differ is
+//! a table of texts with reasons.
+
+use std::collections::BTreeMap;
+
+use similar::{ChangeTag, TextDiff};
+
+use crate::{
+    Failure,
+    bench::process::timed_within,
+    programs::{PROGRAMS, Program, QEMU},
+    shell,
+};
+
+/// Seconds a program may take.
+const PATIENCE: u64 = 900;
+
+/// Lines that may differ, by a text they have, and why.
+const EXPLAINED: &[(&str, &str)] = &[
+    ("tsc", SPEED),
+    ("BogoMIPS", SPEED),
+    ("clocksource: ", SPEED),
+    ("sched_clock: ", SPEED),
+    ("audit: type=2000", DATE),
+    ("setting system clock", DATE),
+    ("][ ", DATE),
+    ("Kernel Offset: ", "where the kernel goes is drawn from its clock"),
+];
+const SPEED: &str = "a clock's speed is measured: ours is 1 GHz by definition, QEMU's is the host's";
+const DATE: &str = "the date: ours is 2024-01-01 by definition, QEMU's is the host's";
+
+/// The task.
+pub fn run() -> Result<(), Failure> {
+    if !shell::is_installed(QEMU) {
+        println!("payloads: {QEMU} is not installed: nothing was compared");
+        return Ok(());
+    }
+    let mut wrong = Vec::new();
+    for program in PROGRAMS {
+        if !program.is_here() {
+            println!("payloads: {}: not here: `cargo xtask payloads` brings it", program.name);
+            wrong.push(program.name);
+        } else if !compare(program)? {
+            wrong.push(program.name);
+        }
+    }
+    match wrong.as_slice() {
+        [] => Ok(()),
+        _ => Err(format!("not as in QEMU: {}", wrong.join("; ")).into()),
+    }
+}
+
+fn compare(program: &Program) -> Result<bool, Failure> {
+    let said = |command: &mut std::process::Command| -> Result<String, Failure> {
+        let (_, output) = timed_within(command, Some(program.text), PATIENCE)?;
+        Ok(output.split_inclusive(program.text).next().unwrap_or_default().to_owned())
+    };
+    let (theirs, ours) = (said(&mut program.qemu(&[]))?, said(&mut program.warmboot()?)?);
+    let mut explained = BTreeMap::new();
+    let (theirs, ours) = (lines(&theirs, &mut explained), lines(&ours, &mut explained));
+    let difference = TextDiff::from_lines(&theirs, &ours);
+    let changes: Vec<String> = difference
+        .iter_all_changes()
+        .filter(|change| change.tag() != ChangeTag::Equal)
+        .map(|change| format!("    {} {}", change.tag(), change.value().trim_end()))
+        .collect();
+    let count = theirs.lines().count();
+    println!("payloads: {}: {count} lines, {} differ from QEMU's", program.name, changes.len());
+    changes.iter().for_each(|change| println!("{change}"));
+    for (reason, lines) in explained {
+        println!("    {lines} left out: {reason}");
+    }
+    Ok(changes.is_empty())
+}
+
+/// What is compared of a text.
+fn lines(text: &str, explained: &mut BTreeMap<&'static str, usize>) -> String {
+    let mut kept = String::new();
+    for line in plain(text).lines() {
+        let line = without_time(line).trim_end();
+        match EXPLAINED.iter().find(|(part, _)| line.contains(part)) {
+            Some((_, reason)) => *explained.entry(*reason).or_default() += 1,
+            None if line.is_empty() => {}
+            None => {
+                kept.push_str(line);
+                kept.push('\n');
+            }
+        }
+    }
+    kept
+}
+
+/// The text without a terminal's escape sequences (ECMA-48, 5.4) and carriage returns. One that moves the
+/// cursor begins a line.
+fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text.chars();
+    while let Some(character) = rest.next() {
+        match character {
+            '\u{1b}' => match rest.next() {
+                Some('[') => {
+                    let last = rest.by_ref().find(|next| ('\u{40}'..='\u{7e}').contains(next));
+                    if matches!(last, Some('A'..='H' | 'J')) {
+                        plain.push('\n');
+                    }
+                }
+                Some('(' | ')') => {
+                    rest.next();
+                }
+                _ => {}
+            },
+            '\r' | '\u{e}' | '\u{f}' => {}
+            _ => plain.push(character),
+        }
+    }
+    plain
+}
+
+/// A kernel's line without `[    1.234567] `.
+fn without_time(line: &str) -> &str {
+    line.strip_prefix('[')
+        .and_then(|rest| rest.split_once("] "))
+        .map_or(line, |(time, rest)| if time.trim().parse::<f64>().is_ok() { rest } else { line })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::colours("\u{1b}[1m\u{1b}[37mESC\u{1b}[0m in", "ESC in\n")]
+    #[case::cursor("a\u{1b}[05;01Hb", "a\nb\n")]
+    #[case::time("[    0.123456] Linux\r\n[ none] x\r\n\r\n", "Linux\n[ none] x\n")]
+    #[case::character_set("\u{1b}(0lqk\u{1b}(B", "lqk\n")]
+    #[case::explained("[    0.000000] tsc: Detected\nb", "b\n")]
+    #[case::cut("a\u{1b}[", "a\n")]
+    fn compared(#[case] text: &str, #[case] expect: &str) {
+        assert_eq!(lines(text, &mut BTreeMap::new()), expect);
+    }
+}
