@@ -6,7 +6,7 @@
 //! so are the checksums, which are compared.
 
 use std::{
-    fs,
+    fs, iter,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -79,7 +79,9 @@ pub fn run(rounds: usize) -> Result<Vec<Verdict>, Failure> {
     for (name, millions) in AGAINST_BOCHS.into_iter().chain(CLOSE) {
         for bits in [Bits::Sixteen, Bits::ThirtyTwo, Bits::SixtyFour] {
             let Some(kernel) = Kernel::new(folder.path(), name, bits, millions)? else { continue };
-            let speeds = kernel.measure(&emulators, rounds)?;
+            // Where no ratio is asked for, ours is measured more often: it is soon done.
+            let alone = if CLOSE.iter().any(|(other, _)| *other == name) { 3 } else { 1 };
+            let speeds = kernel.measure(&emulators, rounds, alone)?;
             let what = format!("{name}, {} bits", bits.number());
             let ours = speeds.first().copied().flatten().unwrap_or(0.0);
             let ratio = speeds.last().copied().flatten().map(|theirs| ours / theirs);
@@ -145,15 +147,26 @@ impl Kernel {
         Ok(Some(Kernel { few, many, folder: folder.into(), instructions }))
     }
 
-    /// Million instructions a second of each emulator.
-    fn measure(&self, emulators: &[Emulator], rounds: usize) -> Result<Vec<Option<f64>>, Failure> {
+    /// Million instructions a second of each emulator; each round of ours is measured `alone` times.
+    fn measure(
+        &self,
+        emulators: &[Emulator],
+        rounds: usize,
+        alone: usize,
+    ) -> Result<Vec<Option<f64>>, Failure> {
         let mut shortest = vec![[f64::INFINITY; 2]; emulators.len()];
         for _ in 0..rounds {
             let mut said: [Option<String>; 2] = [None, None];
-            for (emulator, times) in emulators.iter().zip(&mut shortest).filter(|(one, _)| one.installed) {
+            let each = iter::once(alone).chain(iter::repeat(1));
+            let installed =
+                emulators.iter().zip(&mut shortest).zip(each).filter(|((one, _), _)| one.installed);
+            for ((emulator, times), times_each) in installed {
                 for ((image, time), said) in [&self.few, &self.many].into_iter().zip(times).zip(&mut said) {
                     let (sample, checksum) = self.once(emulator, image)?;
                     *time = time.min(sample.seconds);
+                    for _ in 1..times_each {
+                        *time = time.min(self.once(emulator, image)?.0.seconds);
+                    }
                     let expected = said.get_or_insert_with(|| checksum.clone());
                     if *expected != checksum {
                         let name = emulator.name;
