@@ -217,3 +217,14 @@ fn input(seed: u64, number: u64) -> Vec<u8> {
     }
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use warmboot_cpu::fuzz;
+
+    /// An alignment check whose delivery meets an alignment check, for ever.
+    #[test]
+    fn inputs_that_did_not_end() {
+        assert!(fuzz::run(&super::input(1_795_915_867_009_689_059, 9450)) < 1_000_000);
+    }
+}

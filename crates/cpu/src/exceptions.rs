@@ -92,6 +92,9 @@ pub(crate) fn pushes_resume(event: Event) -> bool {
     event.source == Source::Processor && !matches!(event.vector, 1 | 3 | 4 | DOUBLE_FAULT | 18)
 }
 
+/// Events one after the other of which none can be delivered; there is no reason for more than four that end.
+const MOST_EVENTS: u32 = 16;
+
 impl Core {
     /// Raises `exception` at the current instruction: delivers it, or what comes of it.
     pub(crate) fn raise<B: Bus>(&mut self, bus: &mut B, exception: Exception) {
@@ -102,12 +105,17 @@ impl Core {
     }
 
     /// Delivers an event, with double and triple faults.
+    ///
+    /// An alignment check whose delivery meets an alignment check, on a misaligned stack at CPL 3, is delivered
+    /// again, and again: processors do nothing else any more until they are reset. Here that is a shutdown.
     pub(crate) fn deliver<B: Bus>(&mut self, bus: &mut B, event: Event) {
         let mut event = event;
+        let mut left = MOST_EVENTS;
         self.state.shadow = Shadow::None;
         self.attention |= attention::END_BLOCK;
         while let Err(second) = self.enter_handler(bus, event) {
-            let Some(next) = combine(event, second) else {
+            left -= 1;
+            let Some(next) = combine(event, second).filter(|_| left != 0) else {
                 self.occurred(Occurrence::Shutdown);
                 self.state.activity = Activity::Shutdown;
                 return;
