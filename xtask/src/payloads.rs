@@ -8,7 +8,7 @@ mod compare;
 
 use std::{collections::BTreeSet, fs, process::Command};
 
-use crate::{Failure, firmware, made, shell};
+use crate::{Failure, firmware, made, programs, shell};
 
 /// A program that is booted.
 struct Payload {
@@ -31,7 +31,7 @@ const PAYLOADS: &[Payload] = &[
         name: "Linux, x86-64",
         scenario: "linux-cloud-amd64.toml",
         quick: true,
-        machine: &["--kernel", "linux-cloud-amd64", CONSOLE[0], CONSOLE[1]],
+        machine: programs::LINUX,
         until: "serial:end Kernel panic",
         middle: "instructions:900M",
     },
@@ -56,7 +56,7 @@ const PAYLOADS: &[Payload] = &[
         name: "OVMF",
         scenario: "ovmf-shell.toml",
         quick: true,
-        machine: &["--pflash", "ovmf-code,readonly", "--pflash", "ovmf-vars"],
+        machine: programs::OVMF,
         until: "serial:Shell>",
         middle: "instructions:500M",
     },
@@ -72,7 +72,7 @@ const PAYLOADS: &[Payload] = &[
         name: "U-Boot",
         scenario: "u-boot.toml",
         quick: true,
-        machine: &["--firmware", "u-boot"],
+        machine: programs::U_BOOT,
         until: "serial:=> ",
         middle: "instructions:150M",
     },
@@ -80,7 +80,7 @@ const PAYLOADS: &[Payload] = &[
         name: "Xen",
         scenario: "xen.toml",
         quick: true,
-        machine: &["--kernel", "xen", "--append", "console=com1 com1=115200,8n1"],
+        machine: programs::XEN,
         until: "serial:Reboot in",
         middle: "instructions:5900K",
     },
@@ -88,7 +88,7 @@ const PAYLOADS: &[Payload] = &[
         name: "ISOLINUX",
         scenario: "isolinux.toml",
         quick: true,
-        machine: &["--drive", "ide1-0=firmware/isolinux.iso,readonly"],
+        machine: programs::ISOLINUX,
         until: "serial:boot: ",
         middle: "instructions:10M",
     },
@@ -96,18 +96,7 @@ const PAYLOADS: &[Payload] = &[
         name: "Debian's installer, i386",
         scenario: "debian-installer.toml",
         quick: false,
-        machine: &[
-            "--cpu",
-            "pentium3",
-            "--memory",
-            "512M",
-            "--kernel",
-            "debian-installer-i386",
-            "--initrd",
-            "debian-installer-i386",
-            "--append",
-            "console=ttyS0 TERM=vt102",
-        ],
+        machine: programs::INSTALLER_I386,
         until: "serial:Select a language",
         middle: "instructions:6G",
     },

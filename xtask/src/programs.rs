@@ -14,8 +14,6 @@ pub struct Program {
     pub name: &'static str,
     /// Its images in the download folder.
     images: &'static [&'static str],
-    machine: &'static str,
-    mebibytes: &'static str,
     /// Our options, and QEMU's with `{0}` where the first image stands.
     ours: &'static [&'static str],
     theirs: &'static [&'static str],
@@ -25,55 +23,76 @@ pub struct Program {
     pub long: bool,
 }
 
-const BASE: Program = Program {
-    name: "",
-    images: &[],
-    machine: "pc-i440fx-7.2",
-    mebibytes: "128",
-    ours: &[],
-    theirs: &[],
-    text: "",
-    long: false,
-};
+/// Which machine runs them; it has 128 MiB unless options say otherwise.
+const MACHINE: &str = "pc-i440fx-7.2";
+
+/// Our options for them.
+pub const ISOLINUX: &[&str] = &["--drive", "ide1-0=firmware/isolinux.iso,readonly"];
+pub const XEN: &[&str] = &["--kernel", "xen", "--append", "console=com1 com1=115200,8n1"];
+pub const U_BOOT: &[&str] = &["--firmware", "u-boot"];
+pub const LINUX: &[&str] = &["--kernel", "linux-cloud-amd64", "--append", "console=ttyS0"];
+pub const OVMF: &[&str] = &["--pflash", "ovmf-code,readonly", "--pflash", "ovmf-vars"];
+pub const INSTALLER_I386: &[&str] = &[
+    "--cpu",
+    "pentium3",
+    "--memory",
+    "512M",
+    "--kernel",
+    "debian-installer-i386",
+    "--initrd",
+    "debian-installer-i386",
+    "--append",
+    "console=ttyS0 TERM=vt102",
+];
+const INSTALLER_AMD64: &[&str] = &[
+    "--memory",
+    "1G",
+    "--kernel",
+    "debian-installer-amd64",
+    "--initrd",
+    "debian-installer-amd64",
+    "--append",
+    "console=ttyS0 TERM=vt102",
+];
 
 /// All of them, those that come to their milestone first before the others.
 pub const PROGRAMS: &[Program] = &[
     Program {
         name: "ISOLINUX, meminfo.c32",
         images: &["isolinux.iso"],
-        ours: &["--drive", "ide1-0=firmware/isolinux.iso,readonly"],
+        ours: ISOLINUX,
         theirs: &["-cdrom", "{0}"],
         text: "boot: ",
-        ..BASE
+        long: false,
     },
     Program {
         name: "Xen to its panic",
         images: &["xen"],
-        ours: &["--kernel", "xen", "--append", "console=com1 com1=115200,8n1"],
+        ours: XEN,
         theirs: &["-kernel", "{0}", "-append", "console=com1 com1=115200,8n1"],
         text: "Reboot in",
-        ..BASE
+        long: false,
     },
     Program {
         name: "U-Boot to its prompt",
         images: &["u-boot.rom"],
-        ours: &["--firmware", "u-boot"],
+        ours: U_BOOT,
         theirs: &["-bios", "{0}"],
         text: "=> ",
-        ..BASE
+        long: false,
     },
     Program {
         name: "Linux 6.1 (cloud-amd64) to its panic",
         images: &["vmlinuz-cloud-amd64"],
-        ours: &["--kernel", "linux-cloud-amd64", "--append", "console=ttyS0"],
+        ours: LINUX,
         theirs: &["-kernel", "{0}", "-append", "console=ttyS0"],
         text: "end Kernel panic",
-        ..BASE
+        long: false,
     },
     Program {
         name: "OVMF (X64) to its shell",
         images: &["OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"],
-        ours: &["--pflash", "ovmf-code,readonly", "--pflash", "ovmf-vars"],
+        ours: OVMF,
         theirs: &[
             "-drive",
             "if=pflash,format=raw,readonly=on,file={0}",
@@ -82,23 +101,14 @@ pub const PROGRAMS: &[Program] = &[
         ],
         text: "Shell>",
         long: true,
-        ..BASE
     },
     Program {
         name: "debian-installer (i386) to its first question",
         images: &["debian-installer-i386-linux", "debian-installer-i386-initrd.gz"],
-        mebibytes: "512",
-        ours: &[
-            "--cpu",
-            "pentium3",
-            "--kernel",
-            "debian-installer-i386",
-            "--initrd",
-            "debian-installer-i386",
-            "--append",
-            "console=ttyS0 TERM=vt102",
-        ],
+        ours: INSTALLER_I386,
         theirs: &[
+            "-m",
+            "512",
             "-cpu",
             "pentium3",
             "-kernel",
@@ -109,23 +119,15 @@ pub const PROGRAMS: &[Program] = &[
             "console=ttyS0 TERM=vt102",
         ],
         text: "Select a language",
-        ..BASE
+        long: false,
     },
     Program {
         name: "debian-installer (amd64) to its first question",
         images: &["debian-installer-amd64-linux", "debian-installer-amd64-initrd.gz"],
-        mebibytes: "1024",
-        ours: &[
-            "--kernel",
-            "debian-installer-amd64",
-            "--initrd",
-            "debian-installer-amd64",
-            "--append",
-            "console=ttyS0 TERM=vt102",
-        ],
-        theirs: &["-kernel", "{0}", "-initrd", "{1}", "-append", "console=ttyS0 TERM=vt102"],
+        ours: INSTALLER_AMD64,
+        theirs: &["-m", "1024", "-kernel", "{0}", "-initrd", "{1}", "-append", "console=ttyS0 TERM=vt102"],
         text: "Select a language",
-        ..BASE
+        long: false,
     },
 ];
 
@@ -138,8 +140,8 @@ impl Program {
     /// Ours, with COM1 on standard output, to its milestone.
     pub fn warmboot(&self) -> Result<Command, Failure> {
         let mut command = Command::new(shell::warmboot("release")?);
-        command.current_dir(shell::root()).args(["boot", "--machine", self.machine, "--serial", "-"]);
-        command.args(["--memory", &format!("{}M", self.mebibytes), "--limit", "60G"]);
+        command.current_dir(shell::root()).args(["boot", "--machine", MACHINE, "--serial", "-"]);
+        command.args(["--limit", "60G"]);
         command.args(["--until", &format!("serial:{}", self.text)]).args(self.ours);
         Ok(command)
     }
@@ -148,7 +150,7 @@ impl Program {
     pub fn qemu(&self, more: &[&str]) -> Command {
         let image = |name: &str| -> PathBuf { shell::firmware_folder().join(name) };
         let mut command = Command::new(QEMU);
-        command.args(["-machine", &format!("{},accel=tcg", self.machine), "-m", self.mebibytes]);
+        command.args(["-machine", &format!("{MACHINE},accel=tcg"), "-m", "128"]);
         command.args(["-nodefaults", "-vga", "none", "-display", "none", "-no-user-config"]);
         command.args(["-no-reboot", "-chardev", "stdio,id=log", "-serial", "chardev:log"]).args(more);
         for option in self.theirs {

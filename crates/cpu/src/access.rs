@@ -652,37 +652,8 @@ impl Core {
         bus.own_frame(Frame(slot.frame)).is_some_and(|page| value.write_to(page, within))
     }
 
-    /// As [`Core::store_quickly`], where other bytes of the same chunk are watched: a stack beside code is
-    /// written so.
-    #[inline(always)]
-    fn store_beside<W: Width, B: Bus>(&mut self, bus: &mut B, segment: u8, offset: u64, value: W) -> bool {
-        let view = &self.views[usize::from(segment & 7)];
-        let linear = view.base.wrapping_add(offset) & self.linear_mask;
-        let within = (linear & 0xfff) as usize;
-        let Some(slot) = self.tlb.slot(Access::Write, linear) else { return false };
-        let known = slot.tag == (linear & !0xfff) | self.context && within + W::BYTES <= 4096;
-        if !known || offset.saturating_add(W::BYTES as u64) > view.write_end {
-            return false;
-        }
-        let frame = slot.frame;
-        if !self.watch.beside(frame, within, W::BYTES) {
-            return false;
-        }
-        self.tlb.keep_near(linear, self.watch.bits_at(frame, within));
-        value.write_to(bus.frame_mut(Frame(frame)), within)
-    }
-
     #[inline(never)]
     fn store_slowly<W: Width, B: Bus>(&mut self, bus: &mut B, segment: u8, offset: u64, value: W) -> Exec {
-        if self.store_beside(bus, segment, offset, value) {
-            return Ok(());
-        }
-        self.store_watched(bus, segment, offset, value)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn store_watched<W: Width, B: Bus>(&mut self, bus: &mut B, segment: u8, offset: u64, value: W) -> Exec {
         let linear = self.linear_for_write(segment, offset, W::BYTES as u64)?;
         self.write_watched(bus, linear, value).map_err(|exception| Core::not_canonical(segment, exception))
     }
@@ -844,9 +815,7 @@ impl Core {
     pub(crate) fn push_slowly<W: Width, B: Bus>(&mut self, bus: &mut B, value: W) -> Exec {
         let rsp = self.register(gpr::RSP);
         let offset = rsp.wrapping_sub(W::BYTES as u64) & self.stack_mask;
-        if !self.store_beside(bus, segment::SS, offset, value) {
-            self.store_watched(bus, segment::SS, offset, value)?;
-        }
+        self.store_slowly(bus, segment::SS, offset, value)?;
         self.set_register(gpr::RSP, (rsp & !self.stack_mask) | offset);
         Ok(())
     }

@@ -92,7 +92,7 @@ pub(crate) fn pushes_resume(event: Event) -> bool {
     event.source == Source::Processor && !matches!(event.vector, 1 | 3 | 4 | DOUBLE_FAULT | 18)
 }
 
-/// Events one after the other of which none can be delivered; there is no reason for more than four that end.
+/// Events in a row of which none can be delivered, beyond which it is taken to go on for ever.
 const MOST_EVENTS: u32 = 16;
 
 impl Core {

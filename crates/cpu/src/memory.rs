@@ -229,11 +229,16 @@ impl Core {
         if let Some(slot) = self.tlb.slot(Access::Write, linear)
             && slot.tag == (linear & !0xfff) | self.context
             && offset + W::BYTES <= 4096
-            && (slot.watched & chunks(offset, W::BYTES) == 0
-                || self.watch.beside(slot.frame, offset, W::BYTES))
         {
-            value.write_to(bus.frame_mut(Frame(slot.frame)), offset);
-            return Ok(());
+            let (frame, watched) = (slot.frame, slot.watched & chunks(offset, W::BYTES) != 0);
+            if !watched || self.watch.beside(frame, offset, W::BYTES) {
+                if watched {
+                    // The next write there shall be quick.
+                    self.tlb.keep_near(linear, self.watch.bits_at(frame, offset));
+                }
+                value.write_to(bus.frame_mut(Frame(frame)), offset);
+                return Ok(());
+            }
         }
         self.write_slow(bus, linear, W::BYTES as u8, value.to_u64(), self.privilege())
     }

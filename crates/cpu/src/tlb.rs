@@ -124,7 +124,6 @@ impl Tlb {
     }
 
     /// Keeps the watched bytes of the chunk of `linear`, which is in a page that `write` has.
-    #[inline(always)]
     pub(crate) fn keep_near(&mut self, linear: u64, bits: u64) {
         if let Some(near) = self.near.get_mut((linear >> 12) as usize & (ENTRIES - 1)) {
             *near = Near { chunk: (linear & 0xfff) as usize >> 6, bits };
