@@ -1,7 +1,7 @@
 //! A firmware that asks the machine what it is: everything in which emulator generations differ and
 //! that a program can find out, one line each on COM1 and the debug port.
 //!
-//! First what ports, CPUID, memory, PAM, SMRAM and an SMI do; then it changes its own bytes in both
+//! First what ports, CPUID, the local APIC, memory, PAM, SMRAM and an SMI do; then it changes its own bytes in both
 //! places of the BIOS, the CMOS shutdown status and the power-management ports, resets the machine by
 //! port 92h, by port CF9h hard and soft, and by the keyboard controller, and says after each what it
 //! finds; at last it asks port 8900h to switch off. A stage counter in low memory leads it on. Proves that each generation is what its table
@@ -36,6 +36,8 @@ const STAGE: u32 = 0x504;
 const CR0: u32 = 0x506;
 const SMI_RAN: u32 = 0x510;
 const SMI_SAW: u32 = 0x512;
+/// Local vector table, LINT0 (Intel SDM vol. 3A, 10.5.1).
+const LINT0: u32 = 0xfee0_0350;
 const MARK_VALUE: u32 = 0x5a3c_96e1;
 
 /// Two bytes of the image that nothing uses, and ones: below 1 MiB and below 4 GiB.
@@ -156,7 +158,20 @@ fn ports(b: &mut Block) -> Built {
     say_ax(b)?;
     b.mov(eax, edi)?;
     say_ax(b)?;
+    say_lint0(b, "\nLINT0 ")?;
     say(b, "\n")
+}
+
+/// Says the local APIC's LINT0 register. Where there is no APIC, that is what nobody answers.
+fn say_lint0(b: &mut Block, text: &str) -> Built {
+    say(b, text)?;
+    for shift in [16u32, 0] {
+        b.mov(esi, LINT0)?;
+        b.mov(eax, dword_ptr(esi))?;
+        b.shr(eax, shift)?;
+        say_ax(b)?;
+    }
+    Ok(())
 }
 
 /// Memory that nobody answers, and the ROMs' bytes, which are then as they were.
@@ -261,7 +276,7 @@ fn smi_handler(b: &mut Block) -> Built {
 }
 
 /// What a reset left: CR0's high half (CD and NW after RESET#), the CMOS shutdown status, both bytes
-/// of the BIOS, PAM and SMRAM, and the power-management ports.
+/// of the BIOS, PAM, SMRAM and LINT0, and the power-management ports.
 fn after_reset(b: &mut Block) -> Built {
     say(b, "reset: CR0 ")?;
     say_word(b, CR0)?;
@@ -274,6 +289,7 @@ fn after_reset(b: &mut Block) -> Built {
     say_byte(b, ", high ", HIGH)?;
     say_config(b, ", PAM ", PAM3)?;
     say_config(b, ", SMRAM ", SMRAM)?;
+    say_lint0(b, ", LINT0 ")?;
     say(b, ", PM1a_CNT ")?;
     b.mov(dx, PM1A_CNT)?;
     b.in_(ax, dx)?;
@@ -335,6 +351,9 @@ fn prepare(b: &mut Block) -> Built {
     set_byte(b, LOW, 0x5a)?;
     set_byte(b, HIGH, 0xa5)?;
     set_config(b, PAM3, 0x03)?;
+    // Masked, since the APIC is not enabled by its spurious-interrupt register.
+    b.mov(esi, LINT0)?;
+    b.mov(dword_ptr(esi), 0x1_0700u32)?;
     for (address, value) in [(PMBASE + 1, PM_PORTS >> 8), (PMREGMISC, 1)] {
         set_config(b, address, value)?;
     }

@@ -190,6 +190,7 @@ pub struct LocalApic {
     cpu: u8,
     version: u8,
     x2apic: bool,
+    ext_int_after_reset: bool,
 }
 
 impl LocalApic {
@@ -197,7 +198,7 @@ impl LocalApic {
     /// processor. `version` is 11h or 14h.
     #[must_use]
     pub fn new(cpu: u8, version: u8) -> LocalApic {
-        LocalApic { state: LocalApic::fresh(cpu), cpu, version, x2apic: false }
+        LocalApic { state: LocalApic::fresh(cpu), cpu, version, x2apic: false, ext_int_after_reset: false }
     }
 
     /// The same with x2APIC mode.
@@ -205,6 +206,23 @@ impl LocalApic {
     pub fn with_x2apic(mut self, there: bool) -> LocalApic {
         self.x2apic = there;
         self
+    }
+
+    /// The same, but RESET leaves LINT0 of the bootstrap processor unmasked and set to ExtINT, as QEMU
+    /// before 2.4 had it for firmware that did not set it.
+    #[must_use]
+    pub fn with_ext_int_after_reset(mut self, there: bool) -> LocalApic {
+        self.ext_int_after_reset = there;
+        self.state = self.after_reset();
+        self
+    }
+
+    fn after_reset(&self) -> State {
+        let mut state = LocalApic::fresh(self.cpu);
+        if self.ext_int_after_reset && self.cpu == 0 {
+            state.lvt[LVT_LINT0] = u32::from(EXTINT) << 8;
+        }
+        state
     }
 
     fn fresh(cpu: u8) -> State {
@@ -693,7 +711,7 @@ impl Chip for LocalApic {
 
     fn reset(&mut self, kind: ResetKind, fx: &mut Effects) {
         let lint = if kind == ResetKind::PowerOn { [false; 2] } else { self.state.lint };
-        self.state = State { lint, ..LocalApic::fresh(self.cpu) };
+        self.state = State { lint, ..self.after_reset() };
         fx.remap();
     }
 

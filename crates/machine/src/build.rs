@@ -203,8 +203,9 @@ impl Parts<'_> {
         let local_apics = APICS.iter().zip(0..config.cpus as u8).filter(|_| self.model.has_apic());
         for (name, processor) in local_apics {
             let version = machine_type.local_apic_version;
-            let local_apic =
-                chipset::local_apic::LocalApic::new(processor, version).with_x2apic(self.model.has_x2apic());
+            let local_apic = chipset::local_apic::LocalApic::new(processor, version)
+                .with_x2apic(self.model.has_x2apic())
+                .with_ext_int_after_reset(generation.lint0_ext_int);
             slots.push(chip(name, Device::LocalApic(local_apic)));
         }
         let i8042 = chipset::i8042::I8042::new(chipset::i8042::Config::default());

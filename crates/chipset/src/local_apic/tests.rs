@@ -191,3 +191,20 @@ fn reads_as_qemu_at_reset() {
     }
     assert_eq!(apic.base(), BASE | BASE_ENABLE);
 }
+
+/// LINT0 after RESET, and after an INIT that follows: (processor, with ExtINT).
+#[rstest]
+#[case::masked(0, false, [0x1_0000, 0x1_0000])]
+#[case::bootstrap(0, true, [0x700, 0x1_0000])]
+#[case::application(1, true, [0x1_0000, 0x1_0000])]
+fn lint0_after_reset(#[case] cpu: u8, #[case] ext_int: bool, #[case] expect: [u32; 2]) {
+    let mut apic = LocalApic::new(cpu, 0x14).with_ext_int_after_reset(ext_int);
+    assert_eq!(read(&mut apic, 0, 0x350), expect[0], "power-on");
+    write(&mut apic, 0, 0xf0, 0x1ff);
+    write(&mut apic, 0, 0x350, 0x1_0021);
+    apic.reset(ResetKind::System, &mut Effects::at(Moment(0)));
+    assert_eq!(read(&mut apic, 0, 0x350), expect[0]);
+    assert_eq!(apic.accepts_pic(), expect[0] == 0x700);
+    apic.init();
+    assert_eq!(read(&mut apic, 0, 0x350), expect[1]);
+}

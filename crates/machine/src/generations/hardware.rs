@@ -26,6 +26,7 @@ pub(super) const HARDWARE: Generation = Generation {
     option_roms: Access::ReadOnly,
     debug_port_reads: 0xe9,
     unmapped_reads: 0xff,
+    lint0_ext_int: false,
     hypervisor: Hypervisor::None,
     port_92_reset: ResetBit::Edge,
     port_cf9_reset: Some(ResetBit::Edge),

@@ -94,6 +94,10 @@ pub struct Generation {
     /// Each byte of a processor's read from memory addresses where nothing answers: zero in emulators,
     /// ones on a bus that nobody drives.
     pub unmapped_reads: u8,
+    /// A reset leaves LINT0 of the bootstrap processor's local APIC at ExtINT and unmasked: interrupts of the
+    /// 8259A arrive though firmware has switched the APIC on and set nothing. QEMU had that until 2.4,
+    /// whatever the machine type; INIT masks it everywhere.
+    pub lint0_ext_int: bool,
     /// Who answers CPUID leaf 40000000h. Machine types up to 2.8 hide TCG's name.
     pub hypervisor: Hypervisor,
     /// How port 92h bit 0 resets; its A20 gate works in all generations.

@@ -23,6 +23,7 @@ pub(super) const QEMU: Generation = Generation {
     option_roms: Access::ReadOnly,
     debug_port_reads: 0xe9,
     unmapped_reads: 0,
+    lint0_ext_int: false,
     hypervisor: Hypervisor::Tcg,
     port_92_reset: ResetBit::Edge,
     port_cf9_reset: Some(ResetBit::Level),

@@ -16,6 +16,7 @@ pub(super) const QEMU_0_13: Generation = Generation {
     bios_restored: false,
     option_roms: Access::ReadWrite,
     debug_port_reads: 0xff,
+    lint0_ext_int: true,
     hypervisor: Hypervisor::None,
     port_92_reset: ResetBit::Ignored,
     port_cf9_reset: None,

@@ -12,6 +12,7 @@ pub(super) const QEMU_KVM_1_5_RHEL7: Generation = Generation {
     pam: PamModes::WriteOnlyIsPci,
     smi: false,
     smm_marked_initialised: true,
+    lint0_ext_int: true,
     hypervisor: Hypervisor::Kvm,
     pm_ports_survive_reset: true,
     option_roms: Access::ReadWrite,
