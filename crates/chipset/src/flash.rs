@@ -301,6 +301,24 @@ impl Chip for Flash {
         vec![Region { index: 0, name, space: Space::Memory, base, length: size, widest: 1 }]
     }
 
+    /// What a read gives now, and what a write is: of this chip the place decides neither.
+    fn register_name(&self, _index: u8, _offset: u64, write: bool) -> Option<String> {
+        let name = match (write, &self.state.cycle, self.state.mode) {
+            (true, Cycle::Command, _) => "COMMAND",
+            (true, Cycle::Program, _) => "PROGRAM_DATA",
+            (true, Cycle::Erase, _) => "ERASE_CONFIRM",
+            (true, Cycle::Lock, _) => "LOCK_SETUP",
+            (true, Cycle::Count, _) => "BUFFER_COUNT",
+            (true, Cycle::Buffer { left: 0, .. }, _) => "BUFFER_CONFIRM",
+            (true, Cycle::Buffer { .. }, _) => "BUFFER_DATA",
+            (false, _, Mode::Array) => "ARRAY",
+            (false, _, Mode::Status) => "STATUS",
+            (false, _, Mode::Identifiers) => "IDENTIFIER",
+            (false, _, Mode::Query) => "QUERY",
+        };
+        Some(name.to_owned())
+    }
+
     fn read(&mut self, _index: u8, offset: u64, _size: u8, fx: &mut Effects) -> u64 {
         match self.state.mode {
             Mode::Status => u64::from(self.state.status),

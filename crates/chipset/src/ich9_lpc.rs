@@ -67,6 +67,49 @@ const INTERRUPT_ROUTES: [(u16, u16); 7] = [
     (0x3150, 0x3210), // D25IR
 ];
 
+/// Chipset configuration registers (section 10.1), but for those of single links and root ports.
+const RCRB_NAMES: [(u64, &str); 39] = [
+    (0x0000, "VCH"),
+    (0x0004, "VCAP1"),
+    (0x0008, "VCAP2"),
+    (0x0014, "V0CTL"),
+    (0x001a, "V0STS"),
+    (0x001c, "V1CAP"),
+    (0x0020, "V1CTL"),
+    (0x0026, "V1STS"),
+    (0x0100, "RCTCL"),
+    (0x0104, "ESD"),
+    (0x0110, "ULD"),
+    (0x0118, "ULBA"),
+    (0x01a4, "LCAP"),
+    (0x01a8, "LCTL"),
+    (0x01aa, "LSTS"),
+    (0x0224, "RPC"),
+    (0x0238, "RPFN"),
+    (0x1e00, "TRSR"),
+    (0x1e10, "TRCR"),
+    (0x1e18, "TWDR"),
+    (0x3000, "TCTL"),
+    (0x3100, "D31IP"),
+    (0x3104, "D30IP"),
+    (0x3108, "D29IP"),
+    (0x310c, "D28IP"),
+    (0x3110, "D27IP"),
+    (0x3114, "D26IP"),
+    (0x3118, "D25IP"),
+    (0x3140, "D31IR"),
+    (0x3142, "D30IR"),
+    (0x3144, "D29IR"),
+    (0x3146, "D28IR"),
+    (0x3148, "D27IR"),
+    (0x314c, "D26IR"),
+    (0x3150, "D25IR"),
+    (0x3400, "RC"),
+    (0x3404, "HPTC"),
+    (0x3410, "GCS"),
+    (0x3418, "FD"),
+];
+
 /// RST_CNT: reset the CPU.
 const RST_CPU: u8 = 1 << 2;
 /// RST_CNT: full reset and system reset, which are kept.
@@ -456,6 +499,8 @@ impl Chip for Ich9Lpc {
             SMI => &[(0, "SMI_EN"), (4, "SMI_STS")],
             APM => &[(0, "APM_CNT"), (1, "APM_STS")],
             RESET_CONTROL => &[(0, "RST_CNT")],
+            TCO => &tco::NAMES,
+            RCRB => &RCRB_NAMES,
             _ => return None,
         };
         crate::name_of(names, offset)

@@ -45,6 +45,12 @@ pub(crate) enum Left {
 
 /// Begins to listen at `ADDRESS:PORT`, and says on standard error where.
 pub(crate) fn listen(address: &str) -> Result<TcpListener, InputError> {
+    let port = address.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
+    if !matches!(port, Some((host, Ok(_))) if !host.is_empty()) {
+        return Err(InputError::new(format!(
+            "--gdb `{address}`: expected ADDRESS:PORT, such as 127.0.0.1:1234"
+        )));
+    }
     let bad = |error: io::Error| InputError::new(format!("--gdb: cannot listen at `{address}`: {error}"));
     let listener = TcpListener::bind(address).map_err(bad)?;
     let bound = listener.local_addr().map_err(bad)?;

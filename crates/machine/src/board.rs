@@ -831,12 +831,23 @@ impl Bus for Board {
 
     fn apic_register(&mut self, cycle: Cycle, number: u8) -> Option<u64> {
         let at = self.begin(cycle);
-        self.with_local_apic(at, |apic, fx| apic.read_msr(number, fx)).flatten()
+        let access = self.begin_apic_access(number, false);
+        let found = self.with_local_apic(at, |apic, fx| apic.read_msr(number, fx)).flatten();
+        // What is refused is an exception, and no access.
+        if let Some(value) = found {
+            self.end_access(access, value);
+        }
+        found
     }
 
     fn set_apic_register(&mut self, cycle: Cycle, number: u8, value: u64) -> bool {
         let at = self.begin(cycle);
-        self.with_local_apic(at, |apic, fx| apic.write_msr(number, value, fx)).unwrap_or(false)
+        let access = self.begin_apic_access(number, true);
+        let taken = self.with_local_apic(at, |apic, fx| apic.write_msr(number, value, fx)).unwrap_or(false);
+        if taken {
+            self.end_access(access, value);
+        }
+        taken
     }
 
     fn numeric_error(&mut self, cycle: Cycle) {

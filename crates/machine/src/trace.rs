@@ -72,6 +72,8 @@ pub enum AccessKind {
     Memory,
     /// PCI configuration space, by ports or by memory.
     Config(Selected),
+    /// A model-specific register of the local APIC in x2APIC mode.
+    Msr,
 }
 
 /// One access of a processor, as the chip gets it: what is wider than the chip takes is several.
@@ -85,7 +87,7 @@ pub struct Access {
     pub code: Option<Code>,
     /// By which way.
     pub kind: AccessKind,
-    /// Port or physical address.
+    /// Port, physical address, or number of a model-specific register.
     pub address: u64,
     /// Bytes.
     pub size: u8,
@@ -212,6 +214,25 @@ impl Board {
         let access =
             Access { instruction, processor, code, kind, address, size, write, value: 0, chip, register };
         Some(Box::new(access))
+    }
+
+    /// The same for register 800h + `number` of the local APIC in x2APIC mode.
+    pub(crate) fn begin_apic_access(&self, number: u8, write: bool) -> Option<Box<Access>> {
+        let (instruction, code) = self.observer.as_ref()?.noted_access()?;
+        let apic = self.local_apic_of(self.current);
+        let number_text = || format!("register {number:#x}");
+        Some(Box::new(Access {
+            instruction,
+            processor: self.current,
+            code,
+            kind: AccessKind::Msr,
+            address: 0x800 + u64::from(number),
+            size: 8,
+            write,
+            value: 0,
+            chip: self.local_apic_name(self.current),
+            register: apic.and_then(|apic| apic.msr_name(number)).unwrap_or_else(number_text),
+        }))
     }
 
     /// It has been made, with `value`.

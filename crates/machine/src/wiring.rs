@@ -168,6 +168,11 @@ impl Board {
         self.slots.iter().position(is_its)
     }
 
+    /// What it is called.
+    pub(crate) fn local_apic_name(&self, processor: usize) -> Option<&'static str> {
+        self.slots.get(self.local_apic_slot(processor)?).map(|slot| slot.name)
+    }
+
     /// The local APIC of processor number `processor`.
     pub(crate) fn local_apic_of(&self, processor: usize) -> Option<&LocalApic> {
         match &*self.slots.get(self.local_apic_slot(processor)?)?.device {

@@ -244,7 +244,7 @@ pub(crate) fn choose<'a>(
         return Ok(());
     }
     let all = if known.len() <= MOST_LISTED {
-        format!("there are {}", known.join(", "))
+        format!("expected one of {}", known.join(", "))
     } else {
         "`warmboot machines` lists them all".to_owned()
     };
@@ -271,7 +271,7 @@ mod tests {
     #[case(MachineSpec { option_roms: vec!["a/x.bin".into(), "b/x.bin".into()], ..MachineSpec::default() },
         "two option ROMs have the file name of `b/x.bin`")]
     #[case(MachineSpec { vga: "cirrus".into(), ..MachineSpec::default() },
-        "unknown vga `cirrus`; there are none, std")]
+        "unknown vga `cirrus`; expected one of none, std")]
     #[case(MachineSpec { vga_rom: Some("x.bin".into()), ..MachineSpec::default() },
         "option ROM `x.bin` without a display adapter")]
     #[case(MachineSpec { initrd: Some("x.gz".into()), ..MachineSpec::default() },

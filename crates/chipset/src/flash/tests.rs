@@ -132,3 +132,22 @@ fn a_state_that_no_chip_has_is_mended() {
     assert_eq!(chip.state().locked, BTreeSet::from([1]));
     assert_eq!(chip.state().cycle, Cycle::Buffer { left: 8, bytes: Vec::new() });
 }
+
+/// What a trace calls the next read and the next write after these.
+#[rstest]
+#[case::array(&[], "ARRAY", "COMMAND")]
+#[case::status(&[(0, 0x70)], "STATUS", "COMMAND")]
+#[case::query(&[(0, 0x98)], "QUERY", "COMMAND")]
+#[case::identifiers(&[(0, 0x90)], "IDENTIFIER", "COMMAND")]
+#[case::program(&[(7, 0x10)], "STATUS", "PROGRAM_DATA")]
+#[case::erase(&[(7, 0x20)], "STATUS", "ERASE_CONFIRM")]
+#[case::lock(&[(7, 0x60)], "STATUS", "LOCK_SETUP")]
+#[case::count(&[(0, 0xe8)], "STATUS", "BUFFER_COUNT")]
+#[case::buffer(&[(0, 0xe8), (0, 0)], "STATUS", "BUFFER_DATA")]
+#[case::confirm(&[(0, 0xe8), (0, 0), (0, 5)], "STATUS", "BUFFER_CONFIRM")]
+fn names(#[case] writes: &[(u64, u8)], #[case] read: &str, #[case] write: &str) {
+    let mut board = Board::new(false);
+    writes.iter().for_each(|(offset, value)| board.write(*offset, *value));
+    let name = |write| board.chip.register_name(0, 7, write);
+    assert_eq!((name(false).as_deref(), name(true).as_deref()), (Some(read), Some(write)));
+}

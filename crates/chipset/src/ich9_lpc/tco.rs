@@ -24,6 +24,22 @@ const WDCNT: u64 = 0x0e;
 const SW_IRQ_GEN: u64 = 0x10;
 const TMR: u64 = 0x12;
 
+/// The registers' names.
+pub(super) const NAMES: [(u64, &str); 12] = [
+    (RLD, "TCO_RLD"),
+    (DAT_IN, "TCO_DAT_IN"),
+    (DAT_OUT, "TCO_DAT_OUT"),
+    (STS1, "TCO1_STS"),
+    (STS2, "TCO2_STS"),
+    (CNT1, "TCO1_CNT"),
+    (CNT2, "TCO2_CNT"),
+    (MESSAGE1, "TCO_MESSAGE1"),
+    (MESSAGE2, "TCO_MESSAGE2"),
+    (WDCNT, "TCO_WDCNT"),
+    (SW_IRQ_GEN, "SW_IRQ_GEN"),
+    (TMR, "TCO_TMR"),
+];
+
 const TMR_MASK: u16 = 0x3ff;
 /// TCO1_STS: software told the SMI handler something.
 const SW_TCO_SMI: u16 = 1 << 1;

@@ -194,3 +194,16 @@ fn state_survives_its_text() {
     assert_eq!(other.state.config.get(GEN_PMCON_1), 0x10);
     assert_eq!(other.config_read(pci::CLASS, 1, &mut at(0)), 0);
 }
+
+#[rstest]
+#[case::event(EVENTS, 2, Some("PM1_EN"))]
+#[case::watchdog(TCO, 0x08, Some("TCO1_CNT"))]
+#[case::watchdog_timer(TCO, 0x12, Some("TCO_TMR"))]
+#[case::watchdog_gap(TCO, 0x11, None)]
+#[case::interrupt_route(RCRB, 0x3140, Some("D31IR"))]
+#[case::control_and_status(RCRB, 0x3410, Some("GCS"))]
+#[case::reserved(RCRB, 0x3800, None)]
+fn names(#[case] index: u8, #[case] offset: u64, #[case] expect: Option<&str>) {
+    let chip = Ich9Lpc::new(Config::default());
+    assert_eq!(chip.register_name(index, offset, false).as_deref(), expect);
+}

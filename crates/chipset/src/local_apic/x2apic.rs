@@ -3,7 +3,7 @@
 //! What memory-mapped registers ignore, these refuse: reserved bits, writes to what is read-only, and
 //! numbers nobody has.
 
-use super::{ApicMessage, Effects, LVT_ENTRIES, LVT_WRITABLE, LocalApic, SVR_ENABLED, register};
+use super::{ApicMessage, Chip as _, Effects, LVT_ENTRIES, LVT_WRITABLE, LocalApic, SVR_ENABLED, register};
 
 /// Writing it interrupts this processor (10.12.11).
 const SELF_IPI: u64 = 0x3f;
@@ -24,6 +24,16 @@ impl LocalApic {
     pub(super) fn matches_extended(&self, destination: u32) -> bool {
         let own = self.extended_ldr();
         destination == ApicMessage::ALL || (destination >> 16 == own >> 16 && destination & own & 0xffff != 0)
+    }
+
+    /// The name of register 800h + `number`: that of the memory-mapped one but for what is wider here.
+    #[must_use]
+    pub fn msr_name(&self, number: u8) -> Option<String> {
+        match u64::from(number) {
+            register::ICR_LOW => Some("ICR".to_owned()),
+            register::ICR_HIGH | register::DFR | register::APR => None,
+            other => self.register_name(0, other << 4, false),
+        }
     }
 
     /// RDMSR of register 800h + `number` in x2APIC mode; none where it is refused.
@@ -88,7 +98,7 @@ mod tests {
 
     use super::super::{BASE, BASE_ENABLE, BASE_EXTENDED};
     use super::*;
-    use crate::{Chip as _, Moment};
+    use crate::Moment;
 
     fn extended(cpu: u8) -> LocalApic {
         let mut apic = LocalApic::new(cpu, 0x14).with_x2apic(true);
@@ -128,6 +138,16 @@ mod tests {
         let kept = written.is_some() && found == written
             || matches!((number, written), (0x0b, Some(0)) | (0x3f, _) | (0x32, Some(0x2_0040)));
         assert_eq!(taken, kept);
+    }
+
+    #[rstest]
+    #[case::same(0x08, Some("TPR"))]
+    #[case::wider(0x30, Some("ICR"))]
+    #[case::gone(0x31, None)]
+    #[case::new(0x3f, Some("SELF_IPI"))]
+    #[case::reserved(0x40, None)]
+    fn names(#[case] number: u8, #[case] expect: Option<&str>) {
+        assert_eq!(extended(0).msr_name(number).as_deref(), expect);
     }
 
     #[rstest]

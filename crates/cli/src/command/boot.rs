@@ -83,10 +83,10 @@ pub(crate) struct Arguments {
         help_heading = "Look"
     )]
     trace: Option<String>,
-    /// Write each access to a port, to a chip's memory and to PCI configuration space, with the names of
-    /// chip and register, to this file, or with `-` to standard output. Options as for --trace, where
-    /// ranges are of ports and physical addresses, and port[=RANGE], mmio[=RANGE],
-    /// config[=BUS:DEVICE.FUNCTION], chip=NAME (may be repeated)
+    /// Write each access to a port, to a chip's memory, to PCI configuration space and to the local APIC's
+    /// model-specific registers, with the names of chip and register, to this file, or with `-` to standard
+    /// output. Options as for --trace, where ranges are of ports, physical addresses and registers, and
+    /// port[=RANGE], mmio[=RANGE], msr[=RANGE], config[=BUS:DEVICE.FUNCTION], chip=NAME (may be repeated)
     #[arg(
         long,
         value_name = "FILE[,OPTION...]",

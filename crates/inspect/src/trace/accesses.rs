@@ -34,6 +34,7 @@ pub struct AccessTrace {
 enum Wanted {
     Port(RangeInclusive<u64>),
     Memory(RangeInclusive<u64>),
+    Msr(RangeInclusive<u64>),
     /// Bus, device and function, or all of them.
     Config(Option<(u8, u8, u8)>),
 }
@@ -41,9 +42,9 @@ enum Wanted {
 impl Wanted {
     fn takes(&self, access: &Access) -> bool {
         match (self, access.kind) {
-            (Wanted::Port(range), AccessKind::Port) | (Wanted::Memory(range), AccessKind::Memory) => {
-                range.contains(&access.address)
-            }
+            (Wanted::Port(range), AccessKind::Port)
+            | (Wanted::Memory(range), AccessKind::Memory)
+            | (Wanted::Msr(range), AccessKind::Msr) => range.contains(&access.address),
             (Wanted::Config(function), AccessKind::Config(selected)) => {
                 function.is_none_or(|function| function == (selected.bus, selected.device, selected.function))
             }
@@ -54,8 +55,8 @@ impl Wanted {
 
 impl AccessTrace {
     /// A trace to `to` of a machine that has `chips`, of one or of `several` processors. `options` as they
-    /// stand behind the file's name: `range=START-END`, `port`, `mmio` and `config`, each with a range or a
-    /// function, `chip=NAME`, `from=N`, `to=N`, `limit=SIZE`, parted by commas.
+    /// stand behind the file's name: `range=START-END`, `port`, `mmio`, `msr` and `config`, each with a range or
+    /// a function, `chip=NAME`, `from=N`, `to=N`, `limit=SIZE`, parted by commas.
     ///
     /// # Errors
     /// Which option is not understood, and what was expected.
@@ -75,6 +76,7 @@ impl AccessTrace {
             match key {
                 "port" => wanted.push(Wanted::Port(spread(value)?)),
                 "mmio" => wanted.push(Wanted::Memory(spread(value)?)),
+                "msr" => wanted.push(Wanted::Msr(spread(value)?)),
                 "config" => wanted.push(Wanted::Config(function(value)?)),
                 "chip" if chips.contains(&value) => named.push(value.to_owned()),
                 "chip" => {
@@ -82,7 +84,7 @@ impl AccessTrace {
                 }
                 _ if common.take(key, value, &symbols)? => {}
                 _ => {
-                    let expected = "range=, port=, mmio=, config=, chip=, from=, to= or limit=";
+                    let expected = "range=, port=, mmio=, msr=, config=, chip=, from=, to= or limit=";
                     return Err(filter::unknown(key, value, expected));
                 }
             }
@@ -119,6 +121,7 @@ impl AccessTrace {
         let (kind, address) = match access.kind {
             AccessKind::Port => ("port", format!("{:04x}", access.address)),
             AccessKind::Memory => ("mmio", format!("{:08x}", access.address)),
+            AccessKind::Msr => ("msr", format!("{:04x}", access.address)),
             AccessKind::Config(at) => {
                 ("config", format!("{:02x}:{:02x}.{} {:02x}", at.bus, at.device, at.function, at.register))
             }

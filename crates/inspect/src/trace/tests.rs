@@ -127,6 +127,35 @@ fn which_accesses(#[case] options: &str, #[case] has: &str, #[case] lacks: &str)
     assert!(!text.contains(lacks), "{lacks}: {text}");
 }
 
+/// Registers of the local APIC in x2APIC mode; a refused one is no access.
+#[rstest]
+#[case::all("", &["msr    write 8 0808  0000000000000020  apic TPR", "msr    read  8 0830  0000000000000000  apic ICR"])]
+#[case::one("msr=0x830", &["msr    read  8 0830  0000000000000000  apic ICR"])]
+#[case::others("mmio,port", &[])]
+fn model_specific_registers(#[case] options: &str, #[case] expect: &[&str]) {
+    let code = [
+        &[0x66, 0xb9, 0x1b, 0, 0, 0, 0x0f, 0x32][..], // mov ecx, 1Bh; rdmsr
+        &[0x66, 0x0d, 0, 4, 0, 0, 0x0f, 0x30],        // or eax, 400h; wrmsr
+        &[0x66, 0xb9, 8, 8, 0, 0, 0x66, 0xb8, 0x20, 0, 0, 0], // mov ecx, 808h; mov eax, 20h
+        &[0x66, 0x31, 0xd2, 0x0f, 0x30],              // xor edx, edx; wrmsr
+        &[0x66, 0xb9, 0x30, 8, 0, 0, 0x0f, 0x32],     // mov ecx, 830h; rdmsr
+        &[0x66, 0xb9, 0x31, 8, 0, 0, 0x0f, 0x32, 0xf4], // mov ecx, 831h; rdmsr; hlt
+    ]
+    .concat();
+    let mut image = vec![0xf4; 0x1_0000];
+    image[..code.len()].copy_from_slice(&code);
+    image[0xfff0..0xfff3].copy_from_slice(&[0xe9, 0x0d, 0x00]); // jmp 0
+    let firmware = Firmware { name: "test".into(), bytes: image.into() };
+    let config = Config { firmware, cpu: Some("haswell".into()), ..Config::default() };
+    let mut machine = Machine::new(&config).expect("a machine");
+    let (mut traces, _, accesses) = traces(&machine, "to=0", options).expect("good options");
+    machine.run_traced(&[Condition::Instructions(13)], Limits::default(), &mut traces).expect("it runs");
+    traces.finish();
+    let text = accesses.text();
+    let found: Vec<&str> = text.lines().filter_map(|line| line.find("msr").map(|at| &line[at..])).collect();
+    assert_eq!(found, expect, "{text}");
+}
+
 #[rstest]
 #[case("frm=1", "", "`frm=1`: expected range=, from=, to= or limit=")]
 #[case("from=x", "", "`from=x`: expected from=N")]
