@@ -21,6 +21,7 @@ mod long_mode;
 mod modes;
 mod multiboot;
 mod paging;
+mod ports;
 mod processors;
 mod real_mode;
 pub mod reset;
@@ -88,6 +89,7 @@ const ALL: &[TestRom] = &[
     disk::TOUCH_PAGES,
     disk::IDLE,
     disk::IDLE_A20_OFF,
+    ports::PRINTER,
     screens::ROM,
     suspend::ROM,
     cd_hello::ROM,

@@ -155,6 +155,8 @@ pub struct Config {
     pub reset_control: Option<ResetBit>,
     /// Reset leaves APMC_EN set, so that firmware believes SMM to be set up.
     pub smm_marked_initialised: bool,
+    /// LPT1 is there.
+    pub parallel: bool,
     /// COM1 is there.
     pub serial1: bool,
     /// A floppy controller is there.
@@ -172,6 +174,7 @@ impl Default for Config {
             subsystem: (0x1af4, 0x1100),
             reset_control: Some(ResetBit::Level),
             smm_marked_initialised: false,
+            parallel: false,
             serial1: false,
             floppy: false,
             removable_slots: 0,
@@ -225,7 +228,8 @@ fn power_on(wiring: &Config) -> ConfigSpace {
     config.writable(0x40, &[0xff; 0xc0]);
     config.writable(PMBASE, &[0x87, 0xff, 0, 0]);
     let present = |there: bool, bit: u8| if there { bit } else { 0 };
-    config.set(LPC_ENABLES, present(wiring.serial1, 1) | present(wiring.floppy, 8));
+    let floppy_and_parallel = present(wiring.floppy, 8) | present(wiring.parallel, 4);
+    config.set(LPC_ENABLES, present(wiring.serial1, 1) | floppy_and_parallel);
     reset_config(&mut config);
     config
 }

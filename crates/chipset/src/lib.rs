@@ -30,6 +30,7 @@ pub mod io_apic;
 pub mod keys;
 pub mod local_apic;
 pub mod mch;
+pub mod parallel;
 pub mod pic;
 pub mod piix3;
 pub mod piix4_pm;

@@ -70,6 +70,7 @@ pub(crate) struct Wires {
 pub(crate) struct Attachments {
     pub debug_log: Arc<Vec<u8>>,
     pub serial_log: Arc<Vec<u8>>,
+    pub parallel_log: Arc<Vec<u8>>,
     pub notes: Arc<Vec<String>>,
     pub notes_dropped: u64,
     /// Ports a condition waits for, and the last write that matched: index of the condition.
@@ -287,6 +288,7 @@ impl Board {
         match self.slots.get(slot).map(|slot| &*slot.device) {
             Some(Device::DebugPort(_)) => Arc::make_mut(&mut self.attachments.debug_log).push(byte),
             Some(Device::Uart(_)) => Arc::make_mut(&mut self.attachments.serial_log).push(byte),
+            Some(Device::Parallel(_)) => Arc::make_mut(&mut self.attachments.parallel_log).push(byte),
             _ => {}
         }
     }

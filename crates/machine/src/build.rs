@@ -230,6 +230,10 @@ impl Parts<'_> {
             let uart = chipset::uart16550::Uart16550::new(chipset::uart16550::Config { base });
             slots.push(chip("com1", Device::Uart(uart)));
         }
+        if config.parallel {
+            let port = chipset::parallel::Parallel::new(chipset::parallel::LPT1);
+            slots.push(chip("lpt1", Device::Parallel(port)));
+        }
         slots.extend(self.flash());
         if let Some(port) = config.debug_exit {
             slots.push(chip("debug-exit", Device::DebugExit(chipset::debug_exit::DebugExit::new(port))));
@@ -347,6 +351,7 @@ impl Parts<'_> {
         }
         description.disks = disks;
         description.serial = self.config.serial;
+        description.parallel = self.config.parallel;
         description.vga_slot = self.config.vga.as_ref().and(self.machine_type.vga_slot());
         description
     }
@@ -385,6 +390,10 @@ fn wiring(config: &Config) -> Vec<String> {
         format!("serial {}", config.serial),
         format!("debug exit {:?}", config.debug_exit),
     ];
+    // What not every machine can have had is a line only where it is.
+    if config.parallel {
+        lines.push("parallel".to_owned());
+    }
     for rom in &config.option_roms {
         lines.push(format!("option ROM {} {}", rom.name, blake3::hash(&rom.bytes)));
     }

@@ -189,6 +189,8 @@ pub struct Config {
     pub boot: String,
     /// COM1 exists.
     pub serial: bool,
+    /// LPT1 exists.
+    pub parallel: bool,
     /// The debug-exit port, when there is one.
     pub debug_exit: Option<u16>,
     /// What RDRAND and RDSEED give follows from this.
@@ -214,6 +216,7 @@ impl Default for Config {
             drives: Vec::new(),
             boot: "cad".into(),
             serial: false,
+            parallel: false,
             debug_exit: None,
             seed: 0,
             path: Path::Cached,

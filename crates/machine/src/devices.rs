@@ -80,6 +80,7 @@ devices! {
     IoApic(chipset::io_apic::IoApic), io_apic, io_apic_mut;
     LocalApic(chipset::local_apic::LocalApic), local_apic, local_apic_mut;
     Mch(chipset::mch::Mch), mch, mch_mut;
+    Parallel(chipset::parallel::Parallel), parallel, parallel_mut;
     Pic(chipset::pic::Pic), pic, pic_mut;
     Piix3(chipset::piix3::Piix3), piix3, piix3_mut;
     Piix4Pm(chipset::piix4_pm::Piix4Pm), piix4_pm, piix4_pm_mut;

@@ -544,6 +544,12 @@ impl Machine {
         &self.board.attachments.serial_log
     }
 
+    /// Everything printed by LPT1.
+    #[must_use]
+    pub fn parallel_log(&self) -> &[u8] {
+        &self.board.attachments.parallel_log
+    }
+
     /// Accesses to what is not there: the first ones, and how many more there were.
     #[must_use]
     pub fn notes(&self) -> (&[String], u64) {

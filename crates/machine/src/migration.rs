@@ -173,6 +173,7 @@ impl Machine {
         let attachments = &mut there.board.attachments;
         attachments.debug_log.clone_from(&self.board.attachments.debug_log);
         attachments.serial_log.clone_from(&self.board.attachments.serial_log);
+        attachments.parallel_log.clone_from(&self.board.attachments.parallel_log);
         there.board.drive_lines_again(&self.board.wires);
 
         for hook in hooks::ALL {

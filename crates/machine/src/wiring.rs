@@ -20,6 +20,7 @@ mod line {
     pub const SERIAL_1: u8 = 4;
     pub const KEYBOARD: u8 = 1;
     pub const FLOPPY: u8 = 6;
+    pub const PARALLEL_1: u8 = 7;
     pub const RTC: u8 = 8;
     pub const SCI: u8 = 9;
     pub const MOUSE: u8 = 12;
@@ -50,6 +51,7 @@ impl Board {
                 self.interrupt(slot, irq, level, at);
             }
             Device::Uart(_) => self.interrupt(slot, line::SERIAL_1, level, at),
+            Device::Parallel(_) => self.interrupt(slot, line::PARALLEL_1, level, at),
             Device::Ide(_) => {
                 let irq = if pin == chipset::ide::IRQ15 { line::IDE_SECONDARY } else { line::IDE_PRIMARY };
                 self.interrupt(slot, irq, level, at);

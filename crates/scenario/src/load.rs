@@ -181,6 +181,7 @@ pub(crate) const MACHINE: &[Field] = &[
     Field::new("vga-rom", Shape::Text, "Its option ROM, named as firmware is; there is a default."),
     Field::new("boot", Shape::Text, "Boot order: letters of a, c, d, n."),
     Field::new("serial", Shape::Truth, "COM1 exists."),
+    Field::new("parallel", Shape::Truth, "LPT1 exists."),
     Field::new("debug-exit", Shape::Either(&[Shape::Truth, Shape::Number(0xffff)]), "The debug-exit port."),
     Field::new("seed", Shape::Number(i64::MAX as u64), "Seed of the processor's random numbers."),
     Field::new("drives", Shape::Array(&Shape::Table(DRIVE)), "Drives and their media."),
@@ -471,6 +472,7 @@ fn machine_spec<'a, 'de>(
     spec.vga_rom = text("vga-rom")?;
     spec.symbols = files("symbols", &mut named.symbols)?;
     spec.boot = reader.optional("boot", boot)?.unwrap_or(spec.boot);
+    spec.parallel = reader.optional("parallel", table::boolean)?.unwrap_or(spec.parallel);
     spec.serial = reader.optional("serial", table::boolean)?.unwrap_or(spec.serial);
     if let Some(seed) =
         reader.optional("seed", |source, value| table::integer(source, value, i64::MAX as u64))?

@@ -115,6 +115,8 @@ pub struct StepReport {
     pub debug: String,
     /// What was sent by COM1 during it.
     pub serial: String,
+    /// What was printed by LPT1 during it.
+    pub parallel: String,
     /// Who answers the addresses of the BIOS after it.
     pub map: Vec<answers::Span>,
 }
@@ -247,6 +249,7 @@ fn take_steps(
         finish: None,
         debug_from: 0,
         serial_from: 0,
+        parallel_from: 0,
         kept: BTreeMap::from([(POWER_ON.to_owned(), fresh)]),
         symbols,
         migration: None,
@@ -285,8 +288,9 @@ fn take_steps(
 
 /// Takes one step and writes down what came of it.
 fn take_step(placed: &PlacedStep, scene: &mut Scene<'_>, report: &mut CaseReport) -> Result<(), Stop> {
-    let (debug_before, serial_before) =
-        (scene.machine.debug_log().to_vec(), scene.machine.serial_log().to_vec());
+    let machine = &scene.machine;
+    let [debug_before, serial_before, parallel_before] =
+        [machine.debug_log(), machine.serial_log(), machine.parallel_log()].map(<[u8]>::to_vec);
     if placed.turns_the_page {
         scene.turn_the_page();
     }
@@ -316,6 +320,7 @@ fn take_step(placed: &PlacedStep, scene: &mut Scene<'_>, report: &mut CaseReport
         shown: std::mem::take(&mut scene.shown),
         debug: added(&debug_before, scene.machine.debug_log()),
         serial: added(&serial_before, scene.machine.serial_log()),
+        parallel: added(&parallel_before, scene.machine.parallel_log()),
         map: answers::strips(scene.machine),
     });
     result

@@ -92,6 +92,8 @@ pub struct MachineSpec {
     pub boot: String,
     /// COM1 exists.
     pub serial: bool,
+    /// LPT1 exists.
+    pub parallel: bool,
     /// Port of the debug-exit device, when there is one.
     pub debug_exit: Option<u16>,
     /// Seed of the processor's random numbers.
@@ -132,6 +134,7 @@ impl Default for MachineSpec {
             drives: Vec::new(),
             boot: config.boot,
             serial: config.serial,
+            parallel: config.parallel,
             debug_exit: config.debug_exit,
             seed: config.seed,
             symbols: Vec::new(),
@@ -197,6 +200,7 @@ impl MachineSpec {
             drives,
             boot: self.boot.clone(),
             serial: self.serial,
+            parallel: self.parallel,
             debug_exit: self.debug_exit,
             seed: self.seed,
             path: self.path,

@@ -43,7 +43,7 @@ pub fn evidence(case: &Case, firmware: &Path, drives: &[DriveImage]) -> Result<E
         cpus: case.cpus,
         counted: case.drives,
         vga: case.vga,
-        serial: case.vga,
+        ports: case.vga,
         ..Start::of(case.machine, firmware)
     };
     let mut qemu = start.with(drives)?;
@@ -104,14 +104,14 @@ struct Start<'a> {
     counted: bool,
     /// With its standard VGA.
     vga: bool,
-    /// With COM1.
-    serial: bool,
+    /// With COM1 and LPT1.
+    ports: bool,
     firmware: &'a Path,
 }
 
 impl<'a> Start<'a> {
     fn of(machine: &'a str, firmware: &'a Path) -> Start<'a> {
-        Start { machine, cpus: 1, counted: false, vga: false, serial: false, firmware }
+        Start { machine, cpus: 1, counted: false, vga: false, ports: false, firmware }
     }
 }
 
@@ -138,7 +138,7 @@ impl Drop for Qemu {
 
 impl Start<'_> {
     fn with(&self, drives: &[DriveImage]) -> Result<Qemu, ParityError> {
-        let Start { machine, cpus, counted, vga, serial, firmware } = *self;
+        let Start { machine, cpus, counted, vga, ports, firmware } = *self;
         let folder = tempfile::Builder::new()
             .prefix("parity-")
             .tempdir()
@@ -165,7 +165,8 @@ impl Start<'_> {
         let mut command = Command::new(PROGRAM);
         command
             .args(["-nodefaults", "-no-user-config", "-vga", if vga { "std" } else { "none" }])
-            .args(["-serial", if serial { "null" } else { "none" }])
+            .args(["-serial", if ports { "null" } else { "none" }])
+            .args(["-parallel", if ports { "null" } else { "none" }])
             .args(["-display", "none", "-S"])
             .args(["-accel", "tcg", "-M", machine, "-m", &MEMORY_MIB.to_string()])
             .args(["-smp", &cpus.to_string()])

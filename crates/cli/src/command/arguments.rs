@@ -19,6 +19,15 @@ use warmboot::{
     },
 };
 
+/// Ports that options of their own add, since some have a file behind them.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Ports {
+    /// COM1.
+    pub(crate) serial: bool,
+    /// LPT1.
+    pub(crate) parallel: bool,
+}
+
 /// Which machine.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Machine")]
@@ -105,8 +114,8 @@ fn port(text: &str) -> Result<u16, String> {
 }
 
 impl MachineArguments {
-    /// The machine they describe; with `serial`, COM1 too.
-    pub(crate) fn spec(&self, serial: bool) -> MachineSpec {
+    /// The machine they describe, with these `ports` too.
+    pub(crate) fn spec(&self, ports: Ports) -> MachineSpec {
         let mut spec = MachineSpec::default();
         let text = |given: &Option<String>, default: String| given.clone().unwrap_or(default);
         spec.machine = text(&self.machine, spec.machine);
@@ -127,22 +136,23 @@ impl MachineArguments {
             spec.drives.push(DriveSpec { cdrom: true, ..DriveSpec::new("ide1-0", image) });
         }
         spec.boot = text(&self.boot, spec.boot);
-        spec.serial = serial;
+        spec.serial = ports.serial;
+        spec.parallel = ports.parallel;
         spec.debug_exit = self.debug_exit.map(|port| port.unwrap_or(DEBUG_EXIT));
         spec.seed = self.seed.unwrap_or(spec.seed);
         spec.path = if self.plain { Path::Plain } else { Path::Cached };
         spec
     }
 
-    /// Builds the machine they describe, or loads it; with `serial`, it has COM1.
-    pub(crate) fn machine(&self, serial: bool, places: &Places) -> Result<Machine, InputError> {
-        let spec = self.spec(serial);
+    /// Builds the machine they describe, or loads it; it has these `ports`.
+    pub(crate) fn machine(&self, ports: Ports, places: &Places) -> Result<Machine, InputError> {
+        let spec = self.spec(ports);
         let Some(file) = &self.load else { return Ok(Machine::new(&spec.config(places)?)?) };
         let snapshot = snapshots::read(file)?;
         let path = self.plain.then_some(Path::Plain);
         let machine = snapshots::machine(&snapshot, &spec.drives, places, path)
             .map_err(|InputError(why)| InputError::new(format!("`{}`: {why}", file.display())))?;
-        self.check_against(&spec, machine.config(), serial, places)?;
+        self.check_against(&spec, machine.config(), ports, places)?;
         Ok(machine)
     }
 
@@ -151,7 +161,7 @@ impl MachineArguments {
         &self,
         spec: &MachineSpec,
         config: &Config,
-        serial: bool,
+        ports: Ports,
         places: &Places,
     ) -> Result<(), InputError> {
         let firmware = match &self.firmware {
@@ -193,7 +203,8 @@ impl MachineArguments {
             ("--drive", drives),
             ("--seed", self.seed.is_none_or(|seed| seed == config.seed)),
             ("--boot", says(&self.boot, &config.boot)),
-            ("--serial", !serial || config.serial),
+            ("--serial", !ports.serial || config.serial),
+            ("--parallel", !ports.parallel || config.parallel),
             (
                 "--debug-exit",
                 self.debug_exit.is_none_or(|port| Some(port.unwrap_or(DEBUG_EXIT)) == config.debug_exit),
@@ -240,10 +251,11 @@ fn is_kernel(given: &Kernel, built: Option<&Kernel>) -> bool {
 
 /// What a loaded machine is, in a line.
 fn contents(config: &Config) -> String {
+    let with = |there: bool| if there { "with" } else { "without" };
     let drives: Vec<String> =
         config.drives.iter().map(|drive| format!("{}={}", drive.at, drive.name)).collect();
     format!(
-        "{} on {}, {} MiB, firmware {}, {} option ROMs, {}{}drives [{}], boot order {}, {} COM1, {}",
+        "{} on {}, {} MiB, firmware {}, {} option ROMs, {}{}drives [{}], boot order {}, {} COM1, {} LPT1, {}",
         config.machine,
         config.emulator,
         config.memory >> 20,
@@ -253,7 +265,8 @@ fn contents(config: &Config) -> String {
         config.vga.as_ref().map_or(String::new(), |vga| format!("VGA with {}, ", vga.rom.name)),
         drives.join(" "),
         config.boot,
-        if config.serial { "with" } else { "without" },
+        with(config.serial),
+        with(config.parallel),
         config.debug_exit.map_or("no debug exit".to_owned(), |port| format!("debug exit at {port:#x}")),
     )
 }

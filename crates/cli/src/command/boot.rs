@@ -26,7 +26,7 @@ use warmboot::{
 
 use super::{
     Outcome,
-    arguments::{MachineArguments, RunArguments, SymbolArguments},
+    arguments::{MachineArguments, Ports, RunArguments, SymbolArguments},
     interrupt,
     output::{self, Sink, Stream},
     progress::Progress,
@@ -48,6 +48,15 @@ pub(crate) struct Arguments {
         help_heading = "Machine"
     )]
     serial: Option<Option<String>>,
+    /// Add LPT1; what the guest prints goes to this file, or with `-` to standard output
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 0..=1,
+        value_parser = NonEmptyStringValueParser::new(),
+        help_heading = "Machine"
+    )]
+    parallel: Option<Option<String>>,
     /// What the guest writes to the debug port 0x402 goes to this file, or with `-` to standard output
     #[arg(
         long,
@@ -143,9 +152,11 @@ struct Report<'a> {
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     let start = Instant::now();
     let places = arguments.machine.places()?;
-    let spec = arguments.machine.spec(arguments.serial.is_some());
+    let ports = Ports { serial: arguments.serial.is_some(), parallel: arguments.parallel.is_some() };
+    let spec = arguments.machine.spec(ports);
     let debugcon = arguments.debugcon.as_deref().map(Sink::open).transpose()?;
     let serial = arguments.serial.iter().flatten().next().map(|name| Sink::open(name)).transpose()?;
+    let parallel = arguments.parallel.iter().flatten().next().map(|name| Sink::open(name)).transpose()?;
     let snapshot = arguments.snapshot_out.as_deref().map(Sink::open).transpose()?;
     if snapshot.as_ref().is_some_and(Sink::is_standard) {
         return Err(InputError::new(
@@ -160,11 +171,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         ("--trace-io", &trace_io.as_ref().map(|trace| &trace.sink)),
         ("--debugcon", &debugcon.as_ref()),
         ("--serial", &serial.as_ref()),
+        ("--parallel", &parallel.as_ref()),
         ("--snapshot-out", &snapshot.as_ref()),
         ("--screenshot", &screenshot.as_ref()),
     ])?;
     let gdb = arguments.gdb.as_deref().map(gdb::listen).transpose()?;
-    let mut machine = arguments.machine.machine(arguments.serial.is_some(), &places)?;
+    let mut machine = arguments.machine.machine(ports, &places)?;
     if screenshot.is_some() && machine.display().is_none() {
         return Err(InputError::new(
             "--screenshot: this machine has no display adapter, so no screen; --vga std adds one",
@@ -187,10 +199,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         // What a loaded machine said before was printed then.
         debug: debugcon.as_ref().is_some_and(Sink::is_standard).then_some(machine.debug_log().len()),
         serial: serial.as_ref().is_some_and(Sink::is_standard).then_some(machine.serial_log().len()),
+        parallel: parallel.as_ref().is_some_and(Sink::is_standard).then_some(machine.parallel_log().len()),
         closed: false,
         failed: None,
     };
-    let speaks = live.debug.is_some() || live.serial.is_some() || traced_here;
+    let printed = [live.debug, live.serial, live.parallel];
+    let speaks = printed.iter().any(Option::is_some) || traced_here;
     let progress = Progress::new(None, !speaks && gdb.is_none());
     let (began, before) = (Instant::now(), machine.instructions());
     let streams = tracing.streams.clone();
@@ -218,7 +232,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         return Err(error);
     }
 
-    for (sink, log) in [(debugcon, machine.debug_log()), (serial, machine.serial_log())] {
+    for (sink, log) in
+        [(debugcon, machine.debug_log()), (serial, machine.serial_log()), (parallel, machine.parallel_log())]
+    {
         if let Some(sink) = sink.filter(|sink| !sink.is_standard()) {
             sink.finish(log)?;
         }
@@ -363,6 +379,7 @@ struct Live {
     /// How much of each log has been printed, for those that go to standard output.
     debug: Option<usize>,
     serial: Option<usize>,
+    parallel: Option<usize>,
     closed: bool,
     failed: Option<InputError>,
 }
@@ -370,9 +387,11 @@ struct Live {
 impl Live {
     /// Prints what is new; false when nobody reads it any more.
     fn print(&mut self, machine: &Machine) -> bool {
-        for (printed, log) in
-            [(&mut self.debug, machine.debug_log()), (&mut self.serial, machine.serial_log())]
-        {
+        for (printed, log) in [
+            (&mut self.debug, machine.debug_log()),
+            (&mut self.serial, machine.serial_log()),
+            (&mut self.parallel, machine.parallel_log()),
+        ] {
             let Some(printed) = printed else { continue };
             // After going back there is nothing new for a while.
             let new = log.get(*printed..).unwrap_or_default();

@@ -8,7 +8,7 @@ use warmboot::scenario::{
 
 use super::{
     Outcome,
-    arguments::{MachineArguments, RunArguments},
+    arguments::{MachineArguments, Ports, RunArguments},
     interrupt, output,
     progress::Progress,
 };
@@ -23,11 +23,15 @@ pub(crate) struct Arguments {
     /// Add COM1
     #[arg(long, help_heading = "Machine")]
     serial: bool,
+    /// Add LPT1
+    #[arg(long, help_heading = "Machine")]
+    parallel: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     let places = arguments.machine.places()?;
-    let mut machine = arguments.machine.machine(arguments.serial, &places)?;
+    let ports = Ports { serial: arguments.serial, parallel: arguments.parallel };
+    let mut machine = arguments.machine.machine(ports, &places)?;
     let mut outcome = Outcome::Expected;
     if arguments.run.says_anything() {
         interrupt::listen();

@@ -36,6 +36,7 @@ pub(super) fn chips(parts: &Parts<'_>) -> Result<Vec<Slot>, ConfigError> {
         ..chipset::piix3::Config::default()
     });
     let piix4_pm = chipset::piix4_pm::Piix4Pm::new(chipset::piix4_pm::Config {
+        parallel: config.parallel,
         serial1: config.serial,
         smm_marked_initialised: generation.smm_marked_initialised,
         ports_survive_reset: generation.pm_ports_survive_reset,

@@ -35,6 +35,7 @@ fn chips(parts: &Parts<'_>) -> Result<Vec<Slot>, ConfigError> {
     });
     let lpc = chipset::ich9_lpc::Ich9Lpc::new(chipset::ich9_lpc::Config {
         reset_control: generation.port_cf9_reset,
+        parallel: config.parallel,
         serial1: config.serial,
         smm_marked_initialised: generation.smm_marked_initialised,
         ..chipset::ich9_lpc::Config::default()

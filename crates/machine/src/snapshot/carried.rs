@@ -115,8 +115,15 @@ impl Machine {
             written: _,
             observer: _,
         } = board;
-        let Attachments { debug_log: _, serial_log: _, notes, notes_dropped, port_watch: _, port_hit: _ } =
-            attachments;
+        let Attachments {
+            debug_log: _,
+            serial_log: _,
+            parallel_log: _,
+            notes,
+            notes_dropped,
+            port_watch: _,
+            port_hit: _,
+        } = attachments;
         let chip = |slot: &crate::devices::Slot| {
             let state = slot.device.state().map_err(|error| SnapshotError::Chip {
                 chip: slot.name.into(),

@@ -44,6 +44,9 @@ pub struct SavedConfig {
     pub boot: String,
     /// COM1 exists.
     pub serial: bool,
+    /// LPT1 exists.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub parallel: bool,
     /// The debug-exit port.
     pub debug_exit: Option<u16>,
     /// The seed of random numbers; the processor's state says how far they are.
@@ -51,6 +54,10 @@ pub struct SavedConfig {
     pub seed: u64,
     /// Which execution path ran; both give the same.
     pub path: warmboot_cpu::Path,
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 fn is_zero(value: &u64) -> bool {
@@ -148,6 +155,7 @@ impl SavedConfig {
             drives,
             boot,
             serial,
+            parallel,
             debug_exit,
             seed,
             path,
@@ -190,6 +198,7 @@ impl SavedConfig {
             drives: drives.iter().map(SavedDrive::of).collect(),
             boot: boot.clone(),
             serial: *serial,
+            parallel: *parallel,
             debug_exit: *debug_exit,
             seed: *seed,
             path: *path,
@@ -222,6 +231,7 @@ impl SavedConfig {
             drives,
             boot,
             serial,
+            parallel,
             debug_exit,
             seed,
             path,
@@ -256,6 +266,7 @@ impl SavedConfig {
             drives: drives?,
             boot: boot.clone(),
             serial: *serial,
+            parallel: *parallel,
             debug_exit: *debug_exit,
             seed: *seed,
             path: *path,

@@ -94,11 +94,13 @@ impl Snapshot {
                 .map_err(|reason| SnapshotError::Chip { chip: chip.name.clone(), reason })?;
         }
         machine.take(state, Taking::Exactly)?;
-        // Behind the images come the two logs, then what chips had.
+        // Behind the images come the logs, LPT1's only where it exists, then what chips had.
         let logs = self.header.config.images();
+        let parallel = self.header.config.parallel;
         for (log, blob) in [
             (&mut machine.board.attachments.debug_log, blobs.get(logs)),
             (&mut machine.board.attachments.serial_log, blobs.get(logs + 1)),
+            (&mut machine.board.attachments.parallel_log, blobs.get(logs + 2).filter(|_| parallel)),
         ] {
             *log = blob.copied().unwrap_or_default().to_vec().into();
         }

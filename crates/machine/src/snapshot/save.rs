@@ -23,7 +23,9 @@ impl Machine {
         let mut blobs: Vec<Arc<[u8]>> = Vec::new();
         let config = SavedConfig::of(&self.config, &mut blobs)?;
         let mut state = self.carry()?;
-        for log in [&self.board.attachments.debug_log, &self.board.attachments.serial_log] {
+        let attachments = &self.board.attachments;
+        let parallel = self.config.parallel.then_some(&attachments.parallel_log);
+        for log in [&attachments.debug_log, &attachments.serial_log].into_iter().chain(parallel) {
             blobs.push(log.as_slice().into());
         }
         for chip in &mut state.chips {

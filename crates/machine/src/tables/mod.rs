@@ -42,6 +42,8 @@ pub struct Description {
     pub vga_slot: Option<u8>,
     /// Whether there is COM1.
     pub serial: bool,
+    /// Whether there is LPT1.
+    pub parallel: bool,
     /// Whether firmware shall offer its boot menu.
     pub boot_menu: bool,
     /// Floppy drives A and B.
@@ -66,6 +68,7 @@ impl Description {
             first_option_rom: None,
             vga_slot: None,
             serial: false,
+            parallel: false,
             boot_menu: false,
             floppies: [None; 2],
             disks: [None; 4],

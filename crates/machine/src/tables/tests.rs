@@ -166,6 +166,7 @@ fn memory_map(#[case] machine_type: &str, #[case] memory: u64, #[case] amd: bool
 #[case::no_high_window(describe("pc-i440fx-2.10", 128 * MIB), 324, 6287, 0x1a1b)]
 #[case::floppy(with_drives(), 321, 6384, 0x1a7c)]
 #[case::serial(Description { serial: true, ..describe("pc-i440fx-7.2", 128 * MIB) }, 321, 6385, 0x1a7d)]
+#[case::parallel(Description { parallel: true, ..describe("pc-i440fx-7.2", 128 * MIB) }, 321, 6385, 0x1a7d)]
 #[case::two_cpus(Description { cpus: 2, ..describe("pc-i440fx-7.2", 4 * GIB) }, 354, 6416, 0x1aa4)]
 fn table_lengths(
     #[case] description: Description,

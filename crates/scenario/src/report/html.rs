@@ -284,7 +284,9 @@ fn one_step(page: &mut String, step: &StepReport, before: (&Vec<Span>, u64, u64)
             escaped(text)
         );
     }
-    for (title, log) in [("debug port", &step.debug), ("serial port", &step.serial)] {
+    for (title, log) in
+        [("debug port", &step.debug), ("serial port", &step.serial), ("parallel port", &step.parallel)]
+    {
         if !log.is_empty() {
             let lines = log.lines().count();
             add!(

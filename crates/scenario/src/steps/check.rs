@@ -23,6 +23,7 @@ const INTERRUPTS: u64 = 1 << 9;
 pub(super) enum Log {
     Debug,
     Serial,
+    Parallel,
     Screen,
 }
 
@@ -304,6 +305,7 @@ impl Log {
         match self {
             Log::Debug => "debug",
             Log::Serial => "serial",
+            Log::Parallel => "parallel",
             Log::Screen => "screen",
         }
     }
@@ -315,6 +317,7 @@ impl Log {
         match self {
             Log::Debug => Some(since(scene.machine.debug_log(), scene.debug_from)),
             Log::Serial => Some(since(scene.machine.serial_log(), scene.serial_from)),
+            Log::Parallel => Some(since(scene.machine.parallel_log(), scene.parallel_from)),
             Log::Screen => scene.machine.screen_text(),
         }
     }

@@ -38,6 +38,11 @@ pub(crate) const EXPECTATIONS: &[Field] = &[
     Field::new("serial-order", Shape::Array(&Shape::Text), "Texts that were, in this order."),
     Field::new("serial-count", Shape::Map(&Shape::Number(u64::MAX)), "Texts, and how many times each was."),
     Field::new("serial-is", Shape::Text, "All that was sent by COM1."),
+    Field::new("parallel", TEXTS, "Text that was printed by LPT1."),
+    Field::new("parallel-lacks", TEXTS, "Text that was not."),
+    Field::new("parallel-order", Shape::Array(&Shape::Text), "Texts that were, in this order."),
+    Field::new("parallel-count", Shape::Map(&Shape::Number(u64::MAX)), "Texts, and how many times each was."),
+    Field::new("parallel-is", Shape::Text, "All that was printed by LPT1."),
     Field::new("screen", TEXTS, "Text on the screen."),
     Field::new("screen-lacks", TEXTS, "Text that is not."),
     Field::new("memory", Shape::Map(&Shape::Bytes), "Bytes by address or symbol, as a processor reads them."),
@@ -93,7 +98,7 @@ impl Expect {
     }
 }
 
-/// Debug port, serial port and screen.
+/// Debug port, serial port, parallel port and screen.
 fn read_texts(source: &Source, reader: &Reader<'_, '_>, checks: &mut Vec<Check>) -> Result<(), Problem> {
     let texts = |value| {
         table::one_or_more(source, value, |value| {
@@ -107,6 +112,12 @@ fn read_texts(source: &Source, reader: &Reader<'_, '_>, checks: &mut Vec<Check>)
     let logs = [
         (Log::Debug, "debug", "debug-lacks", Some(["debug-order", "debug-count", "debug-is"])),
         (Log::Serial, "serial", "serial-lacks", Some(["serial-order", "serial-count", "serial-is"])),
+        (
+            Log::Parallel,
+            "parallel",
+            "parallel-lacks",
+            Some(["parallel-order", "parallel-count", "parallel-is"]),
+        ),
         (Log::Screen, "screen", "screen-lacks", None),
     ];
     for (log, has, lacks, more) in logs {

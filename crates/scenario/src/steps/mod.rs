@@ -165,6 +165,7 @@ pub(crate) struct Scene<'a> {
     /// Where in the logs the text since the page was turned begins.
     pub(crate) debug_from: usize,
     pub(crate) serial_from: usize,
+    pub(crate) parallel_from: usize,
     /// Machines kept under a name.
     pub(crate) kept: BTreeMap<String, Machine>,
     /// Names for memory.
@@ -187,6 +188,7 @@ impl Scene<'_> {
     pub(crate) fn turn_the_page(&mut self) {
         self.debug_from = self.machine.debug_log().len();
         self.serial_from = self.machine.serial_log().len();
+        self.parallel_from = self.machine.parallel_log().len();
     }
 
     /// A run came to its end.

@@ -15,7 +15,7 @@ use warmboot::{
 
 use super::super::{
     Outcome,
-    arguments::{MachineArguments, SymbolArguments},
+    arguments::{MachineArguments, Ports, SymbolArguments},
     interrupt, output,
     progress::Progress,
 };
@@ -30,6 +30,9 @@ pub(crate) struct Arguments {
     /// Add COM1
     #[arg(long, help_heading = "Machine")]
     serial: bool,
+    /// Add LPT1
+    #[arg(long, help_heading = "Machine")]
+    parallel: bool,
     /// The point: the same conditions as of `boot --until`, counts from the reset vector on (may be
     /// repeated: the first one met is the point)
     #[arg(long, value_name = "CONDITION", required = true, help_heading = "Run")]
@@ -69,7 +72,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         return Err(InputError::new("survivors begins at power-on: --load has no place here"));
     }
     let places = arguments.machine.places()?;
-    let spec = arguments.machine.spec(arguments.serial);
+    let ports = Ports { serial: arguments.serial, parallel: arguments.parallel };
+    let spec = arguments.machine.spec(ports);
     let symbols = arguments.symbols.load(&spec.firmware, &places)?;
     Ignore::check(&arguments.ignore, &symbols).map_err(|error| said(&error))?;
     let limits = Limits {

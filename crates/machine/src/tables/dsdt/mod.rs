@@ -80,7 +80,7 @@ fn bits(field_name: &[u8; 4], count: usize) -> FieldEntry {
     FieldEntry::Named(*field_name, count)
 }
 
-/// A port range of a device: `alignment` 0 or 1, decoded with 16 bits.
+/// A port range of a device: with its `alignment`, decoded with 16 bits.
 fn ports(first: u16, alignment: u8, count: u8) -> IO {
     IO::new(first, first, alignment, count)
 }
@@ -97,6 +97,22 @@ fn serial_port(description: &Description) -> Vec<u8> {
             &Name::new(name("_UID"), &ONE),
             &Name::new(name("_STA"), &0x0fu8),
             &Name::new(name("_CRS"), &ResourceTemplate::new(vec![&ports(0x3f8, 0, 8), &IsaInterrupt(4)])),
+        ],
+    ))
+}
+
+/// LPT1, if there is one.
+fn parallel_port(description: &Description) -> Vec<u8> {
+    if !description.parallel {
+        return Vec::new();
+    }
+    encode(&Device::new(
+        name("LPT1"),
+        vec![
+            &Name::new(name("_HID"), &EISAName::new("PNP0400")),
+            &Name::new(name("_UID"), &ONE),
+            &Name::new(name("_STA"), &0x0fu8),
+            &Name::new(name("_CRS"), &ResourceTemplate::new(vec![&ports(0x378, 8, 8), &IsaInterrupt(7)])),
         ],
     ))
 }

@@ -2,7 +2,7 @@
 
 use super::{
     A0, A1, A3, Description, HIDDEN, L0, bits, debug_output, field, firmware_configuration, hpet, name,
-    ports, serial_port, sleep_states,
+    parallel_port, ports, serial_port, sleep_states,
 };
 use crate::tables::terms::{
     Encoded, IsaInterrupt, LinkInterrupts, NOWHERE, Processor, Root, encode, encode_all,
@@ -130,6 +130,7 @@ fn lpc_bridge(description: &Description) -> Vec<u8> {
                 &routing("PIRE", 0x68, [b"PRQE", b"PRQF", b"PRQG", b"PRQH"]),
                 &device("KBD_", "PNP0303", vec![&ports(0x60, 1, 1), &ports(0x64, 1, 1), &IsaInterrupt(1)]),
                 &device("MOU_", "PNP0F13", vec![&IsaInterrupt(12)]),
+                &Encoded(parallel_port(description)),
                 &Encoded(serial_port(description)),
                 &device("RTC_", "PNP0B00", vec![&ports(0x70, 1, 8), &IsaInterrupt(8)]),
             ],

@@ -1,6 +1,6 @@
 //! The slots of PCI bus 0, with the ISA bridge's devices in one of them.
 
-use super::{A0, A1, A2, A3, L0, SLOTS, bits, field, name, ports, serial_port};
+use super::{A0, A1, A2, A3, L0, SLOTS, bits, field, name, parallel_port, ports, serial_port};
 use crate::tables::Description;
 use crate::tables::terms::{Encoded, IsaDma, IsaInterrupt, NOWHERE, encode, encode_all};
 use acpi_tables::Aml;
@@ -139,8 +139,15 @@ fn isa_bridge(description: &Description) -> Vec<u8> {
             &Name::new(name("_CRS"), &ResourceTemplate::new(vec![&ports(0x70, 1, 8), &IsaInterrupt(8)])),
         ],
     ));
-    let serial = serial_port(description);
-    [registers, keyboard_and_mouse, floppy_controller(description), serial, clock].concat()
+    [
+        registers,
+        keyboard_and_mouse,
+        floppy_controller(description),
+        parallel_port(description),
+        serial_port(description),
+        clock,
+    ]
+    .concat()
 }
 
 fn floppy_controller(description: &Description) -> Vec<u8> {
