@@ -90,6 +90,7 @@ const ALL: &[TestRom] = &[
     disk::IDLE,
     disk::IDLE_A20_OFF,
     ports::PRINTER,
+    ports::PANIC,
     screens::ROM,
     suspend::ROM,
     cd_hello::ROM,

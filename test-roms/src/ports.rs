@@ -1,7 +1,8 @@
 //! Boot sectors that use the ports a machine has when asked for them.
 //!
 //! `printer` prints a line by INT 17h, whose status must say that the printer took each character: proves
-//! the parallel port's handshake, as firmware does it.
+//! the parallel port's handshake, as firmware does it. `panic` looks which events port 505h knows, says
+//! that a crash kernel was loaded, and then panics: proves that the run ends there.
 
 use iced_x86::code_asm::*;
 
@@ -19,10 +20,19 @@ pub(crate) const PRINTER: TestRom = TestRom {
     symbols: None,
 };
 
+pub(crate) const PANIC: TestRom = TestRom {
+    name: "panic",
+    about: "boot sector that says \"crash loaded\" and then \"panicked\" to the panic port, 505h",
+    kind: Kind::HardDisk,
+    build: || disk(SECTORS, panic),
+    symbols: None,
+};
+
 /// Sectors of the disks: 1 MiB.
 const SECTORS: u32 = 0x800;
 /// INT 17h: the printer did not answer.
 const TIMEOUT: u32 = 1;
+const PANIC_PORT: u32 = 0x505;
 
 fn printer(b: &mut Block) -> Built {
     begin(b)?;
@@ -49,6 +59,23 @@ fn printer(b: &mut Block) -> Built {
     b.place(done)?;
     end(b, "printer ok\r\n")?;
     text(b, "text-line", b"one line\r\n")
+}
+
+fn panic(b: &mut Block) -> Built {
+    begin(b)?;
+    let bad = b.target("bad");
+    b.mov(dx, PANIC_PORT)?;
+    b.in_(al, dx)?;
+    b.cmp(al, 3)?;
+    b.jne(bad)?;
+    b.mov(al, 2u32)?;
+    b.out(dx, al)?;
+    say(b, "text-loaded")?;
+    b.mov(dx, PANIC_PORT)?;
+    b.mov(al, 1u32)?;
+    b.out(dx, al)?;
+    end(b, "went on\r\n")?;
+    text(b, "text-loaded", b"crash loaded\r\n")
 }
 
 /// Says `last` on COM1, or at `bad` that it did not work, and halts.

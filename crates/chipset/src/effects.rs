@@ -26,6 +26,8 @@ pub enum Power {
     Suspend,
     /// The debug-exit port was written; the status is `(value << 1) | 1`.
     DebugExit(u32),
+    /// The guest's kernel says that it has crashed.
+    Panicked,
 }
 
 /// An interrupt message as an I/O APIC or MSI sends it to the local APICs.

@@ -39,6 +39,7 @@ pub mod port92;
 pub mod post_code;
 pub mod ps2_keyboard;
 pub mod ps2_mouse;
+pub mod pvpanic;
 #[cfg(test)]
 mod replay;
 pub mod rtc;

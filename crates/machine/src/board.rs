@@ -100,6 +100,7 @@ pub struct Board {
     pub(crate) signals: Vec<Sent>,
     pub(crate) reset_request: Option<ResetPath>,
     pub(crate) debug_exit: Option<u32>,
+    pub(crate) panicked: bool,
     pub(crate) redraw: bool,
     pub(crate) a20_changed: bool,
     /// Frames a bus master wrote, for the processor's decoded code.
@@ -145,6 +146,7 @@ impl Board {
             signals: self.signals.clone(),
             reset_request: self.reset_request,
             debug_exit: self.debug_exit,
+            panicked: self.panicked,
             redraw: self.redraw,
             a20_changed: self.a20_changed,
             written: self.written.clone(),
@@ -216,6 +218,7 @@ impl Board {
             Some(Power::Off) => self.wires.power = PowerState::Off,
             Some(Power::Suspend) => self.suspend(),
             Some(Power::DebugExit(status)) => self.debug_exit = Some(status),
+            Some(Power::Panicked) => self.panicked = true,
             None => {}
         }
         if effects.service {

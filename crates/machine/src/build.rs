@@ -102,6 +102,7 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
         signals: Vec::new(),
         reset_request: None,
         debug_exit: None,
+        panicked: false,
         redraw: true,
         a20_changed: true,
         written: Vec::new(),
@@ -238,6 +239,9 @@ impl Parts<'_> {
         if let Some(port) = config.debug_exit {
             slots.push(chip("debug-exit", Device::DebugExit(chipset::debug_exit::DebugExit::new(port))));
         }
+        if config.pvpanic {
+            slots.push(chip("pvpanic", Device::Pvpanic(chipset::pvpanic::Pvpanic::new())));
+        }
         Ok(slots)
     }
 
@@ -352,6 +356,7 @@ impl Parts<'_> {
         description.disks = disks;
         description.serial = self.config.serial;
         description.parallel = self.config.parallel;
+        description.pvpanic = self.config.pvpanic;
         description.vga_slot = self.config.vga.as_ref().and(self.machine_type.vga_slot());
         description
     }
@@ -393,6 +398,9 @@ fn wiring(config: &Config) -> Vec<String> {
     // What not every machine can have had is a line only where it is.
     if config.parallel {
         lines.push("parallel".to_owned());
+    }
+    if config.pvpanic {
+        lines.push("pvpanic".to_owned());
     }
     for rom in &config.option_roms {
         lines.push(format!("option ROM {} {}", rom.name, blake3::hash(&rom.bytes)));

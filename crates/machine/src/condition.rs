@@ -42,6 +42,8 @@ pub enum Condition {
     Shutdown,
     /// Suspended to RAM.
     Suspend,
+    /// The guest said by the panic port that it has crashed.
+    GuestPanicked,
     /// Any reset of the whole machine, whoever caused it.
     Reset,
 }
@@ -79,6 +81,8 @@ pub enum Ended {
     Suspended,
     /// The debug-exit port was written; the emulator's exit status.
     DebugExit(u32),
+    /// The guest said by the panic port that it has crashed.
+    GuestPanicked,
     /// The instruction limit.
     Limit,
     /// The virtual-time limit.
@@ -95,6 +99,7 @@ impl fmt::Display for Ended {
             Ended::PowerOff => f.write_str("power-off"),
             Ended::Suspended => f.write_str("suspended"),
             Ended::DebugExit(_) => f.write_str("debug-exit"),
+            Ended::GuestPanicked => f.write_str("guest-panic"),
             Ended::Limit => f.write_str("limit"),
             Ended::LimitTime => f.write_str("limit-time"),
             Ended::Slice => f.write_str("slice"),
@@ -119,6 +124,7 @@ impl fmt::Display for Condition {
             Condition::Halt => f.write_str("halt"),
             Condition::Shutdown => f.write_str("shutdown"),
             Condition::Suspend => f.write_str("suspend"),
+            Condition::GuestPanicked => f.write_str("guest-panic"),
             Condition::Reset => f.write_str("reset"),
         }
     }
@@ -126,7 +132,7 @@ impl fmt::Display for Condition {
 
 /// The forms [`Condition`] takes, for messages.
 const FORMS: &str = "debug:TEXT, serial:TEXT, screen:TEXT, port:0x80 or port:0x80=0x55, address:0x7c00, \
-                     address:f000:fff0, instructions:N, time:500ms, halt, shutdown, suspend, reset";
+                     address:f000:fff0, instructions:N, time:500ms, halt, shutdown, suspend, reset, guest-panic";
 
 impl FromStr for Condition {
     type Err = ConfigError;
@@ -181,6 +187,7 @@ impl FromStr for Condition {
             "halt" if rest.is_empty() => Ok(Condition::Halt),
             "shutdown" if rest.is_empty() => Ok(Condition::Shutdown),
             "suspend" if rest.is_empty() => Ok(Condition::Suspend),
+            "guest-panic" if rest.is_empty() => Ok(Condition::GuestPanicked),
             "reset" if rest.is_empty() => Ok(Condition::Reset),
             _ => Err(ConfigError::new(format!("unknown condition `{text}`; expected {FORMS}"))),
         }
@@ -275,6 +282,7 @@ mod tests {
     #[case("time:500ms", Ok(Condition::Time(500_000_000)))]
     #[case("halt", Ok(Condition::Halt))]
     #[case("suspend", Ok(Condition::Suspend))]
+    #[case("guest-panic", Ok(Condition::GuestPanicked))]
     fn conditions(#[case] text: &str, #[case] expect: Result<Condition, &str>) {
         let parsed = text.parse::<Condition>();
         assert_eq!(parsed.clone().map_err(|error| error.to_string()), expect.map_err(str::to_owned));

@@ -193,6 +193,8 @@ pub struct Config {
     pub parallel: bool,
     /// The debug-exit port, when there is one.
     pub debug_exit: Option<u16>,
+    /// The panic port exists.
+    pub pvpanic: bool,
     /// What RDRAND and RDSEED give follows from this.
     pub seed: u64,
     /// Which execution path runs.
@@ -218,6 +220,7 @@ impl Default for Config {
             serial: false,
             parallel: false,
             debug_exit: None,
+            pvpanic: false,
             seed: 0,
             path: Path::Cached,
         }

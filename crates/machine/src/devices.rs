@@ -87,6 +87,7 @@ devices! {
     Pit(chipset::pit::Pit), pit, pit_mut;
     PostCode(chipset::post_code::PostCode), post_code, post_code_mut;
     Port92(chipset::port92::Port92), port92, port92_mut;
+    Pvpanic(chipset::pvpanic::Pvpanic), pvpanic, pvpanic_mut;
     Rtc(chipset::rtc::Rtc), rtc, rtc_mut;
     ShutdownPort(chipset::shutdown_port::ShutdownPort), shutdown_port, shutdown_port_mut;
     Uart(chipset::uart16550::Uart16550), uart, uart_mut;

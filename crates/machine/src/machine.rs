@@ -322,6 +322,9 @@ impl Machine {
         if let Some(status) = self.board.debug_exit.take() {
             return Some(Ended::DebugExit(status));
         }
+        if std::mem::take(&mut self.board.panicked) {
+            return Some(watch.panic().unwrap_or(Ended::GuestPanicked));
+        }
         match self.board.wires.power {
             PowerState::On => {}
             PowerState::Off => return Some(watch.shutdown().unwrap_or(Ended::PowerOff)),
@@ -717,6 +720,11 @@ impl Watch {
                         "condition `{condition}`: this machine has no serial port; ask for one"
                     )));
                 }
+                Condition::GuestPanicked if machine.board.pvpanic().is_none() => {
+                    return Err(ConfigError::new(format!(
+                        "condition `{condition}`: this machine has no panic port; ask for one"
+                    )));
+                }
                 Condition::Port { port, value } => ports.push((*port, *value)),
                 _ => {}
             }
@@ -775,6 +783,7 @@ impl Watch {
             | Condition::Address(_)
             | Condition::Halt
             | Condition::Shutdown
+            | Condition::GuestPanicked
             | Condition::Suspend => false,
         });
         let found = found.cloned();
@@ -798,6 +807,12 @@ impl Watch {
 
     fn shutdown(&self) -> Option<Ended> {
         self.conditions.contains(&Condition::Shutdown).then_some(Ended::Condition(Condition::Shutdown))
+    }
+
+    fn panic(&self) -> Option<Ended> {
+        self.conditions
+            .contains(&Condition::GuestPanicked)
+            .then_some(Ended::Condition(Condition::GuestPanicked))
     }
 
     fn suspend(&self) -> Option<Ended> {

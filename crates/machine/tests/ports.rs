@@ -4,7 +4,7 @@ mod common;
 
 use common::limits;
 use rstest::rstest;
-use warmboot_machine::{Config, Destination, Ended, Firmware, Machine};
+use warmboot_machine::{Condition, Config, ConfigError, Destination, Ended, Firmware, Machine};
 
 /// A machine whose first instructions are `code`; it then halts for ever.
 fn machine(config: Config, code: &[u8]) -> Machine {
@@ -63,4 +63,35 @@ fn printed(#[case] writes: &[(u16, u8)], #[case] expect: &str, #[case] irr: u64)
     let mut plain = machine(Config { serial: true, ..Config::default() }, &out(writes));
     assert_eq!(plain.run(&[], limits(1_000, None)), Ok(Ended::Halt));
     assert!(plain.parallel_log().is_empty() && plain.chip_state("lpt1").is_none());
+}
+
+/// How the run ends, and whether it is what was waited for.
+#[rstest]
+#[case::panicked(true, 1, &[], Ok(Ended::GuestPanicked))]
+#[case::waited_for(true, 1, &[Condition::GuestPanicked], Ok(Ended::Condition(Condition::GuestPanicked)))]
+#[case::crash_loaded(true, 2, &[Condition::GuestPanicked], Ok(Ended::Halt))]
+#[case::no_port(false, 1, &[], Ok(Ended::Halt))]
+fn panics(
+    #[case] pvpanic: bool,
+    #[case] event: u8,
+    #[case] until: &[Condition],
+    #[case] expect: Result<Ended, ConfigError>,
+    #[values("pc-i440fx-7.2", "pc-q35-7.2", "isapc")] kind: &str,
+) {
+    let config = Config { machine: kind.into(), pvpanic, ..Config::default() };
+    let mut machine = machine(config, &out(&[(0x505, event)]));
+    assert_eq!(machine.run(until, limits(1_000, None)), expect);
+    let file = machine.save().expect("saved");
+    let mut loaded = Machine::load(&file, &mut |_| None).expect("loaded");
+    assert_eq!(loaded.digest(), machine.digest());
+    assert_eq!(loaded.run(&[], limits(1_000, None)), Ok(Ended::Halt));
+    let found = machine.chip_register("pvpanic", "event").and_then(|event| event.as_u64());
+    assert_eq!(found, pvpanic.then_some(event.into()));
+}
+
+#[test]
+fn nobody_can_panic_without_a_port() {
+    let mut machine = machine(Config::default(), &[]);
+    let error = machine.run(&[Condition::GuestPanicked], limits(1_000, None)).expect_err("refused");
+    assert!(error.to_string().contains("this machine has no panic port"), "{error}");
 }

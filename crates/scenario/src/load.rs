@@ -183,6 +183,7 @@ pub(crate) const MACHINE: &[Field] = &[
     Field::new("serial", Shape::Truth, "COM1 exists."),
     Field::new("parallel", Shape::Truth, "LPT1 exists."),
     Field::new("debug-exit", Shape::Either(&[Shape::Truth, Shape::Number(0xffff)]), "The debug-exit port."),
+    Field::new("pvpanic", Shape::Truth, "The panic port exists."),
     Field::new("seed", Shape::Number(i64::MAX as u64), "Seed of the processor's random numbers."),
     Field::new("drives", Shape::Array(&Shape::Table(DRIVE)), "Drives and their media."),
     Field::new("symbols", Shape::OneOrMore(&Shape::Text), "ELF files that name its memory."),
@@ -472,6 +473,7 @@ fn machine_spec<'a, 'de>(
     spec.vga_rom = text("vga-rom")?;
     spec.symbols = files("symbols", &mut named.symbols)?;
     spec.boot = reader.optional("boot", boot)?.unwrap_or(spec.boot);
+    spec.pvpanic = reader.optional("pvpanic", table::boolean)?.unwrap_or(spec.pvpanic);
     spec.parallel = reader.optional("parallel", table::boolean)?.unwrap_or(spec.parallel);
     spec.serial = reader.optional("serial", table::boolean)?.unwrap_or(spec.serial);
     if let Some(seed) =

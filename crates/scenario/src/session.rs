@@ -106,8 +106,8 @@ pub struct Plan {
 /// How a run came to its end.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Finish {
-    /// In words, as reports have it: a condition, or `halt`, `power-off`, `debug-exit`, `limit`,
-    /// `limit-time`, `interrupted`.
+    /// In words, as reports have it: a condition, or `halt`, `power-off`, `debug-exit`,
+    /// `guest-panic`, `limit`, `limit-time`, `interrupted`.
     pub ended_by: String,
     /// What kind of end it was.
     pub end: End,
@@ -358,6 +358,7 @@ fn is_met(condition: &Condition, ended: &Ended) -> bool {
         Ended::Halt => *condition == Condition::Halt,
         Ended::PowerOff => *condition == Condition::Shutdown,
         Ended::Suspended => *condition == Condition::Suspend,
+        Ended::GuestPanicked => *condition == Condition::GuestPanicked,
         _ => false,
     }
 }

@@ -96,6 +96,8 @@ pub struct MachineSpec {
     pub parallel: bool,
     /// Port of the debug-exit device, when there is one.
     pub debug_exit: Option<u16>,
+    /// The panic port exists.
+    pub pvpanic: bool,
     /// Seed of the processor's random numbers.
     pub seed: u64,
     /// ELF files whose symbols name this machine's memory; firmware `rom:NAME` brings its own.
@@ -136,6 +138,7 @@ impl Default for MachineSpec {
             serial: config.serial,
             parallel: config.parallel,
             debug_exit: config.debug_exit,
+            pvpanic: config.pvpanic,
             seed: config.seed,
             symbols: Vec::new(),
             path: config.path,
@@ -202,6 +205,7 @@ impl MachineSpec {
             serial: self.serial,
             parallel: self.parallel,
             debug_exit: self.debug_exit,
+            pvpanic: self.pvpanic,
             seed: self.seed,
             path: self.path,
         })

@@ -35,9 +35,10 @@ pub fn evidence(case: &Case, firmware: &Path, drives: &[DriveImage]) -> Result<E
         memory: MEMORY_MIB << 20,
         cpus: case.cpus,
         vga: case.vga.then(vga).transpose()?,
-        // Whoever looks at a screen may as well have a serial and a parallel port.
+        // Whoever looks at a screen may as well have a serial and a parallel port, and one to panic by.
         serial: case.vga,
         parallel: case.vga,
+        pvpanic: case.vga,
         firmware: Firmware { name, bytes: bytes.into() },
         drives: drives.iter().map(drive).collect(),
         ..Config::default()

@@ -104,7 +104,7 @@ struct Start<'a> {
     counted: bool,
     /// With its standard VGA.
     vga: bool,
-    /// With COM1 and LPT1.
+    /// With COM1, LPT1 and the panic port.
     ports: bool,
     firmware: &'a Path,
 }
@@ -188,6 +188,9 @@ impl Start<'_> {
             // Instructions are then QEMU's clock, as they are ours. Without it the log's lines have
             // more than one order on a busy host.
             command.args(["-icount", "shift=0,sleep=off"]);
+        }
+        if ports {
+            command.args(["-device", "pvpanic"]);
         }
         for drive in drives {
             command.args(["-drive", &drive_option(drive)]);

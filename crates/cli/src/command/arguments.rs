@@ -90,6 +90,9 @@ pub(crate) struct MachineArguments {
     /// Add the debug-exit port, at 0xf4 unless another is named
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, value_parser = port)]
     debug_exit: Option<Option<u16>>,
+    /// Add the panic port, 0x505 (QEMU's pvpanic): a guest that says there that it has crashed ends the run
+    #[arg(long)]
+    pvpanic: bool,
     /// Seed of the processor's random numbers, RDRAND and RDSEED [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -139,6 +142,7 @@ impl MachineArguments {
         spec.serial = ports.serial;
         spec.parallel = ports.parallel;
         spec.debug_exit = self.debug_exit.map(|port| port.unwrap_or(DEBUG_EXIT));
+        spec.pvpanic = self.pvpanic;
         spec.seed = self.seed.unwrap_or(spec.seed);
         spec.path = if self.plain { Path::Plain } else { Path::Cached };
         spec
@@ -202,6 +206,7 @@ impl MachineArguments {
             ("--vga", vga),
             ("--drive", drives),
             ("--seed", self.seed.is_none_or(|seed| seed == config.seed)),
+            ("--pvpanic", !self.pvpanic || config.pvpanic),
             ("--boot", says(&self.boot, &config.boot)),
             ("--serial", !ports.serial || config.serial),
             ("--parallel", !ports.parallel || config.parallel),
@@ -255,7 +260,7 @@ fn contents(config: &Config) -> String {
     let drives: Vec<String> =
         config.drives.iter().map(|drive| format!("{}={}", drive.at, drive.name)).collect();
     format!(
-        "{} on {}, {} MiB, firmware {}, {} option ROMs, {}{}drives [{}], boot order {}, {} COM1, {} LPT1, {}",
+        "{} on {}, {} MiB, firmware {}, {} option ROMs, {}{}drives [{}], boot order {}, {} COM1, {} LPT1, {} panic port, {}",
         config.machine,
         config.emulator,
         config.memory >> 20,
@@ -267,6 +272,7 @@ fn contents(config: &Config) -> String {
         config.boot,
         with(config.serial),
         with(config.parallel),
+        with(config.pvpanic),
         config.debug_exit.map_or("no debug exit".to_owned(), |port| format!("debug exit at {port:#x}")),
     )
 }
@@ -303,8 +309,8 @@ impl SymbolArguments {
 #[command(next_help_heading = "Run")]
 pub(crate) struct RunArguments {
     /// End when this is met: debug:TEXT, serial:TEXT, screen:TEXT, port:0x80=0x55, address:0x7c00,
-    /// address:f000:fff0, instructions:N, time:500ms, halt, shutdown, suspend, reset (may be repeated: the
-    /// first one met ends the run)
+    /// address:f000:fff0, instructions:N, time:500ms, halt, shutdown, suspend, reset,
+    /// guest-panic (may be repeated: the first one met ends the run)
     #[arg(long, value_name = "CONDITION")]
     until: Vec<Condition>,
     /// End after N instructions since power-on (K, M, G are decimal)

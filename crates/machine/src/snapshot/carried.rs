@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use warmboot_cpu::Cpu;
 
-use super::SnapshotError;
+use super::{SnapshotError, config::is_false};
 use crate::{
     Board, Machine,
     board::{Attachments, Sent, Wires},
@@ -35,6 +35,9 @@ pub struct Carried {
     pub(crate) reset_request: Option<ResetPath>,
     /// A debug exit asked for and not reported.
     pub(crate) debug_exit: Option<u32>,
+    /// A panic said and not reported.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) panicked: bool,
     /// Resets so far.
     pub resets: u64,
     /// The first accesses to what is not there.
@@ -110,6 +113,7 @@ impl Machine {
             signals,
             reset_request,
             debug_exit,
+            panicked,
             redraw: _,
             a20_changed: _,
             written: _,
@@ -148,6 +152,7 @@ impl Machine {
             signals: signals.clone(),
             reset_request: *reset_request,
             debug_exit: *debug_exit,
+            panicked: *panicked,
             resets: *resets,
             notes: notes.to_vec(),
             notes_dropped: *notes_dropped,
@@ -167,6 +172,7 @@ impl Machine {
             signals,
             reset_request,
             debug_exit,
+            panicked,
             resets,
             notes,
             notes_dropped,
@@ -194,6 +200,7 @@ impl Machine {
         self.board.signals = signals;
         self.board.reset_request = reset_request;
         self.board.debug_exit = debug_exit;
+        self.board.panicked = panicked;
         self.board.attachments.notes = notes.into();
         self.board.attachments.notes_dropped = notes_dropped;
         self.board.written.clear();

@@ -49,6 +49,9 @@ pub struct SavedConfig {
     pub parallel: bool,
     /// The debug-exit port.
     pub debug_exit: Option<u16>,
+    /// The panic port exists.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub pvpanic: bool,
     /// The seed of random numbers; the processor's state says how far they are.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub seed: u64,
@@ -56,7 +59,7 @@ pub struct SavedConfig {
     pub path: warmboot_cpu::Path,
 }
 
-fn is_false(value: &bool) -> bool {
+pub(super) fn is_false(value: &bool) -> bool {
     !*value
 }
 
@@ -157,6 +160,7 @@ impl SavedConfig {
             serial,
             parallel,
             debug_exit,
+            pvpanic,
             seed,
             path,
         } = config;
@@ -200,6 +204,7 @@ impl SavedConfig {
             serial: *serial,
             parallel: *parallel,
             debug_exit: *debug_exit,
+            pvpanic: *pvpanic,
             seed: *seed,
             path: *path,
         })
@@ -233,6 +238,7 @@ impl SavedConfig {
             serial,
             parallel,
             debug_exit,
+            pvpanic,
             seed,
             path,
         } = self;
@@ -268,6 +274,7 @@ impl SavedConfig {
             serial: *serial,
             parallel: *parallel,
             debug_exit: *debug_exit,
+            pvpanic: *pvpanic,
             seed: *seed,
             path: *path,
         })

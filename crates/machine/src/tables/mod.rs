@@ -12,6 +12,7 @@ mod terms;
 
 use warmboot_chipset::disk::Geometry;
 use warmboot_chipset::floppy::FloppyKind;
+use warmboot_chipset::pvpanic;
 
 pub use warmboot_chipset::fw_cfg::{Item, Key};
 
@@ -44,6 +45,8 @@ pub struct Description {
     pub serial: bool,
     /// Whether there is LPT1.
     pub parallel: bool,
+    /// Whether there is the panic port.
+    pub pvpanic: bool,
     /// Whether firmware shall offer its boot menu.
     pub boot_menu: bool,
     /// Floppy drives A and B.
@@ -69,6 +72,7 @@ impl Description {
             vga_slot: None,
             serial: false,
             parallel: false,
+            pvpanic: false,
             boot_menu: false,
             floppies: [None; 2],
             disks: [None; 4],
@@ -91,8 +95,26 @@ pub fn fw_cfg(description: &Description) -> Vec<Item> {
     let contents = &description.machine_type.fw_cfg;
     let numbered = contents.items.iter().map(|key| Item::number(*key, item(*key, description)));
     let tables = Tables::build(description);
-    let files = contents.files.iter().map(|name| Item::file(*name, file(name, description, &tables)));
+    let files = files(description).into_iter().map(|name| Item::file(name, file(name, description, &tables)));
     numbered.chain(files).collect()
+}
+
+/// The file that says where the panic port is.
+const PVPANIC_FILE: &str = "etc/pvpanic-port";
+
+/// The files' names: a device's own stands by its name or, where the emulator has an order of its own,
+/// behind those of the machine.
+fn files(description: &Description) -> Vec<&'static str> {
+    let mut names = description.machine_type.fw_cfg.files.to_vec();
+    if description.pvpanic {
+        let at = if names.is_sorted() {
+            names.partition_point(|name| *name < PVPANIC_FILE)
+        } else {
+            names.iter().position(|name| *name == "etc/system-states").map_or(names.len(), |at| at + 1)
+        };
+        names.insert(at, PVPANIC_FILE);
+    }
+    names
 }
 
 /// The bytes of a numbered item; none where it says that there is nothing.
@@ -167,6 +189,7 @@ fn file(name: &str, description: &Description, tables: &Tables) -> Vec<u8> {
         "etc/smbios/smbios-anchor" => smbios(|smbios| &smbios.anchor),
         "etc/smbios/smbios-tables" => smbios(|smbios| &smbios.tables),
         "bootorder" => boot_order(description),
+        PVPANIC_FILE => pvpanic::PORT.to_le_bytes().to_vec(),
         "etc/boot-fail-wait" => (-1i32).to_le_bytes().to_vec(),
         "etc/e820" => e820(description),
         "etc/system-states" => vec![0x80, 0, 0, 0x81, 0x82, 0x80],

@@ -167,6 +167,8 @@ fn memory_map(#[case] machine_type: &str, #[case] memory: u64, #[case] amd: bool
 #[case::floppy(with_drives(), 321, 6384, 0x1a7c)]
 #[case::serial(Description { serial: true, ..describe("pc-i440fx-7.2", 128 * MIB) }, 321, 6385, 0x1a7d)]
 #[case::parallel(Description { parallel: true, ..describe("pc-i440fx-7.2", 128 * MIB) }, 321, 6385, 0x1a7d)]
+#[case::panic(Description { pvpanic: true, ..describe("pc-i440fx-7.2", 128 * MIB) }, 321, 6434, 0x1aae)]
+#[case::every_port(Description { pvpanic: true, parallel: true, serial: true, ..describe("pc-i440fx-7.2", 128 * MIB) }, 321, 6538, 0x1b16)]
 #[case::two_cpus(Description { cpus: 2, ..describe("pc-i440fx-7.2", 4 * GIB) }, 354, 6416, 0x1aa4)]
 fn table_lengths(
     #[case] description: Description,
@@ -258,4 +260,22 @@ fn q35_tables() {
     let expect =
         [("FACS", 64), ("FACP", 244), ("APIC", 120), ("HPET", 56), ("MCFG", 60), ("WAET", 40), ("RSDT", 56)];
     assert_eq!(found, expect.map(|(name, length)| (name.to_owned(), length)));
+}
+
+/// Where the panic port's file is in the directory, as QEMU 7.2 has it: by its name, or behind the machine's.
+#[rstest]
+#[case::by_name("pc-i440fx-7.2", "etc/e820", Some("etc/smbios/smbios-anchor"))]
+#[case::in_order("pc-i440fx-2.3", "etc/system-states", Some("etc/acpi/tables"))]
+#[case::isa("isapc", "etc/e820", None)]
+fn panic_port(#[case] machine_type: &str, #[case] before: &str, #[case] after: Option<&str>) {
+    let names = |pvpanic| {
+        let description = Description { pvpanic, ..describe(machine_type, 128 * MIB) };
+        files(&description)
+    };
+    let with = names(true);
+    let at = with.iter().position(|name| *name == PVPANIC_FILE).expect("it is there");
+    assert_eq!((with[at - 1], with.get(at + 1).copied()), (before, after));
+    let items = fw_cfg(&Description { pvpanic: true, ..describe(machine_type, 128 * MIB) });
+    assert_eq!(find(&items, file(PVPANIC_FILE)), [0x05, 0x05]);
+    assert!(!names(false).contains(&PVPANIC_FILE));
 }

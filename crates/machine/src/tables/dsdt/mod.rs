@@ -117,6 +117,27 @@ fn parallel_port(description: &Description) -> Vec<u8> {
     ))
 }
 
+/// The panic port, if there is one, with methods that read and write it.
+fn panic_port(description: &Description) -> Vec<u8> {
+    const PORT: u16 = warmboot_chipset::pvpanic::PORT;
+    if !description.pvpanic {
+        return Vec::new();
+    }
+    let access = FieldAccessType::Byte;
+    encode(&Device::new(
+        name("PEVT"),
+        vec![
+            &Name::new(name("_HID"), &"QEMU0001"),
+            &Name::new(name("_CRS"), &ResourceTemplate::new(vec![&ports(PORT, 1, 1)])),
+            &OpRegion::new(name("PEOR"), OpRegionSpace::SystemIO, &PORT, &ONE),
+            &field("PEOR", access, FieldUpdateRule::Preserve, vec![bits(b"PEPT", 8)]),
+            &Name::new(name("_STA"), &0x0fu8),
+            &Method::new(name("RDPT"), 0, false, vec![&Store::new(&L0, &name("PEPT")), &Return::new(&L0)]),
+            &Method::new(name("WRPT"), 1, false, vec![&Store::new(&name("PEPT"), &A0)]),
+        ],
+    ))
+}
+
 /// `DBUG (text)`: writes a number or text in hexadecimal to the debug port.
 fn debug_output() -> Vec<u8> {
     let region = OpRegion::new(name("DBG_"), OpRegionSpace::SystemIO, &0x402u16, &ONE);

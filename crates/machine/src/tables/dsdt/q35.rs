@@ -2,7 +2,7 @@
 
 use super::{
     A0, A1, A3, Description, HIDDEN, L0, bits, debug_output, field, firmware_configuration, hpet, name,
-    parallel_port, ports, serial_port, sleep_states,
+    panic_port, parallel_port, ports, serial_port, sleep_states,
 };
 use crate::tables::terms::{
     Encoded, IsaInterrupt, LinkInterrupts, NOWHERE, Processor, Root, encode, encode_all,
@@ -128,6 +128,7 @@ fn lpc_bridge(description: &Description) -> Vec<u8> {
                 &Name::new(name("_ADR"), &0x001f_0000u32),
                 &routing("PIRA", 0x60, [b"PRQA", b"PRQB", b"PRQC", b"PRQD"]),
                 &routing("PIRE", 0x68, [b"PRQE", b"PRQF", b"PRQG", b"PRQH"]),
+                &Encoded(panic_port(description)),
                 &device("KBD_", "PNP0303", vec![&ports(0x60, 1, 1), &ports(0x64, 1, 1), &IsaInterrupt(1)]),
                 &device("MOU_", "PNP0F13", vec![&IsaInterrupt(12)]),
                 &Encoded(parallel_port(description)),

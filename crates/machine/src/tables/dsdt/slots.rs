@@ -1,6 +1,6 @@
 //! The slots of PCI bus 0, with the ISA bridge's devices in one of them.
 
-use super::{A0, A1, A2, A3, L0, SLOTS, bits, field, name, parallel_port, ports, serial_port};
+use super::{A0, A1, A2, A3, L0, SLOTS, bits, field, name, panic_port, parallel_port, ports, serial_port};
 use crate::tables::Description;
 use crate::tables::terms::{Encoded, IsaDma, IsaInterrupt, NOWHERE, encode, encode_all};
 use acpi_tables::Aml;
@@ -141,6 +141,7 @@ fn isa_bridge(description: &Description) -> Vec<u8> {
     ));
     [
         registers,
+        panic_port(description),
         keyboard_and_mouse,
         floppy_controller(description),
         parallel_port(description),
