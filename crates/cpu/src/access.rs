@@ -1,7 +1,7 @@
 //! How instructions reach registers and memory: segmentation, operands, the stack.
 
 use crate::{
-    Bus, Exception, Exec, Frame, Occurrence, Op, Operand, State,
+    Bus, Exception, Exec, Frame, Occurrence, Op, Operand, OperandKind, State,
     flags::{Flags, bit},
     memory::Range,
     models::{Hypervisor, Model},
@@ -151,13 +151,6 @@ enum Where {
     },
     Memory(Range),
     Nowhere,
-}
-
-/// The part of a general register's address arithmetic uses in 16-, 32- and 64-bit addressing.
-#[inline(always)]
-fn address_mask(size: u8) -> u64 {
-    // Without a branch: sizes are 2, 4 and 8 bytes.
-    u64::MAX >> ((64 - 8 * u32::from(size)) & 63)
 }
 
 impl Core {
@@ -395,7 +388,7 @@ impl Core {
     /// SS it is #SS(0).
     #[cold]
     fn not_canonical(index: u8, exception: Exception) -> Exception {
-        if exception.vector == 13 { Core::segment_fault(index) } else { exception }
+        if exception.vector() == 13 { Core::segment_fault(index) } else { exception }
     }
 
     /// As [`Core::check_segment`], for a segment that is not loaded yet.
@@ -442,16 +435,16 @@ impl Core {
     /// Reads `op`'s operand `which` (a register, memory, the immediate or a segment selector).
     #[inline(always)]
     pub fn load<W: Width, B: Bus>(&mut self, bus: &mut B, op: &Op, which: Operand) -> Result<W, Exception> {
-        Ok(match which {
-            Operand::Register(index) => W::from_u64(self.register(index)),
-            Operand::HighByte(index) => W::from_u64(self.register(index) >> 8),
-            Operand::Memory => {
+        Ok(match which.kind {
+            OperandKind::Register => W::from_u64(self.register(which.number)),
+            OperandKind::HighByte => W::from_u64(self.register(which.number) >> 8),
+            OperandKind::Memory => {
                 let offset = self.effective_address(op);
                 return self.load_at(bus, op.memory.segment, offset);
             }
-            Operand::Immediate => W::from_u64(op.immediate),
-            Operand::Segment(index) => {
-                let segment = self.state.segments.get(usize::from(index));
+            OperandKind::Immediate => W::from_u64(op.immediate),
+            OperandKind::Segment => {
+                let segment = self.state.segments.get(usize::from(which.number));
                 W::from_u64(segment.map_or(0, |segment| u64::from(segment.selector)))
             }
             _ => W::from_u64(0),
@@ -461,10 +454,10 @@ impl Core {
     /// Writes it. For registers of width 32 the upper half is cleared.
     #[inline(always)]
     pub fn store<W: Width, B: Bus>(&mut self, bus: &mut B, op: &Op, which: Operand, value: W) -> Exec {
-        match which {
-            Operand::Register(index) => self.write_register::<W>(index, value),
-            Operand::HighByte(index) => self.write_high_byte(index, value.to_u64()),
-            Operand::Memory => {
+        match which.kind {
+            OperandKind::Register => self.write_register::<W>(which.number, value),
+            OperandKind::HighByte => self.write_high_byte(which.number, value.to_u64()),
+            OperandKind::Memory => {
                 let offset = self.effective_address(op);
                 return self.store_at(bus, op.memory.segment, offset, value);
             }
@@ -481,10 +474,10 @@ impl Core {
         op: &Op,
         which: Operand,
     ) -> Result<Place, Exception> {
-        match which {
-            Operand::Register(index) => Ok(Place(Where::Register(index))),
-            Operand::HighByte(index) => Ok(Place(Where::HighByte(index))),
-            Operand::Memory => {
+        match which.kind {
+            OperandKind::Register => Ok(Place(Where::Register(which.number))),
+            OperandKind::HighByte => Ok(Place(Where::HighByte(which.number))),
+            OperandKind::Memory => {
                 let offset = self.effective_address(op);
                 self.update_at::<W, B>(bus, op.memory.segment, offset)
             }
@@ -542,7 +535,7 @@ impl Core {
         let memory = &op.memory;
         let index = self.register(memory.index) << (memory.scale & 3);
         let sum = self.register(memory.base).wrapping_add(index).wrapping_add(memory.displacement);
-        sum & address_mask(op.address_size)
+        sum & memory.mask
     }
 
     /// Reads memory at `segment:offset` (segment in encoding order), checking limits, rights, pages.
@@ -590,7 +583,7 @@ impl Core {
 
     /// The value at `segment:offset` where its translation is known and nothing stands in the way.
     #[inline(always)]
-    fn load_quickly<W: Width, B: Bus>(&self, bus: &B, segment: u8, offset: u64) -> Option<W> {
+    pub(crate) fn load_quickly<W: Width, B: Bus>(&self, bus: &B, segment: u8, offset: u64) -> Option<W> {
         let (frame, within) = self.readable(segment, offset, W::BYTES)?;
         W::read_from(bus.frame(frame), within)
     }
@@ -604,23 +597,30 @@ impl Core {
         let slot = self.tlb.slot(Access::Read, linear)?;
         let known = slot.tag == (linear & !0xfff) | self.context;
         let within = (linear & 0xfff) as usize;
-        (known && offset.saturating_add(length as u64) <= view.read_end)
-            .then_some((Frame(slot.frame), within))
+        // An end beyond 64 bits lies in another page.
+        (known && offset.wrapping_add(length as u64) <= view.read_end).then_some((Frame(slot.frame), within))
     }
 
-    /// As [`Core::readable`], for writing: the translation, and where in the frame. Nobody watches the bytes.
+    /// As [`Core::readable`], for writing up to 64 bytes: the translation, and where in the frame. Nobody
+    /// watches anything in the chunks they lie in.
     #[inline(always)]
     fn writable(&self, segment: u8, offset: u64, length: usize) -> Option<(&Entry, usize)> {
+        let beside = |watched: u64, within: usize| {
+            let chunk = |at: usize| watched >> ((at >> 6) & 63) & 1;
+            watched == 0 || (chunk(within) == 0 && chunk(within + length - 1) == 0)
+        };
+        self.known_to_write(segment, offset, length).filter(|(slot, within)| beside(slot.watched, *within))
+    }
+
+    /// As [`Core::writable`], whoever watches.
+    #[inline(always)]
+    fn known_to_write(&self, segment: u8, offset: u64, length: usize) -> Option<(&Entry, usize)> {
         let view = &self.views[usize::from(segment & 7)];
         let linear = view.base.wrapping_add(offset) & self.linear_mask;
         let slot = self.tlb.slot(Access::Write, linear)?;
         let known = slot.tag == (linear & !0xfff) | self.context;
         let within = (linear & 0xfff) as usize;
-        let watched = slot.watched != 0
-            && slot.watched & chunks(within, length) != 0
-            && !self.tlb.is_beside(linear, length);
-        (known && !watched && offset.saturating_add(length as u64) <= view.write_end)
-            .then_some((slot, within))
+        (known && offset.wrapping_add(length as u64) <= view.write_end).then_some((slot, within))
     }
 
     #[cold]
@@ -652,8 +652,27 @@ impl Core {
         bus.own_frame(Frame(slot.frame)).is_some_and(|page| value.write_to(page, within))
     }
 
+    /// As [`Core::store_at`], of what could not be written quickly: most often there is something in the page
+    /// that is watched, and these bytes are beside it.
     #[inline(never)]
     fn store_slowly<W: Width, B: Bus>(&mut self, bus: &mut B, segment: u8, offset: u64, value: W) -> Exec {
+        if self.store_beside(bus, segment, offset, value) {
+            return Ok(());
+        }
+        self.store_watched(bus, segment, offset, value)
+    }
+
+    /// Writes the value beside what is watched in its page; false: nothing was written.
+    #[inline(always)]
+    fn store_beside<W: Width, B: Bus>(&self, bus: &mut B, segment: u8, offset: u64, value: W) -> bool {
+        let Some((slot, within)) = self.known_to_write(segment, offset, W::BYTES) else { return false };
+        self.tlb.is_beside(slot.linear(within), W::BYTES)
+            && bus.own_frame(Frame(slot.frame)).is_some_and(|page| value.write_to(page, within))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn store_watched<W: Width, B: Bus>(&mut self, bus: &mut B, segment: u8, offset: u64, value: W) -> Exec {
         let linear = self.linear_for_write(segment, offset, W::BYTES as u64)?;
         self.write_watched(bus, linear, value).map_err(|exception| Core::not_canonical(segment, exception))
     }
@@ -815,7 +834,9 @@ impl Core {
     pub(crate) fn push_slowly<W: Width, B: Bus>(&mut self, bus: &mut B, value: W) -> Exec {
         let rsp = self.register(gpr::RSP);
         let offset = rsp.wrapping_sub(W::BYTES as u64) & self.stack_mask;
-        self.store_slowly(bus, segment::SS, offset, value)?;
+        if !self.store_beside(bus, segment::SS, offset, value) {
+            self.store_watched(bus, segment::SS, offset, value)?;
+        }
         self.set_register(gpr::RSP, (rsp & !self.stack_mask) | offset);
         Ok(())
     }
@@ -929,6 +950,18 @@ impl Core {
         if let Some(slot) = self.state.gpr.get_mut(usize::from(index)) {
             *slot = value;
         }
+    }
+
+    /// General register number `index` modulo 16, whole.
+    #[inline(always)]
+    pub(crate) fn general(&self, index: u8) -> u64 {
+        self.state.gpr[usize::from(index & 15)]
+    }
+
+    /// Sets it.
+    #[inline(always)]
+    pub(crate) fn set_general(&mut self, index: u8, value: u64) {
+        self.state.gpr[usize::from(index & 15)] = value;
     }
 
     /// How many more instructions (or REP iterations), counting this one, may retire before the

@@ -82,12 +82,21 @@ pub(crate) struct Block<B: Bus> {
     /// Length in bytes.
     pub(crate) bytes: u16,
     pub(crate) end: End,
+    /// What is executed: some ops are two instructions ([`crate::exec::pair`]).
     pub(crate) ops: Arc<[Lowered<B>]>,
+    /// An op for each instruction, for who wants to stop before any of them.
+    pub(crate) each: Arc<[Lowered<B>]>,
 }
 
 impl<B: Bus> Clone for Block<B> {
     fn clone(&self) -> Self {
-        Block { key: self.key, bytes: self.bytes, end: self.end, ops: self.ops.clone() }
+        Block {
+            key: self.key,
+            bytes: self.bytes,
+            end: self.end,
+            ops: self.ops.clone(),
+            each: self.each.clone(),
+        }
     }
 }
 
@@ -120,7 +129,7 @@ impl<B: Bus> FrameCode<B> {
     }
 
     fn ops(&self) -> usize {
-        self.0.iter().map(|block| block.ops.len()).sum()
+        self.0.iter().map(|block| block.each.len()).sum()
     }
 }
 
@@ -153,7 +162,7 @@ impl<B: Bus> Code<B> {
     fn insert(&mut self, block: Block<B>) {
         let frame = self.frames.entry(block.key.frame());
         let blocks = &mut Arc::make_mut(frame.or_insert_with(|| Arc::new(FrameCode(Vec::new())))).0;
-        self.ops += block.ops.len();
+        self.ops += block.each.len();
         match blocks.binary_search_by_key(&block.key, |block| block.key) {
             Ok(index) => {
                 if let Some(old) = blocks.get_mut(index) {
@@ -288,7 +297,7 @@ impl<B: Bus> Cache<B> {
         own.0.retain(|block| {
             let stays = !block.overlaps(offset, length);
             if !stays {
-                code.ops -= block.ops.len();
+                code.ops -= block.each.len();
                 let index = slot(block.key.rip, slots.len());
                 if let Some(slot) = slots.get_mut(index)
                     && slot.as_ref().is_some_and(|cached| cached.block.key == block.key)

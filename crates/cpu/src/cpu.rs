@@ -4,14 +4,19 @@
 //! one, and an instruction that faults (or is stopped by an instruction breakpoint) is one, its
 //! delivery included. Delivering an interrupt is none.
 
+use std::sync::Arc;
+
+use iced_x86::Instruction;
+
 use crate::{
-    Bus, Core, Exception, Exec, Frame, Hypervisor, Lowered, Model, Observed, Occurrence, Path, State,
+    Bus, Core, Exception, Exec, Frame, Hypervisor, Lowered, Model, Observed, Occurrence, Op, Path, State,
     StateError, Stop,
     access::attention,
     cache::{Block, Cache, End, Key},
     decode::{Decoded, Flow, LONGEST, decode},
     exceptions::Event,
     fill,
+    op::ELSEWHERE,
     state::{Activity, Segment, Shadow, dr6, segment},
     tlb::{Access, NO_FRAME, News},
 };
@@ -524,7 +529,7 @@ impl<B: Bus> Cpu<B> {
 
     /// Runs the block at the current address and those that follow it; false when there is none and
     /// one step must be taken.
-    #[inline]
+    #[inline(never)]
     fn blocks(&mut self, bus: &mut B) -> bool {
         if !self.breakpoints.is_empty() {
             return self.block_watched(bus);
@@ -547,7 +552,7 @@ impl<B: Bus> Cpu<B> {
             let core = &mut self.core;
             // Loops are run here, as long as nothing is to be looked at.
             loop {
-                let ran = run_ops(core, bus, &entry.block.ops);
+                let ran = run_block(core, bus, &entry.block);
                 let again = match ran {
                     Ran::Attention => return true,
                     Ran::Jumped => true,
@@ -558,7 +563,7 @@ impl<B: Bus> Cpu<B> {
                 }
                 if again && core.state.rip == rip {
                     if entry.block.end == End::Fill {
-                        fill::rounds(core, bus, &entry.block.ops);
+                        fill::rounds(core, bus, &entry.block.each);
                     }
                     continue;
                 }
@@ -586,13 +591,14 @@ impl<B: Bus> Cpu<B> {
         let Some(key) = self.find(bus) else { return false };
         let core = &mut self.core;
         let Some(entry) = self.cache.entry(key) else { return false };
-        for (index, op) in entry.block.ops.chunks(1).enumerate() {
+        for (index, op) in entry.block.each.iter().enumerate() {
             let met = || self.breakpoints.iter().any(|breakpoint| breakpoint.matches(&core.state));
             // The look between instructions stops at one, or at the end of the budget.
             if index != 0 && (core.retired >= core.budget_end || met()) {
                 return true;
             }
-            if run_ops(core, bus, op) != Ran::Through {
+            let one = Lowered { op: Op { before: 0, after: 1, inside: ELSEWHERE, ..op.op }, ..*op };
+            if run_ops(core, bus, &[one], 1) != Ran::Through {
                 return true;
             }
         }
@@ -703,15 +709,36 @@ enum Ran {
     Attention,
 }
 
-/// Executes instructions that follow each other from the current address on, as many as the budget
-/// allows.
+/// Executes a block, which begins at the current address, as far as the budget allows.
 #[inline(always)]
-fn run_ops<B: Bus>(core: &mut Core, bus: &mut B, ops: &[Lowered<B>]) -> Ran {
+fn run_block<B: Bus>(core: &mut Core, bus: &mut B, block: &Block<B>) -> Ran {
+    let first = core.retired;
+    let count = block.each.len() as u64;
+    if B::OBSERVES || first.wrapping_add(count) > core.budget_end {
+        return run_each(core, bus, &block.each);
+    }
+    run_ops(core, bus, &block.ops, count)
+}
+
+/// As [`run_block`], instruction by instruction.
+#[cold]
+#[inline(never)]
+fn run_each<B: Bus>(core: &mut Core, bus: &mut B, each: &[Lowered<B>]) -> Ran {
     let first = core.retired;
     let room = usize::try_from(core.budget_end.saturating_sub(first)).unwrap_or(usize::MAX);
-    let ops = ops.get(..room).unwrap_or(ops);
-    for (lowered, retired) in ops.iter().zip(first..) {
-        core.retired = retired;
+    let each = each.get(..room).unwrap_or(each);
+    run_ops(core, bus, each, each.len() as u64)
+}
+
+/// Executes ops, `count` instructions, from the current address on, which is that of the first; as long as a
+/// branch goes to one of them, and the budget has room for all from there on, it goes on with that.
+#[inline(always)]
+fn run_ops<B: Bus>(core: &mut Core, bus: &mut B, ops: &[Lowered<B>], count: u64) -> Ran {
+    // What was retired before the block, had all of it been executed once, in order.
+    let mut first = core.retired;
+    let mut rest = ops.iter();
+    while let Some(lowered) = rest.next() {
+        core.retired = first.wrapping_add(u64::from(lowered.op.before));
         if B::OBSERVES {
             bus.observe(core.cycle(), &core.state);
         }
@@ -721,7 +748,17 @@ fn run_ops<B: Bus>(core: &mut Core, bus: &mut B, ops: &[Lowered<B>]) -> Ran {
         if done.is_err() || core.attention != 0 {
             if done.is_ok() && core.attention == attention::JUMPED {
                 core.attention = 0;
-                core.retired += 1;
+                core.retired = first.wrapping_add(u64::from(lowered.op.after));
+                if let Some(inside) = ops.get(usize::from(lowered.op.inside)..)
+                    && let Some(target) = inside.first()
+                {
+                    let again = core.retired.wrapping_sub(u64::from(target.op.before));
+                    if again.wrapping_add(count) <= core.budget_end {
+                        first = again;
+                        rest = inside.iter();
+                        continue;
+                    }
+                }
                 return Ran::Jumped;
             }
             let start = lowered.next.wrapping_sub(u64::from(lowered.op.length)) & core.linear_mask;
@@ -729,7 +766,7 @@ fn run_ops<B: Bus>(core: &mut Core, bus: &mut B, ops: &[Lowered<B>]) -> Ran {
             return Ran::Attention;
         }
     }
-    core.retired = first + ops.len() as u64;
+    core.retired = first.wrapping_add(count);
     Ran::Through
 }
 
@@ -814,32 +851,78 @@ fn fetch<B: Bus>(core: &mut Core, bus: &mut B) -> Result<Lowered<B>, Exception> 
 fn build<B: Bus>(bus: &B, key: Key, model: &Model, beyond: bool) -> Option<Block<B>> {
     let page = bus.frame(Frame(key.frame()));
     let longest = if beyond { LONGEST_BLOCK } else { FIRST_BLOCK };
-    let mut ops = Vec::with_capacity(FIRST_BLOCK);
+    let mut each: Vec<Lowered<B>> = Vec::with_capacity(FIRST_BLOCK);
+    let mut ops: Vec<Lowered<B>> = Vec::with_capacity(FIRST_BLOCK);
+    // Where each of `ops` may branch to.
+    let mut targets: Vec<Option<u64>> = Vec::with_capacity(FIRST_BLOCK);
+    // The last of `each`, where `ops` has it by itself.
+    let mut before: Option<Instruction> = None;
     let mut end = End::Near;
     let mut at = usize::from(key.offset());
     while end == End::Near && at < page.len() {
         let bytes = page.get(at..(at + LONGEST).min(page.len()))?;
         let rip = key.rip.wrapping_add((at - usize::from(key.offset())) as u64);
-        let Decoded::Op { lowered, flow } = decode(bytes, key.bits(), rip, model) else {
+        let Decoded::Op { mut lowered, flow, instruction } = decode(bytes, key.bits(), rip, model) else {
             break;
         };
         at += usize::from(lowered.op.length);
-        ops.push(lowered);
+        (lowered.op.before, lowered.op.after) = (each.len() as u8, each.len() as u8 + 1);
+        let both = each
+            .last()
+            .zip(before)
+            .and_then(|(first, before)| crate::exec::pair((first, &before), (&lowered, &instruction)));
+        each.push(lowered);
+        before = if let Some(mut both) = both {
+            both.op.after = lowered.op.after;
+            ops.pop();
+            targets.pop();
+            ops.push(both);
+            None
+        } else {
+            ops.push(lowered);
+            Some(instruction)
+        };
+        targets.push(branch_target(&instruction));
         match flow {
             Flow::Near => break,
             Flow::Other => end = End::Other,
             Flow::Conditional if !beyond => end = End::Open,
-            _ if ops.len() < longest => {}
+            _ if each.len() < longest => {}
             _ if beyond => break,
             _ => end = End::Open,
         }
     }
-    if ops.is_empty() {
+    if each.is_empty() {
         return None;
     }
-    if fill::is_loop(&ops) {
+    if fill::is_loop(&each) {
         end = End::Fill;
     }
     let bytes = (at - usize::from(key.offset())) as u16;
-    Some(Block { key, bytes, end, ops: ops.into() })
+    if end != End::Fill {
+        find_inside(&mut ops, &targets);
+    }
+    let each: Arc<[Lowered<B>]> = each.into();
+    Some(Block { key, bytes, end, ops: ops.into(), each })
+}
+
+/// Where a branch that leaves nothing behind goes to: Jcc, JMP, LOOPcc or JCXZ, not CALL.
+fn branch_target(instruction: &Instruction) -> Option<u64> {
+    let branches = instruction.is_jcc_short_or_near()
+        || instruction.is_jmp_short_or_near()
+        || instruction.is_loop()
+        || instruction.is_loopcc()
+        || instruction.is_jcx_short();
+    branches.then(|| instruction.near_branch_target())
+}
+
+/// Finds out which branches of a block, whose targets are given for each op, go to one of its ops.
+fn find_inside<B: Bus>(ops: &mut [Lowered<B>], targets: &[Option<u64>]) {
+    let start = |lowered: &Lowered<B>| lowered.next.wrapping_sub(u64::from(lowered.op.length));
+    let starts: Vec<u64> = ops.iter().map(start).collect();
+    for (lowered, target) in ops.iter_mut().zip(targets) {
+        if let Some(at) = target.and_then(|target| starts.iter().position(|start| *start == target)) {
+            lowered.op.inside = at as u8;
+        }
+    }
 }

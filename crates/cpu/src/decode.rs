@@ -6,10 +6,10 @@ use iced_x86::{
 };
 
 use crate::{
-    Bus, Core, Exception, Exec, Lowered, Model, Op, Operand,
+    Bus, Core, Exception, Exec, Lowered, Model, Op, Operand, OperandKind,
     access::Bits,
     exec,
-    op::{Memory, Repeat},
+    op::{ELSEWHERE, Memory, Repeat},
     state::{gpr, segment},
 };
 
@@ -19,7 +19,7 @@ pub(crate) const LONGEST: usize = 15;
 /// What a few bytes are.
 pub(crate) enum Decoded<B: Bus> {
     /// An instruction, and what follows it.
-    Op { lowered: Lowered<B>, flow: Flow },
+    Op { lowered: Lowered<B>, flow: Flow, instruction: Instruction },
     /// The bytes end before the instruction does.
     Truncated,
 }
@@ -77,6 +77,7 @@ pub(crate) fn decode<B: Bus>(bytes: &[u8], bits: Bits, rip: u64, model: &Model) 
     Decoded::Op {
         lowered: Lowered { op, next: behind(&instruction, bits), run },
         flow: Flow::of(&instruction),
+        instruction,
     }
 }
 
@@ -132,6 +133,7 @@ fn undefined<B: Bus>(instruction: &Instruction, bits: Bits) -> Decoded<B> {
     Decoded::Op {
         lowered: Lowered { op, next: behind(instruction, bits), run: raise::<B> },
         flow: Flow::Other,
+        instruction: *instruction,
     }
 }
 
@@ -142,17 +144,26 @@ fn behind(instruction: &Instruction, bits: Bits) -> u64 {
 }
 
 const EMPTY: Op = Op {
-    dst: Operand::None,
-    src: Operand::None,
-    third: Operand::None,
+    dst: Operand::NONE,
+    src: Operand::NONE,
+    third: Operand::NONE,
     length: 1,
     operand_size: 2,
-    address_size: 2,
     lock: false,
     repeat: Repeat::None,
-    memory: Memory { segment: segment::DS, base: gpr::ZERO, index: gpr::ZERO, scale: 0, displacement: 0 },
+    memory: Memory {
+        segment: segment::DS,
+        base: gpr::ZERO,
+        index: gpr::ZERO,
+        scale: 0,
+        displacement: 0,
+        mask: 0,
+    },
     immediate: 0,
     immediate2: 0,
+    before: 0,
+    after: 1,
+    inside: ELSEWHERE,
     code: Code::INVALID,
 };
 
@@ -221,11 +232,11 @@ fn lower(instruction: &Instruction, bytes: &[u8], bits: Bits) -> Op {
     let mut op = Op {
         length: instruction.len() as u8,
         operand_size: sizes.operand_size(bits, instruction),
-        address_size: sizes.address_size(bits),
         lock: instruction.has_lock_prefix(),
         code: instruction.code(),
         ..EMPTY
     };
+    op.memory.mask = u64::MAX >> (64 - 8 * u32::from(sizes.address_size(bits)));
     if instruction.is_string_instruction() {
         op.repeat = if instruction.has_repne_prefix() {
             Repeat::WhileNotEqual
@@ -239,8 +250,9 @@ fn lower(instruction: &Instruction, bytes: &[u8], bits: Bits) -> Op {
     op.src = operand(instruction, 1, &mut op);
     op.third = operand(instruction, 2, &mut op);
     // A fourth operand is INSERTQ's index, an immediate after three of VEX, or a register of VBLENDVPS.
-    if let Operand::Xmm(register) | Operand::Ymm(register) = operand(instruction, 3, &mut op) {
-        op.immediate2 = register;
+    let fourth = operand(instruction, 3, &mut op);
+    if matches!(fourth.kind, OperandKind::Xmm | OperandKind::Ymm) {
+        op.immediate2 = fourth.number;
     }
     if let Some(opcode) = numeric_opcode(bytes, bits) {
         op.immediate = opcode;
@@ -268,28 +280,28 @@ fn register(register: Register) -> Operand {
     if register.is_gpr8() {
         // AL to BL, AH to BH, then SPL to R15L.
         match number {
-            0..4 => Operand::Register(number),
-            4..8 => Operand::HighByte(number - 4),
-            _ => Operand::Register((number - 4) & 15),
+            0..4 => Operand::new(OperandKind::Register, number),
+            4..8 => Operand::new(OperandKind::HighByte, number - 4),
+            _ => Operand::new(OperandKind::Register, (number - 4) & 15),
         }
     } else if register.is_gpr() {
-        Operand::Register(number & 15)
+        Operand::new(OperandKind::Register, number & 15)
     } else if register.is_segment_register() {
-        Operand::Segment(number)
+        Operand::new(OperandKind::Segment, number)
     } else if register.is_cr() {
-        Operand::Control(number)
+        Operand::new(OperandKind::Control, number)
     } else if register.is_dr() {
-        Operand::Debug(number)
+        Operand::new(OperandKind::Debug, number)
     } else if register.is_st() {
-        Operand::Stack(number)
+        Operand::new(OperandKind::Stack, number)
     } else if register.is_mm() {
-        Operand::Mmx(number)
+        Operand::new(OperandKind::Mmx, number)
     } else if register.is_xmm() {
-        Operand::Xmm(number)
+        Operand::new(OperandKind::Xmm, number)
     } else if register.is_ymm() {
-        Operand::Ymm(number)
+        Operand::new(OperandKind::Ymm, number)
     } else {
-        Operand::None
+        Operand::NONE
     }
 }
 
@@ -318,31 +330,31 @@ fn segment_number(instruction: &Instruction) -> u8 {
 
 fn operand(instruction: &Instruction, index: u32, op: &mut Op) -> Operand {
     if index >= instruction.op_count() {
-        return Operand::None;
+        return Operand::NONE;
     }
     match instruction.op_kind(index) {
         OpKind::Register => register(instruction.op_register(index)),
         OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64 => {
             op.immediate = instruction.near_branch_target();
-            Operand::Immediate
+            Operand::IMMEDIATE
         }
         OpKind::FarBranch16 => {
             op.immediate =
                 (u64::from(instruction.far_branch_selector()) << 32) | u64::from(instruction.far_branch16());
-            Operand::Immediate
+            Operand::IMMEDIATE
         }
         OpKind::FarBranch32 => {
             op.immediate =
                 (u64::from(instruction.far_branch_selector()) << 32) | u64::from(instruction.far_branch32());
-            Operand::Immediate
+            Operand::IMMEDIATE
         }
         OpKind::Immediate8_2nd => {
             op.immediate2 = instruction.immediate8_2nd();
-            Operand::Immediate
+            Operand::IMMEDIATE
         }
         OpKind::MemorySegSI | OpKind::MemorySegESI | OpKind::MemorySegRSI => {
             op.memory.segment = segment_number(instruction);
-            Operand::None
+            Operand::NONE
         }
         OpKind::Memory => {
             let scale = instruction.memory_index_scale().trailing_zeros() as u8;
@@ -355,18 +367,19 @@ fn operand(instruction: &Instruction, index: u32, op: &mut Op) -> Operand {
                 index: address_register(instruction.memory_index()),
                 scale,
                 displacement: instruction.memory_displacement64(),
+                mask: op.memory.mask,
             };
-            Operand::Memory
+            Operand::MEMORY
         }
         // MASKMOVQ's, whose segment can be overridden.
         OpKind::MemorySegDI | OpKind::MemorySegEDI | OpKind::MemorySegRDI => {
             op.memory.segment = segment_number(instruction);
-            Operand::None
+            Operand::NONE
         }
-        OpKind::MemoryESDI | OpKind::MemoryESEDI | OpKind::MemoryESRDI => Operand::None,
+        OpKind::MemoryESDI | OpKind::MemoryESEDI | OpKind::MemoryESRDI => Operand::NONE,
         _ => {
             op.immediate = instruction.immediate(index);
-            Operand::Immediate
+            Operand::IMMEDIATE
         }
     }
 }

@@ -30,7 +30,11 @@ pub(crate) struct Event {
 
 impl Event {
     pub(crate) fn processor(exception: Exception) -> Event {
-        Event { vector: exception.vector, error: exception.error.map(u32::from), source: Source::Processor }
+        Event {
+            vector: exception.vector(),
+            error: exception.error().map(u32::from),
+            source: Source::Processor,
+        }
     }
 
     pub(crate) fn external(vector: u8) -> Event {
@@ -70,7 +74,7 @@ fn combine(first: Event, second: Exception) -> Option<Event> {
     if first.source != Source::Processor {
         return Some(Event::processor(second));
     }
-    let later = class(second.vector);
+    let later = class(second.vector());
     if first.vector == DOUBLE_FAULT {
         return (later == Class::Benign).then(|| Event::processor(second));
     }
@@ -98,7 +102,7 @@ const MOST_EVENTS: u32 = 16;
 impl Core {
     /// Raises `exception` at the current instruction: delivers it, or what comes of it.
     pub(crate) fn raise<B: Bus>(&mut self, bus: &mut B, exception: Exception) {
-        if exception.vector == 14 {
+        if exception.vector() == 14 {
             self.state.cr2 = self.fault_address;
         }
         self.deliver(bus, Event::processor(exception));
@@ -120,7 +124,7 @@ impl Core {
                 self.state.activity = Activity::Shutdown;
                 return;
             };
-            if second.vector == 14 {
+            if second.vector() == 14 {
                 self.state.cr2 = self.fault_address;
             }
             event = next;

@@ -8,7 +8,7 @@
 
 use iced_x86::Code;
 
-use crate::{Bus, Core, Lowered, Op, Operand, width::Width};
+use crate::{Bus, Core, Lowered, Op, Operand, OperandKind, width::Width};
 
 /// Instructions of one round: TEST, JE, DEC, MOV, JMP.
 const ROUND: u64 = 5;
@@ -31,15 +31,18 @@ fn parts<B: Bus>(ops: &[Lowered<B>]) -> Option<Fill<'_>> {
         (Code::Test_rm64_r64, Code::Dec_rm64) => true,
         _ => return None,
     };
-    let (Operand::Register(count), memory) = (down.op.dst, store.op.memory) else { return None };
+    let (count, memory) = (down.op.dst.number, store.op.memory);
+    if down.op.dst.kind != OperandKind::Register {
+        return None;
+    }
     let other = match (memory.index == count && memory.scale == 0, memory.base == count) {
         (true, false) => memory.base,
         (false, true) if memory.scale == 0 => memory.index,
         _ => return None,
     };
-    let value_stays = match (store.op.code, store.op.src) {
-        (Code::Mov_rm8_r8, Operand::Register(index) | Operand::HighByte(index)) => index != count,
-        (Code::Mov_rm8_imm8, Operand::Immediate) => true,
+    let value_stays = match (store.op.code, store.op.src.kind) {
+        (Code::Mov_rm8_r8, OperandKind::Register | OperandKind::HighByte) => store.op.src.number != count,
+        (Code::Mov_rm8_imm8, OperandKind::Immediate) => true,
         _ => false,
     };
     let equal = matches!(leave.op.code, Code::Je_rel8_16 | Code::Je_rel8_32 | Code::Je_rel8_64);
@@ -47,7 +50,7 @@ fn parts<B: Bus>(ops: &[Lowered<B>]) -> Option<Fill<'_>> {
     let is_loop = test.op.dst == down.op.dst
         && test.op.src == down.op.dst
         && equal
-        && store.op.dst == Operand::Memory
+        && store.op.dst == Operand::MEMORY
         && other != count
         && value_stays
         && matches!(back.op.code, Code::Jmp_rel8_16 | Code::Jmp_rel8_32 | Code::Jmp_rel8_64)
@@ -76,10 +79,10 @@ pub(crate) fn rounds<B: Bus>(core: &mut Core, bus: &mut B, ops: &[Lowered<B>]) {
     let highest = core.effective_address(store);
     core.set_register(count, register);
     let most = before.min(budget).min(highest.saturating_add(1));
-    let value = match store.src {
-        Operand::HighByte(index) => core.register(index) >> 8,
-        Operand::Register(index) => core.register(index),
-        Operand::Immediate => store.immediate,
+    let value = match store.src.kind {
+        OperandKind::HighByte => core.register(store.src.number) >> 8,
+        OperandKind::Register => core.register(store.src.number),
+        OperandKind::Immediate => store.immediate,
         _ => return,
     } as u8;
     if most == 0 {

@@ -34,63 +34,99 @@ pub mod testing;
 mod tlb;
 pub mod width;
 
+use std::num::NonZeroU32;
+
 pub use access::{Core, Place};
 pub use bus::{Bus, Cycle, Frame, Page, Store};
 pub use check::StateError;
 pub use cpu::{Breakpoint, Cpu, Run};
 pub use features::{Feature, Features};
 pub use models::{Hypervisor, Model};
-pub use op::{Handler, Lowered, Op, Operand};
+pub use op::{Handler, Lowered, Op, Operand, OperandKind};
 pub use state::{Segment, State};
 pub use tlb::Observed;
 
 /// What a handler returns: done, or an exception that left no trace.
 pub type Exec = Result<(), Exception>;
 
-/// An exception to deliver (Intel SDM vol. 3A, chapter 6).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Exception {
-    /// Vector 0-31.
-    pub vector: u8,
-    /// Error code, for the vectors that have one: 16 bits keep an exception small enough to be returned
-    /// in a register. The address of a page fault is in [`Core`] for the same reason.
-    pub error: Option<u16>,
-}
+/// An exception to deliver (Intel SDM vol. 3A, chapter 6): vector 0-31, and an error code for the vectors
+/// that have one.
+///
+/// One word that is not zero, so that an [`Exec`] is one word too: it is returned and looked at after each
+/// instruction. The address of a page fault is in [`Core`] for the same reason.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Exception(NonZeroU32);
 
 impl Exception {
+    /// Set in each.
+    const SOME: u32 = 1 << 8;
+    /// There is an error code, from bit 16 on.
+    const HAS_ERROR: u32 = 1 << 9;
+
+    /// Without an error code.
+    #[must_use]
+    pub const fn new(vector: u8) -> Exception {
+        Exception(NonZeroU32::MIN.saturating_add(Exception::SOME - 1 + vector as u32))
+    }
+
+    /// With an error code, whose upper half is dropped.
+    #[must_use]
+    pub const fn with_error(vector: u8, error: u32) -> Exception {
+        Exception(Exception::new(vector).0.saturating_add(Exception::HAS_ERROR + (error << 16)))
+    }
+
+    /// Vector 0-31.
+    #[must_use]
+    pub const fn vector(self) -> u8 {
+        self.0.get() as u8
+    }
+
+    /// Error code, for the vectors that have one.
+    #[must_use]
+    pub const fn error(self) -> Option<u16> {
+        if self.0.get() & Exception::HAS_ERROR == 0 { None } else { Some((self.0.get() >> 16) as u16) }
+    }
+
     /// #DE.
-    pub const DIVIDE: Exception = Exception { vector: 0, error: None };
+    pub const DIVIDE: Exception = Exception::new(0);
     /// #BR.
-    pub const BOUND: Exception = Exception { vector: 5, error: None };
+    pub const BOUND: Exception = Exception::new(5);
     /// #UD.
-    pub const INVALID_OPCODE: Exception = Exception { vector: 6, error: None };
+    pub const INVALID_OPCODE: Exception = Exception::new(6);
     /// #GP(error).
     #[must_use]
     pub const fn general_protection(error: u32) -> Exception {
-        Exception { vector: 13, error: Some(error as u16) }
+        Exception::with_error(13, error)
     }
     /// #DB; its cause is already in DR6.
-    pub const DEBUG: Exception = Exception { vector: 1, error: None };
+    pub const DEBUG: Exception = Exception::new(1);
     /// #NM.
-    pub const DEVICE_NOT_AVAILABLE: Exception = Exception { vector: 7, error: None };
+    pub const DEVICE_NOT_AVAILABLE: Exception = Exception::new(7);
     /// #MF; what happened is in the status word.
-    pub const FLOATING_POINT: Exception = Exception { vector: 16, error: None };
+    pub const FLOATING_POINT: Exception = Exception::new(16);
     /// #XM; what happened is in MXCSR.
-    pub const SIMD_FLOATING_POINT: Exception = Exception { vector: 19, error: None };
+    pub const SIMD_FLOATING_POINT: Exception = Exception::new(19);
     /// #TS(error).
     #[must_use]
     pub const fn invalid_tss(error: u32) -> Exception {
-        Exception { vector: 10, error: Some(error as u16) }
+        Exception::with_error(10, error)
     }
     /// #NP(error).
     #[must_use]
     pub const fn not_present(error: u32) -> Exception {
-        Exception { vector: 11, error: Some(error as u16) }
+        Exception::with_error(11, error)
     }
     /// #SS(error).
     #[must_use]
     pub const fn stack(error: u32) -> Exception {
-        Exception { vector: 12, error: Some(error as u16) }
+        Exception::with_error(12, error)
+    }
+}
+
+impl std::fmt::Debug for Exception {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut fields = formatter.debug_struct("Exception");
+        fields.field("vector", &self.vector()).field("error", &self.error()).finish()
     }
 }
 

@@ -230,7 +230,8 @@ impl Core {
             && slot.tag == (linear & !0xfff) | self.context
             && offset + W::BYTES <= 4096
         {
-            let (frame, watched) = (slot.frame, slot.watched & chunks(offset, W::BYTES) != 0);
+            let frame = slot.frame;
+            let watched = slot.watched & chunks(offset, W::BYTES) != 0;
             if !watched || self.watch.beside(frame, offset, W::BYTES) {
                 if watched {
                     // The next write there shall be quick.
@@ -410,7 +411,7 @@ impl Core {
             && self.state.cr0 & cr0::AM != 0
             && self.state.flags.alignment_check()
         {
-            return Err(Exception { vector: 17, error: Some(0) });
+            return Err(Exception::with_error(17, 0));
         }
         Ok(())
     }

@@ -2,33 +2,57 @@
 
 use crate::{Bus, Core, Exec};
 
-/// Where an operand lives.
+/// What kind of thing an operand is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Operand {
+pub enum OperandKind {
     /// Absent.
     None,
     /// A general register of the op's width (16 or 32 bits), or the low byte of one (width 8).
-    Register(u8),
+    Register,
     /// AH, CH, DH, BH: bits 8-15 of register 0-3.
-    HighByte(u8),
+    HighByte,
     /// The op's memory reference.
     Memory,
     /// The op's immediate.
     Immediate,
     /// A segment register, in encoding order.
-    Segment(u8),
+    Segment,
     /// CRn.
-    Control(u8),
+    Control,
     /// DRn.
-    Debug(u8),
+    Debug,
     /// ST(i).
-    Stack(u8),
+    Stack,
     /// MMi.
-    Mmx(u8),
+    Mmx,
     /// XMMi.
-    Xmm(u8),
+    Xmm,
     /// YMMi.
-    Ymm(u8),
+    Ymm,
+}
+
+/// Where an operand lives. The number is beside the kind, not within: who knows the kind need not ask for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Operand {
+    /// What it is.
+    pub kind: OperandKind,
+    /// Which of its kind; 0 for what has no number.
+    pub number: u8,
+}
+
+impl Operand {
+    /// Absent.
+    pub const NONE: Operand = Operand::new(OperandKind::None, 0);
+    /// The op's memory reference.
+    pub const MEMORY: Operand = Operand::new(OperandKind::Memory, 0);
+    /// The op's immediate.
+    pub const IMMEDIATE: Operand = Operand::new(OperandKind::Immediate, 0);
+
+    /// Number `number` of a kind.
+    #[must_use]
+    pub const fn new(kind: OperandKind, number: u8) -> Operand {
+        Operand { kind, number }
+    }
 }
 
 /// A memory reference: segment, base + index * 2^scale + displacement, cut to the address size.
@@ -44,6 +68,8 @@ pub struct Memory {
     pub scale: u8,
     /// Displacement, sign-extended.
     pub displacement: u64,
+    /// The bits of an address that count: those of the address size.
+    pub mask: u64,
 }
 
 /// Repeat prefix.
@@ -54,6 +80,9 @@ pub enum Repeat {
     WhileEqual,
     WhileNotEqual,
 }
+
+/// [`Op::inside`] of what is no branch to an op of its block.
+pub const ELSEWHERE: u8 = u8::MAX;
 
 /// One lowered instruction.
 #[derive(Clone, Copy, Debug)]
@@ -68,8 +97,6 @@ pub struct Op {
     pub length: u8,
     /// Operand size in bytes: 2 or 4 (8 in long mode).
     pub operand_size: u8,
-    /// Address size in bytes: 2 or 4.
-    pub address_size: u8,
     /// LOCK prefix (legality is checked when lowering).
     pub lock: bool,
     /// REP prefix of a string instruction.
@@ -83,6 +110,12 @@ pub struct Op {
     /// Second immediate (ENTER); number of a fourth register (VBLENDVPS), or of the vector register that
     /// is the memory operand's index (VGATHERDPS).
     pub immediate2: u8,
+    /// Instructions of its block before this op.
+    pub before: u8,
+    /// Instructions of its block up to the end of this op, which can be two.
+    pub after: u8,
+    /// Which op of its block a near branch goes to; [`ELSEWHERE`] where it is not known to be one.
+    pub inside: u8,
     /// iced-x86's code, for handlers that serve several forms.
     pub code: iced_x86::Code,
 }
@@ -99,3 +132,11 @@ pub struct Lowered<B: Bus> {
     /// Code.
     pub run: Handler<B>,
 }
+
+impl<B: Bus> Clone for Lowered<B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Bus> Copy for Lowered<B> {}

@@ -74,7 +74,7 @@ struct Wanted {
 
 impl Wanted {
     fn fault(&self, more: u32) -> Exception {
-        Exception { vector: 14, error: Some((self.reasons | more) as u16) }
+        Exception::with_error(14, self.reasons | more)
     }
 }
 

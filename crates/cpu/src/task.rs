@@ -299,8 +299,9 @@ impl Core {
         for index in [segment::ES, segment::DS, segment::FS, segment::GS] {
             let selector = image.selectors[usize::from(index)];
             let data = self.data_segment(bus, selector, Exception::invalid_tss).map_err(|fault| {
-                let error = fault.error.map(|error| error | ext as u16);
-                Exception { error, ..fault }
+                fault
+                    .error()
+                    .map_or(fault, |error| Exception::with_error(fault.vector(), u32::from(error) | ext))
             })?;
             self.set_segment(index, data);
         }

@@ -46,6 +46,14 @@ pub(crate) struct Entry {
     pub(crate) read_frame: u32,
 }
 
+impl Entry {
+    /// The linear address of the byte at `within`.
+    #[inline(always)]
+    pub(crate) fn linear(&self, within: usize) -> u64 {
+        (self.tag & !0xfff) | within as u64
+    }
+}
+
 const EMPTY: Entry = Entry { tag: 0, physical: 0, watched: 0, frame: NO_FRAME, read_frame: NO_FRAME };
 
 /// Of a written page's watched chunks one, to the byte: a stack beside code is written again and again.

@@ -98,6 +98,106 @@ fn random_code(#[values(0, 1, 2, 3, 4, 5, 6)] mode: u8, #[values(1, 2, 3, 4, 5, 
     }
 }
 
+/// Firsts of what a conditional jump may make one op with, each to be followed by a ModR/M byte and, if so
+/// said, an immediate byte. A digit fixes the byte's middle field.
+const FIRSTS: [(u8, Option<u8>, bool); 22] = [
+    (0x38, None, false),
+    (0x39, None, false),
+    (0x3a, None, false),
+    (0x3b, None, false),
+    (0x84, None, false),
+    (0x85, None, false),
+    (0x00, None, false),
+    (0x03, None, false),
+    (0x28, None, false),
+    (0x2b, None, false),
+    (0x21, None, false),
+    (0x0b, None, false),
+    (0x80, Some(7), true),
+    (0x83, Some(7), true),
+    (0x83, Some(0), true),
+    (0x83, Some(5), true),
+    (0x83, Some(4), true),
+    (0x83, Some(1), true),
+    (0xfe, Some(0), false),
+    (0xff, Some(1), false),
+    (0xd1, Some(5), false),
+    (0xc1, Some(5), true),
+];
+
+/// One of them with operands, of any width.
+fn first(random: &mut Random, long: bool) -> Vec<u8> {
+    let (opcode, field, immediate) = FIRSTS[(random.next() % FIRSTS.len() as u64) as usize];
+    let field = field.unwrap_or(random.next() as u8 & 7);
+    // A register, or what EBX, EDI or both point to.
+    let place = if random.next().is_multiple_of(3) {
+        1 + 6 * (random.next() as u8 & 1)
+    } else {
+        0xc0 | random.next() as u8 & 7
+    };
+    let mut bytes = Vec::new();
+    match random.next() % 6 {
+        0 => bytes.push(0x66),
+        1 if long => bytes.push(0x48),
+        _ => {}
+    }
+    bytes.extend([opcode, place | field << 3]);
+    if immediate {
+        bytes.push([0, 1, 2, 0x7f, 0x80, 0xff][(random.next() % 6) as usize]);
+    }
+    bytes
+}
+
+/// Programs of such pairs whose jumps go anywhere within: as one op and as two, as loops within a block and
+/// block by block, they do the same, wherever the budget ends.
+#[rstest]
+fn pairs_and_loops(#[values(0, 1, 3, 4, 6)] mode: u8, #[values(1, 2, 3, 4, 5, 6)] group: u64) {
+    for seed in 0..40 {
+        let mut random = Random(0x6a09_e667_f3bc_c908 ^ (group << 32 | seed << 8 | u64::from(mode)));
+        for _ in 0..8 {
+            random.next();
+        }
+        let mut machine = match mode {
+            0 => Machine::real(&[]),
+            1 => Machine::protected(0, &[]),
+            3 => paged(),
+            4 => Machine::long(&models::MAX, 0, &[]),
+            _ => compatibility(),
+        };
+        let mut firsts: Vec<Vec<u8>> = (0..10).map(|_| first(&mut random, mode == 4)).collect();
+        if mode != 4 {
+            // Something that is no part of a pair.
+            firsts[(random.next() % 10) as usize] = vec![0x40 | random.next() as u8 & 7];
+        }
+        // A pair each, with two bytes of jump.
+        let starts: Vec<usize> = firsts
+            .iter()
+            .scan(0, |at, bytes| {
+                let start = *at;
+                *at += bytes.len() + 2;
+                Some(start)
+            })
+            .collect();
+        let mut code = Vec::new();
+        for bytes in &firsts {
+            code.extend(bytes);
+            // To a pair, or to its jump, or to where no op begins.
+            let target =
+                starts[(random.next() % 10) as usize] + [0, 0, 0, 1, 2][(random.next() % 5) as usize];
+            let away = target as i64 - (code.len() as i64 + 2);
+            code.extend([0x70 | random.next() as u8 & 15, away as u8]);
+        }
+        code.extend([0xeb, (-(code.len() as i64) - 2) as u8]);
+        fill(&mut machine, &mut random);
+        machine.bus.poke(CODE, &code);
+        if seed.is_multiple_of(4) {
+            // Where some jumps are beyond.
+            machine.cpu.state_mut().segments[1].limit = CODE as u32 * u32::from(mode != 0) + 20;
+        }
+        machine.run_limit(1500 + seed);
+    }
+}
+
 /// `while (count) place[--count] = value`, as compilers write it.
 const FILL_32: &[u8] = &[0x85, 0xc9, 0x74, 0x06, 0x49, 0x88, 0x14, 0x08, 0xeb, 0xf6, 0xf4];
 const FILL_32_HIGH: &[u8] = &[0x85, 0xc0, 0x74, 0x08, 0x48, 0x88, 0x6c, 0x03, 0x10, 0xeb, 0xf4, 0xf4];

@@ -246,6 +246,8 @@ impl Table {
             return None;
         }
         let page = tagged.map_addr(|address| address & !WRITABLE).cast_mut();
+        // SAFETY: a slot points to a page. Said, because a reference is looked at like any option.
+        unsafe { std::hint::assert_unchecked(!page.is_null()) };
         // SAFETY: as in `frame_mut`: the tag says that nothing else refers to this page.
         Some(unsafe { &mut *page.cast::<[u8; PAGE_SIZE]>() })
     }

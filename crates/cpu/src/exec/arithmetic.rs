@@ -30,13 +30,13 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
 }
 
 /// What a two-operand instruction computes.
-trait Binary {
+pub(super) trait Binary {
     fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W;
 }
 
-struct Add;
+pub(super) struct Add;
 struct AddCarry;
-struct Subtract;
+pub(super) struct Subtract;
 struct SubtractBorrow;
 
 impl Binary for Add {
@@ -97,12 +97,12 @@ fn compare<B: Bus, W: Width, Destination: Kind, Source: Kind>(core: &mut Core, b
 }
 
 /// What a one-operand instruction computes.
-trait Unary {
+pub(super) trait Unary {
     fn apply<W: Width>(flags: &mut Flags, a: W) -> W;
 }
 
-struct Increment;
-struct Decrement;
+pub(super) struct Increment;
+pub(super) struct Decrement;
 struct Negate;
 
 impl Unary for Increment {
@@ -141,7 +141,7 @@ fn change<B: Bus, W: Width, Destination: Kind, Operation: Unary>(
 /// XADD: the sum goes to the destination, what was there to the source register. With both the
 /// same register the sum is what stays, because the destination is written last.
 fn xadd<B: Bus, W: Width, Destination: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    let b: W = read_register(core, op.src).unwrap_or_default();
+    let b: W = read_register(core, op.src);
     let mut before = W::default();
     Destination::update(core, bus, op, op.dst, |flags, a: W| {
         before = a;
@@ -156,21 +156,18 @@ fn xadd<B: Bus, W: Width, Destination: Kind>(core: &mut Core, bus: &mut B, op: &
 /// CMPXCHG: memory is written in either case, with its own value when the comparison fails, so that it
 /// must always be writable. Of a register that is not equal the upper half stays, as silicon has it.
 fn cmpxchg<B: Bus, W: Width, Destination: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    let new: W = read_register(core, op.src).unwrap_or_default();
+    let new: W = read_register(core, op.src);
     let accumulator = W::from_u64(core.register(gpr::RAX));
     let mut before = W::default();
-    let whole = match op.dst {
-        Operand::Register(index) if W::BYTES == 4 => Some((index, core.register(index))),
-        _ => None,
-    };
+    let whole = (op.dst != Operand::MEMORY && W::BYTES == 4).then(|| core.general(op.dst.number));
     Destination::update(core, bus, op, op.dst, |flags, current: W| {
         before = current;
         flags.set_sub(accumulator, current, accumulator.wrapping_sub(current));
         if accumulator == current { new } else { current }
     })?;
     if accumulator != before {
-        if let Some((index, value)) = whole {
-            core.set_register(index, value);
+        if let Some(value) = whole {
+            core.set_general(op.dst.number, value);
         }
         write_part(core, gpr::RAX, before);
     }
@@ -256,7 +253,7 @@ fn chains<B: Bus, Through: Chain>(instruction: &Instruction) -> Option<Handler<B
 
 /// ADCX and ADOX: the carry comes from one flag and goes to it; all others stay.
 fn chain<B: Bus, W: Width, Through: Chain>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    let a: W = read_register(core, op.dst).unwrap_or_default();
+    let a: W = read_register(core, op.dst);
     let b: W = core.load(bus, op, op.src)?;
     let carry = u128::from(Through::get(&core.state.flags));
     let sum = u128::from(a.to_u64()) + u128::from(b.to_u64()) + carry;

@@ -43,7 +43,7 @@ fn of_width<B: Bus, W: Width>(instruction: &Instruction) -> Option<Handler<B>> {
 
 fn andn<B: Bus, W: Width>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     protected_only(core)?;
-    let first: W = read_register(core, op.src).unwrap_or_default();
+    let first: W = read_register(core, op.src);
     let second: W = core.load(bus, op, op.third)?;
     let result = W::from_u64(!first.to_u64() & second.to_u64());
     write_register(core, op.dst, result);
@@ -60,7 +60,7 @@ fn low_bits(count: u32) -> u64 {
 fn bextr<B: Bus, W: Width>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     protected_only(core)?;
     let value = core.load::<W, B>(bus, op, op.src)?.to_u64();
-    let control = read_register::<W>(core, op.third).unwrap_or_default().to_u64();
+    let control = read_register::<W>(core, op.third).to_u64();
     let (start, length) = (control as u8, (control >> 8) as u8);
     let field = value.checked_shr(start.into()).unwrap_or(0) & low_bits(length.into());
     let result = W::from_u64(field);
@@ -112,7 +112,7 @@ fn lowest<B: Bus, W: Width, Operation: Lowest>(core: &mut Core, bus: &mut B, op:
 fn bzhi<B: Bus, W: Width>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     protected_only(core)?;
     let value = core.load::<W, B>(bus, op, op.src)?.to_u64();
-    let first = u32::from(read_register::<W>(core, op.third).unwrap_or_default().to_u64() as u8);
+    let first = u32::from(read_register::<W>(core, op.third).to_u64() as u8);
     let result = W::from_u64(value & low_bits(first));
     write_register(core, op.dst, result);
     core.state.flags.set_result(result, first >= W::BITS, false);

@@ -117,18 +117,18 @@ fn by_register<B: Bus, W: Width, Destination: Kind, Operation: BitOperation>(
     bus: &mut B,
     op: &Op,
 ) -> Exec {
-    let index: W = read_register(core, op.src).unwrap_or_default();
+    let index: W = read_register(core, op.src);
     operate::<B, W, Destination, Operation>(core, bus, op, index.to_u64())
 }
 
 /// A bit string in memory: the register is a signed bit number counted from the operand, so that
 /// the word it selects may lie before or after it.
 fn in_string<B: Bus, W: Width, Operation: BitOperation>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    let number = read_register::<W>(core, op.src).unwrap_or_default().to_i64();
+    let number = read_register::<W>(core, op.src).to_i64();
     let words = number >> W::BITS.trailing_zeros();
     let index = (number as u32) & (W::BITS - 1);
-    let offset = core.effective_address(op).wrapping_add(words.wrapping_mul(W::BYTES as i64) as u64)
-        & address_mask(op);
+    let offset =
+        core.effective_address(op).wrapping_add(words.wrapping_mul(W::BYTES as i64) as u64) & op.memory.mask;
     let segment = op.memory.segment;
     if !Operation::WRITES {
         let value: W = core.load_at(bus, segment, offset)?;
@@ -140,15 +140,6 @@ fn in_string<B: Bus, W: Width, Operation: BitOperation>(core: &mut Core, bus: &m
     core.place_store(bus, &place, W::from_u64(Operation::apply(value.to_u64(), 1 << index)));
     core.state.flags.set_carry(value.bit(index));
     Ok(())
-}
-
-/// FFFFh or FFFFFFFFh, as the address size says.
-pub(super) fn address_mask(op: &Op) -> u64 {
-    match op.address_size {
-        2 => 0xffff,
-        4 => 0xffff_ffff,
-        _ => u64::MAX,
-    }
 }
 
 fn scans<B: Bus, Direction: Scan>(instruction: &Instruction) -> Option<Handler<B>> {
@@ -254,13 +245,13 @@ fn count<B: Bus, W: Width, Source: Kind, What: Count>(core: &mut Core, bus: &mut
 }
 
 fn bswap_32<B: Bus>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
-    let value: u32 = read_register(core, op.dst).unwrap_or_default();
+    let value: u32 = read_register(core, op.dst);
     write_register(core, op.dst, value.swap_bytes());
     Ok(())
 }
 
 fn bswap_64<B: Bus>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
-    let value: u64 = read_register(core, op.dst).unwrap_or_default();
+    let value: u64 = read_register(core, op.dst);
     write_register(core, op.dst, value.swap_bytes());
     Ok(())
 }

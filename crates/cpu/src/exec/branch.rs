@@ -8,6 +8,7 @@ use iced_x86::{Code, Instruction, Mnemonic};
 use super::operands::{Kind, Mem, Reg, by_condition, condition, is_memory, write_part};
 use crate::{
     Bus, Core, Exception, Exec, Handler, Op,
+    op::ELSEWHERE,
     state::{gpr, segment},
     width::Width,
 };
@@ -95,7 +96,7 @@ fn jump_if<B: Bus, const CODE: u8>(core: &mut Core, _bus: &mut B, op: &Op) -> Ex
 }
 
 fn jump<B: Bus>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
-    core.near_jump(op.immediate)
+    if op.inside == ELSEWHERE { core.near_jump(op.immediate) } else { core.branch(op.immediate) }
 }
 
 fn jump_to<B: Bus, W: Width, Target: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {

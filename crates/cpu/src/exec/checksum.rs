@@ -22,7 +22,7 @@ const POLYNOMIAL: u32 = 0x82f6_3b78;
 /// The checksum has 32 bits; a 64-bit destination is cleared above them.
 fn crc32<B: Bus, W: Width>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let data: W = core.load(bus, op, op.src)?;
-    let mut checksum: u32 = read_register(core, op.dst).unwrap_or_default();
+    let mut checksum: u32 = read_register(core, op.dst);
     for byte in data.to_u64().to_le_bytes().into_iter().take(W::BYTES) {
         checksum ^= u32::from(byte);
         for _ in 0..8 {

@@ -25,7 +25,7 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
 
 /// The target: immediate, or offset then selector in memory.
 fn target<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Result<(u16, u64), Exception> {
-    if op.dst != Operand::Memory {
+    if op.dst != Operand::MEMORY {
         return Ok(((op.immediate >> 32) as u16, op.immediate & 0xffff_ffff));
     }
     let at = core.effective_address(op);
@@ -317,7 +317,7 @@ fn return_stack<B: Bus>(
 
 fn return_far<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let size = op.operand_size;
-    let extra = if op.dst == Operand::Immediate { op.immediate & 0xffff } else { 0 };
+    let extra = if op.dst == Operand::IMMEDIATE { op.immediate & 0xffff } else { 0 };
     let offset = slot(core, bus, size, 0)?;
     let selector = slot(core, bus, size, 1)? as u16;
     let popped = 2 * u64::from(size) + extra;

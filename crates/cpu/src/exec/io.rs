@@ -132,22 +132,14 @@ fn out_dx<W: Width, B: Bus>(core: &mut Core, bus: &mut B, _op: &Op) -> Exec {
 }
 
 /// Replaces the part of a register that the address size uses.
-fn set_part(core: &mut Core, index: u8, value: u64, address_size: u8) {
-    let whole = match address_size {
-        2 => (core.register(index) & !0xffff) | (value & 0xffff),
-        4 => value & 0xffff_ffff,
-        _ => value,
-    };
-    core.set_register(index, whole);
+fn set_part(core: &mut Core, index: u8, value: u64, op: &Op) {
+    let mask = op.memory.mask;
+    let kept = if mask == 0xffff { core.register(index) & !mask } else { 0 };
+    core.set_register(index, kept | (value & mask));
 }
 
-fn part(core: &Core, index: u8, address_size: u8) -> u64 {
-    core.register(index)
-        & match address_size {
-            2 => 0xffff,
-            4 => 0xffff_ffff,
-            _ => u64::MAX,
-        }
+fn part(core: &Core, index: u8, op: &Op) -> u64 {
+    core.register(index) & op.memory.mask
 }
 
 /// Moves an index register by one element, down when DF is set.
@@ -155,7 +147,7 @@ fn step<W: Width>(core: &mut Core, index: u8, op: &Op) {
     let size = W::BYTES as i64;
     let delta = if core.state.flags.direction() { -size } else { size };
     let value = core.register(index).wrapping_add_signed(delta);
-    set_part(core, index, value, op.address_size);
+    set_part(core, index, value, op);
 }
 
 /// One iteration is one instruction: each touches a port, so the machine looks after each.
@@ -163,12 +155,12 @@ fn repeated<B: Bus>(core: &mut Core, bus: &mut B, op: &Op, once: fn(&mut Core, &
     if op.repeat == Repeat::None {
         return once(core, bus, op);
     }
-    let count = part(core, gpr::RCX, op.address_size);
+    let count = part(core, gpr::RCX, op);
     if count == 0 {
         return Ok(());
     }
     once(core, bus, op)?;
-    set_part(core, gpr::RCX, count - 1, op.address_size);
+    set_part(core, gpr::RCX, count - 1, op);
     if count > 1 {
         core.repeat_instruction();
     }
@@ -182,7 +174,7 @@ fn ins<W: Width, B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
 fn ins_once<W: Width, B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let port = dx(core);
     permit(core, bus, port, W::BYTES as u8)?;
-    let offset = part(core, gpr::RDI, op.address_size);
+    let offset = part(core, gpr::RDI, op);
     let place = core.update_at::<W, B>(bus, segment::ES, offset)?;
     let value: W = read_port(core, bus, port);
     core.place_store(bus, &place, value);
@@ -197,7 +189,7 @@ fn outs<W: Width, B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
 fn outs_once<W: Width, B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let port = dx(core);
     permit(core, bus, port, W::BYTES as u8)?;
-    let offset = part(core, gpr::RSI, op.address_size);
+    let offset = part(core, gpr::RSI, op);
     let value: W = core.load_at(bus, op.memory.segment, offset)?;
     write_port(core, bus, port, value);
     step::<W>(core, gpr::RSI, op);

@@ -19,6 +19,7 @@ mod model_specific;
 mod moves;
 mod multiply;
 mod operands;
+mod pairs;
 mod random;
 mod segments;
 mod shift;
@@ -32,6 +33,8 @@ mod x87;
 use iced_x86::Instruction;
 
 use crate::{Bus, Features, Handler};
+
+pub(crate) use pairs::pair;
 
 /// What a group answers to an instruction.
 type Group<B> = fn(&Instruction) -> Option<Handler<B>>;

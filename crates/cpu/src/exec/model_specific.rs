@@ -3,7 +3,7 @@
 use iced_x86::{Instruction, Mnemonic};
 
 use crate::{
-    Bus, Core, Exception, Exec, Handler, Op, Operand,
+    Bus, Core, Exception, Exec, Handler, Op,
     features::Feature,
     state::{cr4, gpr, segment},
 };
@@ -124,10 +124,8 @@ fn rdtscp<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
 }
 
 fn rdpid<B: Bus>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
-    if let Operand::Register(index) = op.dst {
-        let auxiliary = core.state.msrs.long.tsc_aux;
-        set(core, index, auxiliary);
-    }
+    let auxiliary = core.state.msrs.long.tsc_aux;
+    set(core, op.dst.number, auxiliary);
     Ok(())
 }
 

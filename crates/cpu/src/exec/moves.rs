@@ -4,12 +4,9 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::{
-    bits::address_mask,
-    operands::{
-        Imm, Kind, Mem, Reg, binary, by_condition, condition, is_memory, read_register, size, unary,
-        write_part, write_register,
-    },
+use super::operands::{
+    Imm, Kind, Mem, Reg, binary, by_condition, condition, is_memory, read_register, size, unary, write_part,
+    write_register,
 };
 use crate::{Bus, Core, Exec, Handler, Op, state::gpr, width::Width};
 
@@ -99,7 +96,7 @@ fn move_if<B: Bus, W: Width, Source: Kind, const CODE: u8>(core: &mut Core, bus:
         write_register(core, op.dst, value);
     } else if W::BYTES == 4 {
         // The upper half is cleared all the same.
-        let kept: W = read_register(core, op.dst).unwrap_or_default();
+        let kept: W = read_register(core, op.dst);
         write_register(core, op.dst, kept);
     }
     Ok(())
@@ -182,7 +179,7 @@ fn movbe<B: Bus, W: Width>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
 
 /// XCHG; its second operand is always a register.
 fn xchg<B: Bus, W: Width, Destination: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    let new: W = read_register(core, op.src).unwrap_or_default();
+    let new: W = read_register(core, op.src);
     let mut before = W::default();
     Destination::update(core, bus, op, op.dst, |_, current| {
         before = current;
@@ -201,7 +198,7 @@ fn lea<B: Bus, W: Width>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
 /// XLAT: AL is the index, zero-extended, whatever the memory reference says of it.
 fn xlat<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let index = core.register(gpr::RAX) & 0xff;
-    let offset = core.register(gpr::RBX).wrapping_add(index) & address_mask(op);
+    let offset = core.register(gpr::RBX).wrapping_add(index) & op.memory.mask;
     let value: u8 = core.load_at(bus, op.memory.segment, offset)?;
     write_part(core, gpr::RAX, value);
     Ok(())

@@ -3,10 +3,16 @@
 
 use iced_x86::{Instruction, OpKind};
 
-use crate::{Bus, Core, Exception, Exec, Op, Operand, flags::Flags, width::Width};
+use crate::{Bus, Core, Exception, Exec, Op, Operand, OperandKind, flags::Flags, width::Width};
 
 /// What is known of an operand when its handler is chosen.
 pub(super) trait Kind {
+    /// Whether it is the op's memory reference.
+    const MEMORY: bool;
+
+    /// Reads the operand `which`, where nothing stands in the way: no fault, and no device.
+    fn quickly<W: Width, B: Bus>(core: &Core, bus: &B, op: &Op, which: Operand) -> Option<W>;
+
     /// Reads the operand `which`.
     fn load<W: Width, B: Bus>(core: &mut Core, bus: &mut B, op: &Op, which: Operand) -> Result<W, Exception>;
 
@@ -44,14 +50,17 @@ pub(super) struct Mem;
 /// The op's immediate.
 pub(super) struct Imm;
 
-/// The general register `which` names, at width `W`.
+/// The general register `which` names, at width `W`. That it names one was seen when the handler was
+/// chosen.
 #[inline(always)]
-pub(super) fn read_register<W: Width>(core: &Core, which: Operand) -> Option<W> {
-    match which {
-        Operand::Register(index) => Some(W::from_u64(core.register(index))),
-        Operand::HighByte(index) if W::BYTES == 1 => Some(W::from_u64(core.register(index) >> 8)),
-        _ => None,
-    }
+pub(super) fn read_register<W: Width>(core: &Core, which: Operand) -> W {
+    W::from_u64(core.general(which.number) >> high::<W>(which))
+}
+
+/// Where a byte of a general register begins: AH, CH, DH and BH at bit 8.
+#[inline(always)]
+fn high<W: Width>(which: Operand) -> u32 {
+    if W::BYTES == 1 { 8 * u32::from(which.kind == OperandKind::HighByte) } else { 0 }
 }
 
 /// Writes general register `index`: 8 and 16 bits leave the rest alone, 32 bits clear the upper
@@ -59,27 +68,32 @@ pub(super) fn read_register<W: Width>(core: &Core, which: Operand) -> Option<W> 
 #[inline(always)]
 pub(super) fn write_part<W: Width>(core: &mut Core, index: u8, value: W) {
     let whole = match W::BYTES {
-        1 => (core.register(index) & !0xff) | value.to_u64(),
-        2 => (core.register(index) & !0xffff) | value.to_u64(),
+        1 => (core.general(index) & !0xff) | value.to_u64(),
+        2 => (core.general(index) & !0xffff) | value.to_u64(),
         _ => value.to_u64(),
     };
-    core.set_register(index, whole);
+    core.set_general(index, whole);
 }
 
-/// Writes the general register `which` names; anything else is left alone.
+/// Writes the general register `which` names.
 #[inline(always)]
 pub(super) fn write_register<W: Width>(core: &mut Core, which: Operand, value: W) {
-    match which {
-        Operand::Register(index) => write_part(core, index, value),
-        Operand::HighByte(index) if W::BYTES == 1 => {
-            let rest = core.register(index) & !0xff00;
-            core.set_register(index, rest | (value.to_u64() << 8));
-        }
-        _ => {}
+    if W::BYTES > 1 {
+        return write_part(core, which.number, value);
     }
+    let at = high::<W>(which);
+    let rest = core.general(which.number) & !(0xff << at);
+    core.set_general(which.number, rest | (value.to_u64() << at));
 }
 
 impl Kind for Reg {
+    const MEMORY: bool = false;
+
+    #[inline(always)]
+    fn quickly<W: Width, B: Bus>(core: &Core, _bus: &B, _op: &Op, which: Operand) -> Option<W> {
+        Some(read_register(core, which))
+    }
+
     #[inline(always)]
     fn load<W: Width, B: Bus>(
         core: &mut Core,
@@ -87,7 +101,7 @@ impl Kind for Reg {
         _op: &Op,
         which: Operand,
     ) -> Result<W, Exception> {
-        Ok(read_register(core, which).unwrap_or_default())
+        Ok(read_register(core, which))
     }
 
     #[inline(always)]
@@ -104,7 +118,7 @@ impl Kind for Reg {
         which: Operand,
         change: impl FnOnce(&mut Flags, W) -> W,
     ) -> Exec {
-        let before = read_register(core, which).unwrap_or_default();
+        let before = read_register(core, which);
         let after = change(&mut core.state.flags, before);
         write_register(core, which, after);
         Ok(())
@@ -112,6 +126,13 @@ impl Kind for Reg {
 }
 
 impl Kind for Mem {
+    const MEMORY: bool = true;
+
+    #[inline(always)]
+    fn quickly<W: Width, B: Bus>(core: &Core, bus: &B, op: &Op, _which: Operand) -> Option<W> {
+        core.load_quickly(bus, op.memory.segment, core.effective_address(op))
+    }
+
     #[inline(always)]
     fn load<W: Width, B: Bus>(
         core: &mut Core,
@@ -173,6 +194,13 @@ fn update_slowly<W: Width, B: Bus>(
 }
 
 impl Kind for Imm {
+    const MEMORY: bool = false;
+
+    #[inline(always)]
+    fn quickly<W: Width, B: Bus>(_core: &Core, _bus: &B, op: &Op, _which: Operand) -> Option<W> {
+        Some(W::from_u64(op.immediate))
+    }
+
     #[inline(always)]
     fn load<W: Width, B: Bus>(
         _core: &mut Core,

@@ -3,7 +3,7 @@
 use iced_x86::{Instruction, Mnemonic, OpKind};
 
 use crate::{
-    Bus, Core, Exec, Handler, Op, Operand,
+    Bus, Core, Exec, Handler, Op, Operand, OperandKind,
     access::attention,
     state::{Shadow, gpr, segment},
     width::Width,
@@ -30,10 +30,7 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
 }
 
 fn number(operand: Operand) -> u8 {
-    match operand {
-        Operand::Segment(index) => index,
-        _ => segment::DS,
-    }
+    if operand.kind == OperandKind::Segment { operand.number } else { segment::DS }
 }
 
 /// Loads a segment register; loading SS holds interrupts off for one instruction. The block ends,
@@ -55,7 +52,7 @@ fn load<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
 /// A 32- or 64-bit register gets the selector zero-extended; memory gets 16 bits.
 fn store<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let selector = core.load::<u16, B>(bus, op, op.src)?;
-    if op.operand_size == 2 || op.dst == Operand::Memory {
+    if op.operand_size == 2 || op.dst == Operand::MEMORY {
         core.store::<u16, B>(bus, op, op.dst, selector)
     } else {
         core.store::<u32, B>(bus, op, op.dst, u32::from(selector))

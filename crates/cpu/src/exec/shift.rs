@@ -39,12 +39,12 @@ fn masked<W: Width>(count: u8) -> u32 {
 }
 
 /// What a shift makes of `a`; `count` is masked and never 0.
-trait Shift {
+pub(super) trait Shift {
     fn apply<W: Width>(flags: &mut Flags, a: W, count: u32) -> W;
 }
 
 struct ShiftLeft;
-struct ShiftRight;
+pub(super) struct ShiftRight;
 struct ShiftArithmetic;
 struct RotateLeft;
 struct RotateRight;

@@ -3,7 +3,7 @@
 use iced_x86::{Code, Instruction, Mnemonic};
 
 use crate::{
-    Bus, Core, Exception, Exec, Handler, Op, Operand,
+    Bus, Core, Exception, Exec, Handler, Op, Operand, OperandKind,
     access::attention,
     descriptor::{Descriptor, error, kind, null, rpl},
     state::{Activity, Segment, Shadow, TableRegister, cr0, cr4, dr6, gpr},
@@ -62,7 +62,7 @@ pub(super) fn protected_only(core: &Core) -> Exec {
 }
 
 fn memory_only(op: &Op) -> Exec {
-    if op.dst == Operand::Memory { Ok(()) } else { Err(Exception::INVALID_OPCODE) }
+    if op.dst == Operand::MEMORY { Ok(()) } else { Err(Exception::INVALID_OPCODE) }
 }
 
 /// UMIP: CPL 0, or #GP(0) (vol. 3A, 2.5).
@@ -171,7 +171,7 @@ fn ltr<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
 
 /// SLDT, STR and SMSW: memory gets 16 bits, a 32- or 64-bit register all, zero-extended.
 fn store_word<B: Bus>(core: &mut Core, bus: &mut B, op: &Op, value: u32) -> Exec {
-    if op.operand_size == 2 || op.dst == Operand::Memory {
+    if op.operand_size == 2 || op.dst == Operand::MEMORY {
         core.store::<u16, B>(bus, op, op.dst, value as u16)
     } else {
         core.store::<u32, B>(bus, op, op.dst, value)
@@ -219,10 +219,7 @@ fn privileged_nothing<B: Bus>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
 }
 
 fn control(operand: Operand) -> Option<u8> {
-    match operand {
-        Operand::Control(index) => Some(index),
-        _ => None,
-    }
+    (operand.kind == OperandKind::Control).then_some(operand.number)
 }
 
 fn store_control<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
@@ -260,14 +257,11 @@ fn load_control<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
 /// A general register for control and debug registers: 64 bits of it in 64-bit mode, otherwise 32,
 /// whatever the operand size.
 fn load_whole(core: &Core, operand: Operand) -> u64 {
-    let Operand::Register(index) = operand else { return 0 };
-    core.register(index) & core.linear_mask
+    core.general(operand.number) & core.linear_mask
 }
 
 fn store_whole(core: &mut Core, operand: Operand, value: u64) {
-    if let Operand::Register(index) = operand {
-        core.set_register(index, value & core.linear_mask);
-    }
+    core.set_general(operand.number, value & core.linear_mask);
 }
 
 /// CLAC and STAC: EFLAGS.AC lets the supervisor reach users' pages.
@@ -334,9 +328,7 @@ fn pcids(core: &Core) -> bool {
 
 /// DR4 and DR5 are DR6 and DR7 unless CR4.DE; general detect raises #DB (vol. 3B, 17.2.2, 17.2.4).
 fn debug_number(core: &mut Core, operand: Operand) -> Result<usize, Exception> {
-    let Operand::Debug(index) = operand else {
-        return Err(Exception::INVALID_OPCODE);
-    };
+    let index = operand.number;
     let index = match index {
         4 | 5 if core.state.cr4 & cr4::DE != 0 => return Err(Exception::INVALID_OPCODE),
         4 | 5 => index + 2,

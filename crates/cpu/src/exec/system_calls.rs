@@ -181,7 +181,7 @@ fn read_base<B: Bus, W: Width, const SEGMENT: u8>(core: &mut Core, _bus: &mut B,
 
 fn write_base<B: Bus, W: Width, const SEGMENT: u8>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
     bases_enabled(core)?;
-    let base = read_register::<W>(core, op.dst).unwrap_or_default().to_u64();
+    let base = read_register::<W>(core, op.dst).to_u64();
     if !core.state.canonical(base) {
         return Err(Exception::general_protection(0));
     }

@@ -126,15 +126,15 @@ fn to_halves<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
         set(&mut result, at, value as u16);
         all |= flags;
     }
-    if op.dst == Operand::Memory {
+    if op.dst == Operand::MEMORY {
         // That it cannot be written comes first.
         let at = core.effective_address(op);
         core.probe(bus, op.memory.segment, at, 2 * count as u64, true)?;
     }
     settle(core, all)?;
     match (op.dst, count) {
-        (Operand::Memory, 8) => store_vector(core, bus, op, false, &result),
-        (Operand::Memory, _) => core.store::<u64, B>(bus, op, op.dst, get(&result, 0)),
+        (Operand::MEMORY, 8) => store_vector(core, bus, op, false, &result),
+        (Operand::MEMORY, _) => core.store::<u64, B>(bus, op, op.dst, get(&result, 0)),
         (which, _) => {
             Vex::write(core, index(which), result);
             Ok(())
@@ -256,7 +256,7 @@ fn mmx<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
 /// CVTPI2PS leaves the high half alone. A source in memory does not touch MMX.
 fn from_mmx<B: Bus, P: Precision>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     sse_available(core)?;
-    let touches = op.src != Operand::Memory;
+    let touches = op.src != Operand::MEMORY;
     if touches && !mmx_available(core, bus)? {
         return Ok(());
     }

@@ -10,7 +10,7 @@ use super::{
     read_xmm, read_ymm, source_128, source_low, source_ymm, sse_available, write_xmm, write_ymm,
 };
 use crate::{
-    Bus, Core, Exception, Exec, Handler, Op,
+    Bus, Core, Exception, Exec, Handler, Op, OperandKind,
     float::{
         self, Class, DOUBLE, Encoding, Number, Outcome, Rounding, Rules, SINGLE, exception, quieted,
         round_number,
@@ -474,13 +474,28 @@ fn of<B: Bus, V: Vector>(instruction: &Instruction) -> Handler<B> {
 
 fn on_xmm<B: Bus, V: Vector>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     sse_available(core)?;
+    if op.src.kind != OperandKind::Xmm {
+        return with_memory::<B, V>(core, bus, op);
+    }
+    // An element takes of its source no more than it has.
+    apply_to_xmm::<V>(core, op, &read_xmm(core, index(op.src)))
+}
+
+/// Out of line: what only registers take part in has nothing to keep.
+#[inline(never)]
+fn with_memory<B: Bus, V: Vector>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let source = match V::BYTES {
         0 => source_128::<B, Legacy>(core, bus, op, op.src)?,
         bytes => u128::from(source_low(core, bus, op, op.src, bytes)?).to_le_bytes(),
     };
+    apply_to_xmm::<V>(core, op, &source)
+}
+
+#[inline(always)]
+fn apply_to_xmm<V: Vector>(core: &mut Core, op: &Op, source: &super::Xmm) -> Exec {
     let to = index(op.dst);
     let control = Control::of(core);
-    let (result, flags) = V::apply(control, &read_xmm(core, to), &source, op.immediate as u8);
+    let (result, flags) = V::apply(control, &read_xmm(core, to), source, op.immediate as u8);
     raise(core, flags)?;
     write_xmm(core, to, result);
     Ok(())

@@ -8,7 +8,7 @@ use super::{
     lanes::{get, set},
     read_ymm, write_ymm,
 };
-use crate::{Bus, Core, Exception, Exec, Handler, Op, exec::bits::address_mask};
+use crate::{Bus, Core, Exception, Exec, Handler, Op};
 
 /// The handler of an instruction of this group.
 pub(super) fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
@@ -135,7 +135,7 @@ fn elements_gathered<B: Bus, const INDEX: usize, const BYTES: usize, const COUNT
                 4 => i64::from(get::<i32, 32>(indexes, at)),
                 _ => get::<i64, 32>(indexes, at),
             };
-            let offset = start.wrapping_add((index as u64) << (op.memory.scale & 3)) & address_mask(op);
+            let offset = start.wrapping_add((index as u64) << (op.memory.scale & 3)) & op.memory.mask;
             load_element(core, bus, (op.memory.segment, offset), BYTES, (&mut *result, at))?;
         }
         mask[BYTES * at..BYTES * (at + 1)].fill(0);

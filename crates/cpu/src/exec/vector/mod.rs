@@ -23,7 +23,7 @@ use iced_x86::{EncodingKind, Instruction};
 
 use super::x87::no_error_pending;
 use crate::{
-    Bus, Core, Exception, Exec, Handler, Op, Operand,
+    Bus, Core, Exception, Exec, Handler, Op, Operand, OperandKind,
     fpu::{Extended, xcr0},
     state::{cr0, cr4},
 };
@@ -135,7 +135,7 @@ impl Form for Vex {
 
     fn last(op: &Op) -> Operand {
         match op.third {
-            Operand::None | Operand::Immediate => op.src,
+            Operand::NONE | Operand::IMMEDIATE => op.src,
             third => third,
         }
     }
@@ -229,15 +229,12 @@ fn write_mmx(core: &mut Core, index: u8, value: Mmx) {
 
 /// Number of the MMX, XMM or YMM register an operand is.
 fn index(operand: Operand) -> u8 {
-    match operand {
-        Operand::Mmx(index) | Operand::Xmm(index) | Operand::Ymm(index) => index,
-        _ => 0,
-    }
+    operand.number
 }
 
 /// Whether an operand is a YMM register.
 fn is_wide(operand: Operand) -> bool {
-    matches!(operand, Operand::Ymm(_))
+    operand.kind == OperandKind::Ymm
 }
 
 /// `N` bytes of memory: 16 or 32.
@@ -329,7 +326,7 @@ fn source_128<B: Bus, F: Form>(
     which: Operand,
 ) -> Result<Xmm, Exception> {
     match which {
-        Operand::Memory => load_vector(core, bus, op, F::ALIGNED),
+        Operand::MEMORY => load_vector(core, bus, op, F::ALIGNED),
         _ => Ok(read_xmm(core, index(which))),
     }
 }
@@ -343,8 +340,8 @@ fn source_ymm<B: Bus>(
     wide: bool,
 ) -> Result<Ymm, Exception> {
     match (which, wide) {
-        (Operand::Memory, true) => load_vector(core, bus, op, false),
-        (Operand::Memory, false) => Ok(widened(load_vector(core, bus, op, false)?)),
+        (Operand::MEMORY, true) => load_vector(core, bus, op, false),
+        (Operand::MEMORY, false) => Ok(widened(load_vector(core, bus, op, false)?)),
         (_, true) => Ok(read_ymm(core, index(which))),
         (_, false) => Ok(widened(read_xmm(core, index(which)))),
     }
@@ -359,7 +356,7 @@ fn source_low<B: Bus>(
     bytes: usize,
 ) -> Result<u64, Exception> {
     match which {
-        Operand::Memory => load_64(core, bus, op, bytes),
+        Operand::MEMORY => load_64(core, bus, op, bytes),
         _ => {
             let [low, _] = core.state.sse.registers[usize::from(index(which) & 15)];
             Ok(if bytes < 8 { low & ((1 << (8 * bytes)) - 1) } else { low })
@@ -390,7 +387,7 @@ fn source_mmx<B: Bus>(
     bytes: usize,
 ) -> Result<Mmx, Exception> {
     match which {
-        Operand::Memory => Ok(load_64(core, bus, op, bytes)?.to_le_bytes()),
+        Operand::MEMORY => Ok(load_64(core, bus, op, bytes)?.to_le_bytes()),
         _ => Ok(read_mmx(core, index(which))),
     }
 }

@@ -8,7 +8,7 @@ use super::{
     load_64, load_vector, mmx_available, read_mmx, read_xmm, read_ymm, source_mmx, source_ymm, sse_available,
     store_vector, write_mmx, write_xmm, write_ymm,
 };
-use crate::{Bus, Core, Exec, Handler, Op, Operand, exec::bits::address_mask, state::gpr, width::Width};
+use crate::{Bus, Core, Exec, Handler, Op, Operand, OperandKind, state::gpr, width::Width};
 
 /// The handler of an instruction of this group.
 pub(super) fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
@@ -41,9 +41,9 @@ fn whole<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
 
 fn load<B: Bus, const ALIGNED: bool>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     sse_available(core)?;
-    let value = match op.src {
-        Operand::Memory => load_vector(core, bus, op, ALIGNED)?,
-        which => read_xmm(core, index(which)),
+    let value = match op.src.kind {
+        OperandKind::Xmm => read_xmm(core, index(op.src)),
+        _ => load_vector(core, bus, op, ALIGNED)?,
     };
     write_xmm(core, index(op.dst), value);
     Ok(())
@@ -53,7 +53,7 @@ fn store<B: Bus, const ALIGNED: bool>(core: &mut Core, bus: &mut B, op: &Op) -> 
     sse_available(core)?;
     let value = read_xmm(core, index(op.src));
     match op.dst {
-        Operand::Memory => store_vector(core, bus, op, ALIGNED, &value)?,
+        Operand::MEMORY => store_vector(core, bus, op, ALIGNED, &value)?,
         which => write_xmm(core, index(which), value),
     }
     Ok(())
@@ -63,7 +63,7 @@ fn store<B: Bus, const ALIGNED: bool>(core: &mut Core, bus: &mut B, op: &Op) -> 
 fn load_ymm<B: Bus, const ALIGNED: bool>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     avx_available(core)?;
     let wide = is_wide(op.dst);
-    if ALIGNED && op.src == Operand::Memory {
+    if ALIGNED && op.src == Operand::MEMORY {
         let at = core.effective_address(op);
         core.aligned(op.memory.segment, at, if wide { 32 } else { 16 })?;
     }
@@ -76,8 +76,8 @@ fn store_ymm<B: Bus, const ALIGNED: bool>(core: &mut Core, bus: &mut B, op: &Op)
     avx_available(core)?;
     let from = index(op.src);
     match (op.dst, is_wide(op.src)) {
-        (Operand::Memory, true) => store_vector(core, bus, op, ALIGNED, &read_ymm(core, from)),
-        (Operand::Memory, false) => store_vector(core, bus, op, ALIGNED, &read_xmm(core, from)),
+        (Operand::MEMORY, true) => store_vector(core, bus, op, ALIGNED, &read_ymm(core, from)),
+        (Operand::MEMORY, false) => store_vector(core, bus, op, ALIGNED, &read_xmm(core, from)),
         (to, wide) => {
             let value = source_ymm(core, bus, op, op.src, wide)?;
             write_ymm(core, index(to), value);
@@ -97,7 +97,7 @@ fn masked<B: Bus, F: Form, const WIDE: bool>(core: &mut Core, bus: &mut B, op: &
         }
         (widened(read_mmx(core, index(op.src))), widened(read_mmx(core, index(op.third))))
     };
-    let place = |core: &Core, at: usize| core.register(gpr::RDI).wrapping_add(at as u64) & address_mask(op);
+    let place = |core: &Core, at: usize| core.register(gpr::RDI).wrapping_add(at as u64) & op.memory.mask;
     let segment = op.memory.segment;
     for at in (0..16).filter(|at| mask[*at] & 0x80 != 0) {
         let offset = place(core, at);
@@ -153,7 +153,7 @@ fn quadwords<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
 fn load_scalar<B: Bus, F: Form, W: Width + Lane>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     F::available(core)?;
     let result = match F::last(op) {
-        Operand::Memory => u128::from(load_64(core, bus, op, <W as Width>::BYTES)?).to_le_bytes(),
+        Operand::MEMORY => u128::from(load_64(core, bus, op, <W as Width>::BYTES)?).to_le_bytes(),
         which => {
             let mut result = read_xmm(core, F::first(op));
             set::<W, 16>(&mut result, 0, get(&read_xmm(core, index(which)), 0));
@@ -229,7 +229,7 @@ fn store_low<B: Bus, F: Form>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     F::available(core)?;
     let [value, _] = core.state.sse.registers[usize::from(index(op.src) & 15)];
     match op.dst {
-        Operand::Memory => core.store::<u64, B>(bus, op, op.dst, value)?,
+        Operand::MEMORY => core.store::<u64, B>(bus, op, op.dst, value)?,
         which => write_halves::<F>(core, which, [value, 0]),
     }
     Ok(())
@@ -251,7 +251,7 @@ fn store_mmx<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     }
     let value = read_mmx(core, index(op.src));
     match op.dst {
-        Operand::Memory => core.store(bus, op, op.dst, u64::from_le_bytes(value))?,
+        Operand::MEMORY => core.store(bus, op, op.dst, u64::from_le_bytes(value))?,
         which => write_mmx(core, index(which), value),
     }
     enter_mmx(core);
@@ -379,7 +379,7 @@ fn extract<B: Bus, F: Form, W: Width + Lane>(core: &mut Core, bus: &mut B, op: &
     F::available(core)?;
     let value: W = get(&read_xmm(core, index(op.src)), op.immediate as usize & 15);
     match op.dst {
-        Operand::Memory => core.store(bus, op, op.dst, value),
+        Operand::MEMORY => core.store(bus, op, op.dst, value),
         which => core.store(bus, op, which, value.to_u64()),
     }
 }

@@ -9,7 +9,7 @@ use super::{
     lanes_of, load_vector, mmx_available, read_mmx, read_xmm, read_ymm, source_128, source_mmx, source_ymm,
     sse_available, widened, write_mmx, write_xmm, write_ymm,
 };
-use crate::{Bus, Core, Exec, Handler, Op, Operand};
+use crate::{Bus, Core, Exec, Handler, Op, Operand, OperandKind};
 
 /// An operation on two vectors of `N` bytes: the destination and the source.
 pub(super) trait Packed {
@@ -349,14 +349,28 @@ fn shifts<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
 /// On XMM registers. A shift may have its count in the immediate.
 fn on_xmm<B: Bus, O: Packed>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     sse_available(core)?;
-    let source = match op.src {
-        Operand::Immediate => u128::from(op.immediate).to_le_bytes(),
-        which => source_128::<B, Legacy>(core, bus, op, which)?,
+    let source = match op.src.kind {
+        OperandKind::Xmm => read_xmm(core, index(op.src)),
+        OperandKind::Immediate => u128::from(op.immediate).to_le_bytes(),
+        _ => return with_memory::<B, O>(core, bus, op),
     };
+    apply_to_xmm::<O>(core, op, source);
+    Ok(())
+}
+
+/// Out of line: what only registers take part in calls nothing.
+#[inline(never)]
+fn with_memory<B: Bus, O: Packed>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    let source = source_128::<B, Legacy>(core, bus, op, op.src)?;
+    apply_to_xmm::<O>(core, op, source);
+    Ok(())
+}
+
+#[inline(always)]
+fn apply_to_xmm<O: Packed>(core: &mut Core, op: &Op, source: Xmm) {
     let to = index(op.dst);
     let result = O::apply(read_xmm(core, to), source, op.immediate as u8);
     write_xmm(core, to, result);
-    Ok(())
 }
 
 /// On YMM registers, or on XMM registers with a VEX prefix: lane by lane of sixteen bytes.
@@ -371,8 +385,8 @@ fn on_ymm<B: Bus, O: Packed>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
 fn shift_ymm<B: Bus, O: Packed>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     avx_available(core)?;
     let count: Xmm = match op.third {
-        Operand::Immediate => u128::from(op.immediate).to_le_bytes(),
-        Operand::Memory => load_vector(core, bus, op, false)?,
+        Operand::IMMEDIATE => u128::from(op.immediate).to_le_bytes(),
+        Operand::MEMORY => load_vector(core, bus, op, false)?,
         which => read_xmm(core, index(which)),
     };
     in_lanes::<O>(core, op, joined([count, count]));
@@ -397,7 +411,7 @@ pub(super) fn on_mmx<B: Bus, O: Packed, const BYTES: usize>(core: &mut Core, bus
         return Ok(());
     }
     let source = match op.src {
-        Operand::Immediate => op.immediate.to_le_bytes(),
+        Operand::IMMEDIATE => op.immediate.to_le_bytes(),
         which => source_mmx(core, bus, op, which, BYTES)?,
     };
     enter_mmx(core);

@@ -84,7 +84,7 @@ fn extract<B: Bus>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     avx_available(core)?;
     let lane = lanes_of(&read_ymm(core, index(op.src)))[(op.immediate & 1) as usize];
     match op.dst {
-        Operand::Memory => store_vector(core, bus, op, false, &lane),
+        Operand::MEMORY => store_vector(core, bus, op, false, &lane),
         which => {
             Vex::write(core, index(which), lane);
             Ok(())

@@ -163,7 +163,7 @@ fn insert_single<B: Bus, F: Form>(core: &mut Core, bus: &mut B, op: &Op) -> Exec
     F::available(core)?;
     let immediate = op.immediate as u8;
     let value = match F::last(op) {
-        Operand::Memory => load_64(core, bus, op, 4)? as u32,
+        Operand::MEMORY => load_64(core, bus, op, 4)? as u32,
         which => get(&read_xmm(core, index(which)), usize::from(immediate >> 6)),
     };
     let mut result = read_xmm(core, F::first(op));

@@ -110,7 +110,7 @@ fn compare<B: Bus, F: Form, const LENGTHS: u8, const TO_INDEX: bool>(
     F::available(core)?;
     let control = Control(op.immediate as u8);
     let second = match op.src {
-        Operand::Memory => load_vector(core, bus, op, false)?,
+        Operand::MEMORY => load_vector(core, bus, op, false)?,
         which => read_xmm(core, index(which)),
     };
     let first = read_xmm(core, index(op.dst));

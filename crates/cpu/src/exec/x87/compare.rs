@@ -111,7 +111,7 @@ impl<S: Source, const POPS: u8> Waiting for WithMemory<S, POPS> {
 /// The relation of ST(0) to the register the op names.
 fn of_registers<const QUIET: bool>(fpu: &mut Fpu, op: &Op) -> (Option<Ordering>, bool) {
     // FCOMPP names none: it is ST(1).
-    let other = if op.src == crate::Operand::None { 1 } else { stack_index(op.src) };
+    let other = if op.src == crate::Operand::NONE { 1 } else { stack_index(op.src) };
     if fpu.empty(0) || fpu.empty(other) {
         return missing(fpu);
     }

@@ -79,7 +79,7 @@ fn remember(core: &mut Core, op: &Op) {
     let selector = state.cs().selector;
     state.fpu.opcode = (op.immediate & 0x7ff) as u16;
     state.fpu.instruction = Pointer { selector, offset: state.rip.wrapping_sub(op.length.into()) };
-    if op.dst == Operand::Memory {
+    if op.dst == Operand::MEMORY {
         let offset = core.effective_address(op);
         let segment = core.state.segments.get(usize::from(op.memory.segment));
         let selector = segment.map_or(0, |segment| segment.selector);
@@ -89,10 +89,7 @@ fn remember(core: &mut Core, op: &Op) {
 
 /// Number of the stack register an operand is.
 fn stack_index(operand: Operand) -> u8 {
-    match operand {
-        Operand::Stack(index) => index & 7,
-        _ => 0,
-    }
+    operand.number & 7
 }
 
 /// An operand that was not there: a stack fault. C1 tells overflow from underflow. Says whether

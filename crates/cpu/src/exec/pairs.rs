@@ -1,0 +1,268 @@
+//! Two instructions as one op: one that only works on flags and a general register, and the Jcc behind it.
+//!
+//! Most Jcc follow the instruction that sets their flags, and most of what both take is to get from one to
+//! the next. What cannot be done in one go (the operand has to be translated, or is no RAM; the target is
+//! beyond CS's limit) is left to the two instructions themselves: the first is executed as always, and the
+//! block ends before the second.
+//!
+//! Of such an op, `third` is not used, `immediate2` is the length of Jcc, and its target is where the first
+//! instruction has no use for it: see [`target`].
+
+use iced_x86::{Instruction, Mnemonic};
+
+use super::{
+    arithmetic::{self, Binary as _, Unary as _},
+    operands::{
+        Imm, Kind, Mem, Reg, by_condition, condition, is_immediate, is_memory, is_register, size,
+        write_register,
+    },
+    shift::{self, Shift as _},
+};
+use crate::{Bus, Core, Exec, Handler, Lowered, Op, access::attention, flags::Flags, width::Width};
+
+/// What the first instruction does; `b` says nothing where it has one operand.
+trait First {
+    /// Whether the result goes to the first operand.
+    const WRITES: bool;
+
+    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W;
+}
+
+struct Compare;
+struct Test;
+struct Add;
+struct Subtract;
+struct And;
+struct Or;
+struct Increment;
+struct Decrement;
+/// By one.
+struct ShiftRight;
+
+impl First for Compare {
+    const WRITES: bool = false;
+
+    #[inline(always)]
+    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
+        arithmetic::Subtract::apply(flags, a, b)
+    }
+}
+
+impl First for Test {
+    const WRITES: bool = false;
+
+    #[inline(always)]
+    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
+        And::apply(flags, a, b)
+    }
+}
+
+impl First for Add {
+    const WRITES: bool = true;
+
+    #[inline(always)]
+    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
+        arithmetic::Add::apply(flags, a, b)
+    }
+}
+
+impl First for Subtract {
+    const WRITES: bool = true;
+
+    #[inline(always)]
+    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
+        arithmetic::Subtract::apply(flags, a, b)
+    }
+}
+
+impl First for And {
+    const WRITES: bool = true;
+
+    #[inline(always)]
+    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
+        let result = W::from_u64(a.to_u64() & b.to_u64());
+        flags.set_logic(result);
+        result
+    }
+}
+
+impl First for Or {
+    const WRITES: bool = true;
+
+    #[inline(always)]
+    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
+        let result = W::from_u64(a.to_u64() | b.to_u64());
+        flags.set_logic(result);
+        result
+    }
+}
+
+impl First for Increment {
+    const WRITES: bool = true;
+
+    #[inline(always)]
+    fn apply<W: Width>(flags: &mut Flags, a: W, _b: W) -> W {
+        arithmetic::Increment::apply(flags, a)
+    }
+}
+
+impl First for Decrement {
+    const WRITES: bool = true;
+
+    #[inline(always)]
+    fn apply<W: Width>(flags: &mut Flags, a: W, _b: W) -> W {
+        arithmetic::Decrement::apply(flags, a)
+    }
+}
+
+impl First for ShiftRight {
+    const WRITES: bool = true;
+
+    #[inline(always)]
+    fn apply<W: Width>(flags: &mut Flags, a: W, _b: W) -> W {
+        shift::ShiftRight::apply(flags, a, 1)
+    }
+}
+
+/// Both instructions as one op, if they are such a pair.
+pub(crate) fn pair<B: Bus>(
+    (first, instruction): (&Lowered<B>, &Instruction),
+    (jump, jcc): (&Lowered<B>, &Instruction),
+) -> Option<Lowered<B>> {
+    if !jcc.code().is_jcc_short_or_near() || first.op.lock {
+        return None;
+    }
+    let run = handler(instruction, condition(jcc)?)?;
+    let mut op = first.op;
+    op.length += jump.op.length;
+    op.immediate2 = jump.op.length;
+    let place = if is_memory(instruction, 0) || is_memory(instruction, 1) {
+        &mut op.immediate
+    } else {
+        &mut op.memory.displacement
+    };
+    *place = jump.op.immediate;
+    Some(Lowered { op, next: jump.next, run })
+}
+
+fn handler<B: Bus>(instruction: &Instruction, code: u8) -> Option<Handler<B>> {
+    match size(instruction, 0) {
+        1 => of_width::<B, u8>(instruction, code),
+        2 => of_width::<B, u16>(instruction, code),
+        4 => of_width::<B, u32>(instruction, code),
+        8 => of_width::<B, u64>(instruction, code),
+        _ => None,
+    }
+}
+
+fn of_width<B: Bus, W: Width>(instruction: &Instruction, code: u8) -> Option<Handler<B>> {
+    let to_register = is_register(instruction, 0);
+    if to_register && is_register(instruction, 1) {
+        return match instruction.mnemonic() {
+            Mnemonic::Cmp => compares::<B, W, Reg, Reg>(code),
+            Mnemonic::Test => tests::<B, W, Reg, Reg>(code),
+            Mnemonic::Add => sums::<B, W, Reg, Add>(code),
+            Mnemonic::Sub => sums::<B, W, Reg, Subtract>(code),
+            Mnemonic::And => results::<B, W, Reg, And>(code),
+            Mnemonic::Or => results::<B, W, Reg, Or>(code),
+            _ => None,
+        };
+    }
+    if to_register && is_immediate(instruction, 1) {
+        return match instruction.mnemonic() {
+            Mnemonic::Cmp => compares::<B, W, Reg, Imm>(code),
+            Mnemonic::Test => tests::<B, W, Reg, Imm>(code),
+            Mnemonic::Add => sums::<B, W, Imm, Add>(code),
+            Mnemonic::Sub => sums::<B, W, Imm, Subtract>(code),
+            Mnemonic::And => results::<B, W, Imm, And>(code),
+            Mnemonic::Or => results::<B, W, Imm, Or>(code),
+            Mnemonic::Shr if instruction.immediate(1) == 1 => sums::<B, W, Imm, ShiftRight>(code),
+            _ => None,
+        };
+    }
+    match instruction.mnemonic() {
+        Mnemonic::Inc if to_register => results::<B, W, Imm, Increment>(code),
+        Mnemonic::Dec if to_register => results::<B, W, Imm, Decrement>(code),
+        Mnemonic::Cmp if to_register && is_memory(instruction, 1) => compares::<B, W, Reg, Mem>(code),
+        Mnemonic::Cmp if is_register(instruction, 1) => compares::<B, W, Mem, Reg>(code),
+        Mnemonic::Test if is_register(instruction, 1) => tests::<B, W, Mem, Reg>(code),
+        _ => None,
+    }
+}
+
+// Conditions that are asked of each kind; others are rare and stay two ops.
+
+/// All but overflow and parity.
+fn compares<B: Bus, W: Width, D: Kind, S: Kind>(code: u8) -> Option<Handler<B>> {
+    by_condition!(@codes code, both, (W, D, S, Compare), 2 3 4 5 6 7 8 9 12 13 14 15)
+}
+
+/// Zero and sign.
+fn tests<B: Bus, W: Width, D: Kind, S: Kind>(code: u8) -> Option<Handler<B>> {
+    by_condition!(@codes code, both, (W, D, S, Test), 4 5 8 9)
+}
+
+/// Carry, zero and sign.
+fn sums<B: Bus, W: Width, S: Kind, A: First>(code: u8) -> Option<Handler<B>> {
+    by_condition!(@codes code, both, (W, Reg, S, A), 2 3 4 5 8 9)
+}
+
+/// Zero and sign.
+fn results<B: Bus, W: Width, S: Kind, A: First>(code: u8) -> Option<Handler<B>> {
+    by_condition!(@codes code, both, (W, Reg, S, A), 4 5 8 9)
+}
+
+/// Where the target is: an immediate operand leaves the displacement free, and one in memory the immediate.
+/// No pair has both.
+#[inline(always)]
+fn target<D: Kind, S: Kind>(op: &Op) -> u64 {
+    if D::MEMORY || S::MEMORY { op.immediate } else { op.memory.displacement }
+}
+
+fn both<B: Bus, W: Width, D: Kind, S: Kind, A: First, const CODE: u8>(
+    core: &mut Core,
+    bus: &mut B,
+    op: &Op,
+) -> Exec {
+    let Some(a) = D::quickly::<W, B>(core, bus, op, op.dst) else {
+        return first_alone::<B, W, D, S, A>(core, bus, op);
+    };
+    let Some(b) = S::quickly::<W, B>(core, bus, op, op.src) else {
+        return first_alone::<B, W, D, S, A>(core, bus, op);
+    };
+    let result = A::apply(&mut core.state.flags, a, b);
+    if A::WRITES {
+        write_register(core, op.dst, result);
+    }
+    if core.state.flags.condition(CODE) {
+        let target = target::<D, S>(op);
+        if !core.can_jump_to(target) {
+            return before_jump(core, op);
+        }
+        core.state.rip = target;
+        core.attention |= attention::JUMPED;
+    }
+    Ok(())
+}
+
+/// The first instruction as if it stood alone.
+#[cold]
+#[inline(never)]
+fn first_alone<B: Bus, W: Width, D: Kind, S: Kind, A: First>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+    let a: W = D::load(core, bus, op, op.dst)?;
+    let b: W = S::load(core, bus, op, op.src)?;
+    let result = A::apply(&mut core.state.flags, a, b);
+    if A::WRITES {
+        write_register(core, op.dst, result);
+    }
+    before_jump(core, op)
+}
+
+/// Goes on with Jcc, which is executed on its own.
+#[cold]
+#[inline(never)]
+fn before_jump(core: &mut Core, op: &Op) -> Exec {
+    core.state.rip = core.state.rip.wrapping_sub(op.immediate2.into()) & core.linear_mask;
+    core.end_block();
+    Ok(())
+}
