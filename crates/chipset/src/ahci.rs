@@ -406,6 +406,10 @@ impl Chip for Ahci {
         }
     }
 
+    fn sends_messages(&self) -> bool {
+        self.state.config.get(MSI_CONTROL) & 1 != 0
+    }
+
     fn shift_time(&mut self, delta: i64) {
         self.state.ports.iter_mut().for_each(|port| port.shift_time(delta));
     }

@@ -44,6 +44,8 @@ pub const CPU_HOTPLUG_BASE: u16 = 0x0cd8;
 
 /// Input pins: INTA#-INTD# of the functions of device 31, true when asserted.
 pub const INTERRUPT_PINS: [u8; 4] = [0, 1, 2, 3];
+/// Input pin: PIRQE#; three more follow. Functions in slots drive them, one level for all that share one.
+pub const PIRQE: u8 = 4;
 // Output pins: interrupt lines, pin N for line N: 0-15 the ISA interrupts, 16-23 PIRQA#-PIRQH# at
 // the I/O APIC.
 
@@ -191,6 +193,9 @@ pub struct State {
     rcrb: BTreeMap<u16, u8>,
     /// INTA#-INTD# of device 31.
     pins: [bool; 4],
+    /// PIRQE#-PIRQH#, which functions in slots drive.
+    #[serde(default, skip_serializing_if = "nothing_asserted")]
+    pirqs: [bool; 4],
     /// Interrupt lines as they were driven last, one bit each.
     driven: u32,
     rst_cnt: u8,
@@ -206,6 +211,17 @@ pub struct State {
     tco: Tco,
     pci_hotplug: PciHotplug,
     cpu_hotplug: CpuHotplug,
+}
+
+fn nothing_asserted(levels: &[bool; 4]) -> bool {
+    !levels.contains(&true)
+}
+
+/// Which PIRQ (0-7) interrupt pin `pin` (1-4) of `device` is wired to on QEMU's Q35 board, for the devices
+/// below 25.
+#[must_use]
+pub fn pirq_of_slot(device: u8, pin: u8) -> u8 {
+    PIRQE + (device.wrapping_add(pin).wrapping_sub(1) & 3)
 }
 
 /// The LPC bridge, PCI function 00:1f.0.
@@ -261,6 +277,7 @@ impl Ich9Lpc {
             config: power_on(&wiring),
             rcrb: reset_rcrb(),
             pins: [false; 4],
+            pirqs: [false; 4],
             driven: 0,
             rst_cnt: 0,
             pm1: Pm1::default(),
@@ -348,13 +365,19 @@ impl Ich9Lpc {
         self.state.rcrb.get(&offset).copied().unwrap_or(0)
     }
 
+    /// The interrupt lines that PIRQ `pirq` (0-7) asserts, one bit each.
+    fn lines_of(&self, pirq: u8) -> u32 {
+        1 << (16 + pirq) | self.route(pirq).map_or(0, |line| 1 << line)
+    }
+
     /// The interrupt lines this chip holds, one bit each.
     fn lines(&mut self, now: Moment) -> u32 {
         let mut lines = 0;
         for pin in INTERRUPT_PINS.into_iter().filter(|pin| self.state.pins[usize::from(*pin)]) {
-            let pirq = self.pirq_of(pin);
-            lines |= 1 << (16 + pirq);
-            lines |= self.route(pirq).map_or(0, |line| 1 << line);
+            lines |= self.lines_of(self.pirq_of(pin));
+        }
+        for (pirq, _) in (PIRQE..).zip(self.state.pirqs).filter(|(_, asserted)| *asserted) {
+            lines |= self.lines_of(pirq);
         }
         let enabled = self.state.gpe_status.iter().zip(&self.state.gpe_enable);
         let general = enabled.fold(0, |events, (status, enable)| events | status & enable) != 0;
@@ -597,7 +620,7 @@ impl Chip for Ich9Lpc {
     }
 
     fn reset(&mut self, kind: ResetKind, fx: &mut Effects) {
-        let (pins, driven) = (self.state.pins, self.state.driven);
+        let (pins, pirqs, driven) = (self.state.pins, self.state.pirqs, self.state.driven);
         match kind {
             ResetKind::PowerOn => *self = Ich9Lpc::new(self.wiring.clone()),
             ResetKind::System => {
@@ -610,14 +633,15 @@ impl Chip for Ich9Lpc {
                 self.state = State { config, cpu_hotplug, ..kept };
             }
         }
-        (self.state.pins, self.state.driven) = (pins, driven);
+        (self.state.pins, self.state.pirqs, self.state.driven) = (pins, pirqs, driven);
         self.state.pm1 = Pm1::reset_at(fx.now());
         self.drive(fx);
         fx.remap();
     }
 
     fn input(&mut self, pin: u8, level: bool, fx: &mut Effects) {
-        if let Some(state) = self.state.pins.get_mut(usize::from(pin)) {
+        let State { pins, pirqs, .. } = &mut self.state;
+        if let Some(state) = pins.iter_mut().chain(pirqs).nth(pin.into()) {
             *state = level;
         }
         self.drive(fx);

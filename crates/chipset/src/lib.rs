@@ -30,6 +30,7 @@ pub mod io_apic;
 pub mod keys;
 pub mod local_apic;
 pub mod mch;
+pub mod msix;
 pub mod parallel;
 pub mod pic;
 pub mod piix3;
@@ -47,6 +48,7 @@ pub mod shutdown_port;
 pub mod smbus;
 pub mod uart16550;
 pub mod vga;
+pub mod virtio;
 
 pub use effects::{ApicMessage, Effects, FlashStore, Power, ResetRequest};
 use serde::{Deserialize, Serialize};
@@ -186,6 +188,11 @@ pub trait Chip {
 
     /// Writes `size` bytes of PCI configuration space.
     fn config_write(&mut self, _offset: u8, _size: u8, _value: u32, _fx: &mut Effects) {}
+
+    /// Whether it interrupts by messages of its own, which no line and no interrupt controller stand before.
+    fn sends_messages(&self) -> bool {
+        false
+    }
 
     /// Version of the saved state's layout; grows when an older one can no longer be taken.
     fn version(&self) -> u32 {

@@ -21,13 +21,13 @@ pub struct Memory(pub Vec<u8>);
 impl GuestMemory for Memory {
     fn read(&mut self, address: u64, bytes: &mut [u8]) {
         for (index, byte) in bytes.iter_mut().enumerate() {
-            *byte = self.0.get(address as usize + index).copied().unwrap_or(0xff);
+            *byte = self.0.get((address as usize).wrapping_add(index)).copied().unwrap_or(0xff);
         }
     }
 
     fn write(&mut self, address: u64, bytes: &[u8]) {
         for (index, byte) in bytes.iter().enumerate() {
-            if let Some(place) = self.0.get_mut(address as usize + index) {
+            if let Some(place) = self.0.get_mut((address as usize).wrapping_add(index)) {
                 *place = *byte;
             }
         }

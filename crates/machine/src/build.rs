@@ -9,6 +9,7 @@ use warmboot_chipset::{
     floppy::Floppy,
     ide::IdeController,
     rtc,
+    virtio::{Virtio, blk::Blk, rng::Rng},
 };
 use warmboot_cpu::{Cpu, Hypervisor, Model};
 use warmboot_memory::Memory;
@@ -38,6 +39,9 @@ const APICS: [&str; config::PROCESSORS_MAXIMUM as usize] = [
     "apic21", "apic22", "apic23", "apic24", "apic25", "apic26", "apic27", "apic28", "apic29", "apic30",
     "apic31",
 ];
+
+/// The names of virtio block devices.
+pub(crate) const VIRTIO_DISKS: [&str; 4] = ["virtio-blk0", "virtio-blk1", "virtio-blk2", "virtio-blk3"];
 
 /// What a family makes its chips from.
 pub(crate) struct Parts<'a> {
@@ -154,6 +158,9 @@ fn check_controllers(config: &Config, slots: &[Slot]) -> Result<(), ConfigError>
                 (ahci || has(|device| matches!(device, Device::Ide(_))), "no IDE drives")
             }
             config::Slot::Sata(_) => (ahci, "no SATA ports"),
+            config::Slot::Virtio(_) => {
+                (has(|device| matches!(device, Device::VirtioBlk(_))), "no PCI slots for virtio")
+            }
             config::Slot::Floppy(_) => {
                 (has(|device| matches!(device, Device::Floppy(_))), "no floppy drives")
             }
@@ -164,6 +171,10 @@ fn check_controllers(config: &Config, slots: &[Slot]) -> Result<(), ConfigError>
                 drive.at, config.machine
             )));
         }
+    }
+    if config.rng && !has(|device| matches!(device, Device::VirtioRng(_))) {
+        let machine = &config.machine;
+        return Err(ConfigError::new(format!("an entropy device: the machine `{machine}` has no PCI slots")));
     }
     Ok(())
 }
@@ -299,6 +310,27 @@ impl Parts<'_> {
         Some(function("vga", device, 0, Device::Vga(vga)))
     }
 
+    /// The virtio devices, in the slots from `first` on that the display adapter leaves: disks in their
+    /// order, then the entropy device.
+    pub fn virtio(&self, first: u8) -> Vec<Slot> {
+        let mut facts = self.machine_type.virtio;
+        facts.interface = self.config.virtio.unwrap_or(facts.interface);
+        let mut drives: Vec<&config::Drive> = self.config.drives.iter().collect();
+        drives.sort_by_key(|drive| drive.at);
+        let disks = drives.into_iter().filter_map(|drive| {
+            let config::Slot::Virtio(number) = drive.at else { return None };
+            let name = *VIRTIO_DISKS.get(usize::from(number))?;
+            Some((name, Device::VirtioBlk(Virtio::new(Blk::new(disk(drive)), facts))))
+        });
+        // Apart from the processors' sequences, which begin with the seed itself.
+        let seed = !self.config.seed;
+        let rng =
+            self.config.rng.then(|| ("virtio-rng", Device::VirtioRng(Virtio::new(Rng::new(seed), facts))));
+        let taken = self.config.vga.as_ref().and(self.machine_type.vga_slot());
+        let free = (first..32).filter(|slot| Some(*slot) != taken);
+        disks.chain(rng).zip(free).map(|((name, device), slot)| function(name, slot, 0, device)).collect()
+    }
+
     /// The two floppy drives.
     pub fn floppy(&self) -> Floppy {
         let mut floppy = Floppy::new();
@@ -415,6 +447,12 @@ fn wiring(config: &Config) -> Vec<String> {
     }
     for config::Flash { image, read_only } in &config.flash {
         lines.push(format!("flash {} {read_only}", blake3::hash(&image.bytes)));
+    }
+    if config.rng {
+        lines.push("rng".to_owned());
+    }
+    if let Some(interface) = config.virtio {
+        lines.push(format!("virtio {interface:?}"));
     }
     let mut drives: Vec<&config::Drive> = config.drives.iter().collect();
     drives.sort_by_key(|drive| drive.at);

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use warmboot_chipset::{self as chipset, disk::BlockSource};
+use warmboot_chipset::{self as chipset, disk::BlockSource, virtio::Interface};
 use warmboot_cpu::Path;
 
 use crate::{ConfigError, Generation, generations, machine_types};
@@ -83,6 +83,8 @@ pub enum Slot {
     Sata(u8),
     /// Floppy drive 0 or 1.
     Floppy(u8),
+    /// Virtio block device, 0-3: a PCI function of its own.
+    Virtio(u8),
 }
 
 impl Slot {
@@ -93,7 +95,7 @@ impl Slot {
         match self {
             Slot::Ide { channel, unit } => Some(2 * channel + unit),
             Slot::Sata(port) => Some(port),
-            Slot::Floppy(_) => None,
+            Slot::Floppy(_) | Slot::Virtio(_) => None,
         }
     }
 }
@@ -115,9 +117,13 @@ impl FromStr for Slot {
             "sata5" => Ok(Slot::Sata(5)),
             "floppy0" => Ok(Slot::Floppy(0)),
             "floppy1" => Ok(Slot::Floppy(1)),
+            "virtio0" => Ok(Slot::Virtio(0)),
+            "virtio1" => Ok(Slot::Virtio(1)),
+            "virtio2" => Ok(Slot::Virtio(2)),
+            "virtio3" => Ok(Slot::Virtio(3)),
             _ => Err(ConfigError::new(format!(
                 "unknown drive slot `{text}`; there are ide0-0, ide0-1, ide1-0, ide1-1, sata0 to sata5, floppy0, \
-                 floppy1"
+                 floppy1, virtio0 to virtio3"
             ))),
         }
     }
@@ -129,6 +135,7 @@ impl fmt::Display for Slot {
             Slot::Ide { channel, unit } => write!(f, "ide{channel}-{unit}"),
             Slot::Sata(port) => write!(f, "sata{port}"),
             Slot::Floppy(unit) => write!(f, "floppy{unit}"),
+            Slot::Virtio(number) => write!(f, "virtio{number}"),
         }
     }
 }
@@ -185,6 +192,10 @@ pub struct Config {
     pub vga: Option<Vga>,
     /// Drives.
     pub drives: Vec<Drive>,
+    /// A virtio entropy device.
+    pub rng: bool,
+    /// Which interfaces virtio devices have; the machine type's when absent.
+    pub virtio: Option<Interface>,
     /// Boot order: letters of `a` (floppy), `c` (disk), `d` (CD), `n` (network).
     pub boot: String,
     /// COM1 exists.
@@ -195,7 +206,7 @@ pub struct Config {
     pub debug_exit: Option<u16>,
     /// The panic port exists.
     pub pvpanic: bool,
-    /// What RDRAND and RDSEED give follows from this.
+    /// What RDRAND, RDSEED and the entropy device give follows from this.
     pub seed: u64,
     /// Which execution path runs.
     pub path: Path,
@@ -216,6 +227,8 @@ impl Default for Config {
             kernel: None,
             vga: None,
             drives: Vec::new(),
+            rng: false,
+            virtio: None,
             boot: "cad".into(),
             serial: false,
             parallel: false,
@@ -329,7 +342,8 @@ impl Config {
                 return fail(format!("two drives at {}", drive.at));
             }
             let floppy_slot = matches!(drive.at, Slot::Floppy(_));
-            if floppy_slot != (drive.kind == DriveKind::Floppy) {
+            let hard_disk_only = matches!(drive.at, Slot::Virtio(_)) && drive.kind != DriveKind::HardDisk;
+            if hard_disk_only || floppy_slot != (drive.kind == DriveKind::Floppy) {
                 return fail(format!("drive {}: that slot does not take a {:?}", drive.at, drive.kind));
             }
         }

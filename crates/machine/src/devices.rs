@@ -92,6 +92,20 @@ devices! {
     ShutdownPort(chipset::shutdown_port::ShutdownPort), shutdown_port, shutdown_port_mut;
     Uart(chipset::uart16550::Uart16550), uart, uart_mut;
     Vga(chipset::vga::Vga), vga, vga_mut;
+    VirtioBlk(chipset::virtio::Virtio<chipset::virtio::blk::Blk>), virtio_blk, virtio_blk_mut;
+    VirtioRng(chipset::virtio::Virtio<chipset::virtio::rng::Rng>), virtio_rng, virtio_rng_mut;
+}
+
+impl Device {
+    /// Whether it is a PCI function on the board's own bus whose INTA# is asserted; `None` for chips whose
+    /// pin is no such.
+    pub(crate) fn inta(&self) -> Option<bool> {
+        match self {
+            Device::VirtioBlk(virtio) => Some(virtio.interrupt()),
+            Device::VirtioRng(virtio) => Some(virtio.interrupt()),
+            _ => None,
+        }
+    }
 }
 
 /// A chip in its place.

@@ -59,9 +59,10 @@ pub(crate) fn items(
         return Err(ConfigError::new("the kernel's command line has a zero byte"));
     }
     let (below_4g, _) = tables::ram_layout(machine_type, config.memory);
+    let room = below_4g.saturating_sub(machine_type.firmware_memory);
     match Protocol::of(&kernel.image.bytes) {
-        Protocol::Linux => linux::items(kernel, below_4g),
-        Protocol::Multiboot => multiboot::items(kernel, below_4g),
+        Protocol::Linux => linux::items(kernel, room),
+        Protocol::Multiboot => multiboot::items(kernel, room),
     }
 }
 

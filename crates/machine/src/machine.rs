@@ -9,6 +9,7 @@ use warmboot_memory::{FlatView, Memory};
 use crate::{
     Board, Condition, Config, ConfigError, Ended, Limits,
     board::{PowerState, Sent, Signal},
+    build,
     condition::Address,
     config,
     devices::Device,
@@ -72,7 +73,7 @@ impl Machine {
     /// # Errors
     /// One sentence about what in `config` cannot be had.
     pub fn new(config: &Config) -> Result<Machine, ConfigError> {
-        crate::build::build(config)
+        build::build(config)
     }
 
     /// A copy that shares memory pages and decoded code until one of the two changes them. Takes
@@ -682,6 +683,14 @@ impl Machine {
                 self.board.ahci().zip(at.sata_port()).and_then(|(ahci, port)| ahci.overlay(port))
             }
             config::Slot::Floppy(unit) => self.board.floppy().and_then(|floppy| floppy.overlay(unit)),
+            config::Slot::Virtio(number) => self.board.slots.iter().find_map(|slot| match &*slot.device {
+                Device::VirtioBlk(virtio)
+                    if Some(&slot.name) == build::VIRTIO_DISKS.get(usize::from(number)) =>
+                {
+                    Some(virtio.function().overlay())
+                }
+                _ => None,
+            }),
         };
         let written = overlay.into_iter().flat_map(warmboot_chipset::disk::Overlay::written);
         written.map(|(offset, bytes)| (offset, bytes.to_vec())).collect()

@@ -192,10 +192,13 @@ impl Board {
                     mapped = regions.split(region.name, array, mapped, length);
                 }
                 let raised = PRIORITIES.iter().find(|(name, _)| *name == region.name);
-                let base_address = matches!(*device.device, Device::Ich9Smbus(_));
+                let virtio = matches!(*device.device, Device::VirtioBlk(_) | Device::VirtioRng(_));
+                let base_address = virtio || matches!(*device.device, Device::Ich9Smbus(_));
                 let priority = raised.map_or(i32::from(base_address), |(_, priority)| *priority);
                 let parent = match region.space {
                     Space::Io => io,
+                    // On the bus RAM comes before what base addresses map.
+                    Space::Memory if virtio => bus,
                     Space::Memory => system,
                 };
                 regions.map(parent, mapped, region.base, priority)?;

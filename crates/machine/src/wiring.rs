@@ -3,8 +3,9 @@
 use warmboot_chipset::{
     ApicMessage, Effects, Moment, dma,
     floppy::DMA_CHANNEL,
-    io_apic,
+    ich9_lpc, io_apic,
     local_apic::{Delivery, LocalApic},
+    piix3,
 };
 
 use warmboot_chipset::GuestMemory as _;
@@ -63,6 +64,8 @@ impl Board {
             Device::Piix4Pm(_) => self.interrupt(slot, line::SCI, level, at),
             // The functions of device 31 have their interrupt pins at the bridge among them.
             Device::Ahci(_) => self.drive(|device| matches!(device, Device::Ich9Lpc(_)), pin, level, at),
+            // Functions on the bus share PIRQs: one is asserted as long as one of them asserts its pin.
+            Device::VirtioBlk(_) | Device::VirtioRng(_) => self.drive_pirq(slot, at),
             // A write to port F0h: the error latch is cleared, and IGNNE# lets the handler use the x87.
             Device::PostCode(_) if self.wires.interrupts[usize::from(line::COPROCESSOR)] != 0 => {
                 self.interrupt(slot, line::COPROCESSOR, level, at);
@@ -95,11 +98,26 @@ impl Board {
             Some(Device::Floppy(_)) => &[line::FLOPPY],
             Some(Device::Piix4Pm(_)) => &[line::SCI],
             // Whatever line the bridge steers PIRQA# to, and its pin of the I/O APIC.
-            Some(Device::Ahci(_)) => &[3, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23],
+            Some(Device::Ahci(_) | Device::VirtioBlk(_) | Device::VirtioRng(_)) => {
+                &[3, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23]
+            }
             Some(Device::Ich9Lpc(_)) => &[9, 10, 11, 20, 21],
             Some(Device::Hpet(_)) => &[0, 2, 8, 16, 17, 18, 19, 20, 21, 22, 23],
             _ => &[],
         }
+    }
+
+    /// Drives the PIRQ that INTA# of the function in `slot` is wired to.
+    fn drive_pirq(&mut self, slot: usize, at: Moment) {
+        let is_q35 = self.ich9_lpc().is_some();
+        let pirq_of = |slot: &Slot| {
+            let device = slot.devfn? >> 3;
+            Some(if is_q35 { ich9_lpc::pirq_of_slot(device, 1) } else { piix3::pirq_of(device, 1) })
+        };
+        let Some(pirq) = self.slots.get(slot).and_then(pirq_of) else { return };
+        let shares = |slot: &&Slot| pirq_of(slot) == Some(pirq);
+        let level = self.slots.iter().filter(shares).any(|slot| slot.device.inta() == Some(true));
+        self.drive(|device| matches!(device, Device::Ich9Lpc(_) | Device::Piix3(_)), pirq, level, at);
     }
 
     /// Drives interrupt line `number` on behalf of `slot`; several chips can share a line.
@@ -299,7 +317,8 @@ impl Board {
             if let Device::LocalApic(apic) = device {
                 return usize::from(apic.processor()) == processor;
             }
-            self.lines_of(slot).iter().any(|line| self.line_enabled(*line, processor))
+            device.chip().sends_messages()
+                || self.lines_of(slot).iter().any(|line| self.line_enabled(*line, processor))
         })
     }
 

@@ -14,6 +14,7 @@ use rstest::rstest;
 use serde_json::Value;
 use warmboot_machine::{
     BlockSource, Config, Drive, DriveKind, Firmware, Machine, MemorySource, Slot, Snapshot, SnapshotError,
+    VirtioInterface,
 };
 
 /// Where the header's length stands, and where the header begins (see `snapshot/mod.rs`).
@@ -51,11 +52,13 @@ fn machine(machine: &str, firmware: Vec<u8>) -> Machine {
         Q35 => vec![
             drive(Slot::Sata(0), DriveKind::HardDisk, 1 << 20),
             drive(Slot::Sata(2), DriveKind::Cdrom, 1 << 18),
+            drive(Slot::Virtio(1), DriveKind::HardDisk, 1 << 18),
         ],
         _ => vec![
             drive(Slot::Ide { channel: 0, unit: 0 }, DriveKind::HardDisk, 1 << 20),
             drive(Slot::Ide { channel: 1, unit: 0 }, DriveKind::Cdrom, 1 << 18),
             drive(Slot::Floppy(0), DriveKind::Floppy, 1440 << 10),
+            drive(Slot::Virtio(1), DriveKind::HardDisk, 1 << 18),
         ],
     };
     let config = Config {
@@ -65,6 +68,8 @@ fn machine(machine: &str, firmware: Vec<u8>) -> Machine {
         serial: true,
         debug_exit: Some(0xf4),
         drives,
+        rng: true,
+        virtio: Some(VirtioInterface::Modern),
         ..Config::default()
     };
     Machine::new(&config).expect("a machine")

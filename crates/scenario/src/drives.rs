@@ -92,10 +92,11 @@ impl DriveSpec {
         let kind = match at {
             Slot::Floppy(_) => DriveKind::Floppy,
             Slot::Ide { .. } | Slot::Sata(_) if self.cdrom || is_cd => DriveKind::Cdrom,
-            Slot::Ide { .. } | Slot::Sata(_) => DriveKind::HardDisk,
+            Slot::Ide { .. } | Slot::Sata(_) | Slot::Virtio(_) => DriveKind::HardDisk,
         };
-        if self.cdrom && kind == DriveKind::Floppy {
-            return Err(InputError(format!("drive `{}`: a CD-ROM cannot be a floppy", self.at)));
+        if self.cdrom && kind != DriveKind::Cdrom {
+            let is = if kind == DriveKind::Floppy { "a floppy" } else { "a virtio disk" };
+            return Err(InputError(format!("drive `{}`: a CD-ROM cannot be {is}", self.at)));
         }
         if self.write_back && kind == DriveKind::Cdrom {
             return Err(InputError(format!("drive `{}`: a CD-ROM cannot be written", self.at)));

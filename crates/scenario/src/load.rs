@@ -22,7 +22,7 @@ use crate::{
     flash::FlashSpec,
     matrix::{self, Axis, Combination, Conditions},
     problem::{InputError, Problem, Source, did_you_mean},
-    spec::{DEBUG_EXIT, MachineSpec, Places, VGAS, choose},
+    spec::{DEBUG_EXIT, MachineSpec, Places, VGAS, VIRTIO_INTERFACES, choose, virtio_interface},
     steps::{self, Setting, Step},
     symbols,
     table::{self, Reader},
@@ -184,7 +184,17 @@ pub(crate) const MACHINE: &[Field] = &[
     Field::new("parallel", Shape::Truth, "LPT1 exists."),
     Field::new("debug-exit", Shape::Either(&[Shape::Truth, Shape::Number(0xffff)]), "The debug-exit port."),
     Field::new("pvpanic", Shape::Truth, "The panic port exists."),
-    Field::new("seed", Shape::Number(i64::MAX as u64), "Seed of the processor's random numbers."),
+    Field::new(
+        "seed",
+        Shape::Number(i64::MAX as u64),
+        "Seed of the processor's random numbers, and of the entropy device's.",
+    ),
+    Field::new("rng", Shape::Truth, "There is a virtio entropy device, whose bytes the seed decides."),
+    Field::new(
+        "virtio",
+        Shape::Choice(virtio_names),
+        "Which interfaces virtio devices have; the machine type has a default.",
+    ),
     Field::new("drives", Shape::Array(&Shape::Table(DRIVE)), "Drives and their media."),
     Field::new("symbols", Shape::OneOrMore(&Shape::Text), "ELF files that name its memory."),
 ];
@@ -194,7 +204,7 @@ pub(crate) const DRIVE: &[Field] = &[
     Field::required(
         "at",
         Shape::Text,
-        "Where it is connected: ide0-0 to ide1-1, sata0 to sata5, floppy0, floppy1.",
+        "Where it is connected: ide0-0 to ide1-1, sata0 to sata5, floppy0, floppy1, virtio0 to virtio3.",
     ),
     Field::required("image", Shape::Text, "A path, rom:NAME, or zero:SIZE."),
     Field::new("readonly", Shape::Truth, "Writes by the guest fail."),
@@ -212,6 +222,10 @@ pub(crate) fn emulator_names() -> Vec<&'static str> {
 
 fn vga_names() -> Vec<&'static str> {
     VGAS.to_vec()
+}
+
+fn virtio_names() -> Vec<&'static str> {
+    VIRTIO_INTERFACES.iter().map(|(name, _)| *name).collect()
 }
 
 fn cpu_names() -> Vec<&'static str> {
@@ -481,6 +495,9 @@ fn machine_spec<'a, 'de>(
     {
         spec.seed = seed;
     }
+    spec.rng = reader.optional("rng", table::boolean)?.unwrap_or(spec.rng);
+    spec.virtio =
+        reader.optional("virtio", |source, value| table::parsed(source, value, virtio_interface))?;
     if let Some(port) = reader.optional("debug-exit", debug_exit)? {
         spec.debug_exit = port;
     }

@@ -8,7 +8,8 @@ use std::{
 };
 
 use warmboot_machine::{
-    Config, Firmware, Flash, Generation, Kernel, MachineType, Vga, cpu_models, generations, machine_types,
+    Config, Firmware, Flash, Generation, Kernel, MachineType, Vga, VirtioInterface, cpu_models, generations,
+    machine_types,
 };
 
 use crate::{
@@ -88,6 +89,10 @@ pub struct MachineSpec {
     pub vga_rom: Option<String>,
     /// Drives.
     pub drives: Vec<DriveSpec>,
+    /// A virtio entropy device.
+    pub rng: bool,
+    /// Which interfaces virtio devices have; the machine type has a default.
+    pub virtio: Option<VirtioInterface>,
     /// Boot order.
     pub boot: String,
     /// COM1 exists.
@@ -104,6 +109,23 @@ pub struct MachineSpec {
     pub symbols: Vec<String>,
     /// Execution path.
     pub path: warmboot_machine::Path,
+}
+
+/// The interfaces that virtio devices can have.
+pub const VIRTIO_INTERFACES: [(&str, VirtioInterface); 3] = [
+    ("legacy", VirtioInterface::Legacy),
+    ("transitional", VirtioInterface::Transitional),
+    ("modern", VirtioInterface::Modern),
+];
+
+/// The virtio interface called `name`.
+///
+/// # Errors
+/// Says which there are.
+pub fn virtio_interface(name: &str) -> Result<VirtioInterface, InputError> {
+    choose("virtio interface", name, VIRTIO_INTERFACES.into_iter().map(|(name, _)| name))?;
+    let found = VIRTIO_INTERFACES.into_iter().find(|(known, _)| *known == name);
+    found.map(|(_, interface)| interface).ok_or_else(|| InputError(format!("no virtio interface `{name}`")))
 }
 
 /// The display adapters there are.
@@ -134,6 +156,8 @@ impl Default for MachineSpec {
             vga: NO_VGA.to_owned(),
             vga_rom: None,
             drives: Vec::new(),
+            rng: config.rng,
+            virtio: config.virtio,
             boot: config.boot,
             serial: config.serial,
             parallel: config.parallel,
@@ -201,6 +225,8 @@ impl MachineSpec {
             kernel,
             vga,
             drives,
+            rng: self.rng,
+            virtio: self.virtio,
             boot: self.boot.clone(),
             serial: self.serial,
             parallel: self.parallel,

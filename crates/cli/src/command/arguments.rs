@@ -6,7 +6,7 @@ use clap::Args;
 use warmboot::{
     Condition, Config, Limits, Machine, MachineSpec, Places,
     inspect::symbols::Symbols,
-    machine::{DEFAULT_LIMIT_TIME, Firmware, Flash, Kernel, Path, Vga},
+    machine::{DEFAULT_LIMIT_TIME, Firmware, Flash, Kernel, Path, Vga, VirtioInterface},
     scenario::{
         drives::DriveSpec,
         firmware,
@@ -14,7 +14,7 @@ use warmboot::{
         problem::InputError,
         session::{Act, Action, Plan, SLICE},
         snapshots,
-        spec::DEBUG_EXIT,
+        spec::{DEBUG_EXIT, virtio_interface},
         symbols,
     },
 };
@@ -77,13 +77,19 @@ pub(crate) struct MachineArguments {
     /// PCI]
     #[arg(long, value_name = "NAME|PATH", requires = "vga")]
     vga_rom: Option<String>,
-    /// A drive: ide0-0=disk.img, ide1-0=cd.iso, sata0=disk.img, floppy0=a.img; the image may also be rom:NAME or
-    /// zero:8M; then ,readonly ,latency=50ms ,write (may be repeated)
+    /// A drive: ide0-0=disk.img, ide1-0=cd.iso, sata0=disk.img, floppy0=a.img, virtio0=disk.img; the image may
+    /// also be rom:NAME or zero:8M; then ,readonly ,latency=50ms ,write (may be repeated)
     #[arg(long, value_name = "SLOT=IMAGE[,OPTION]", value_parser = DriveSpec::parse)]
     drive: Vec<DriveSpec>,
     /// A CD-ROM image at ide1-0, which is sata2 where there is no IDE
     #[arg(long, value_name = "IMAGE")]
     cdrom: Option<String>,
+    /// A virtio entropy device, whose bytes --seed decides
+    #[arg(long)]
+    rng: bool,
+    /// Which interfaces virtio devices have: legacy, transitional or modern [default: the machine type's]
+    #[arg(long, value_name = "INTERFACE", value_parser = virtio_interface)]
+    virtio: Option<VirtioInterface>,
     /// Boot order: a floppy, c hard disk, d CD-ROM, n network [default: cad]
     #[arg(long, value_name = "ORDER")]
     boot: Option<String>,
@@ -93,7 +99,7 @@ pub(crate) struct MachineArguments {
     /// Add the panic port, 0x505 (QEMU's pvpanic): a guest that says there that it has crashed ends the run
     #[arg(long)]
     pvpanic: bool,
-    /// Seed of the processor's random numbers, RDRAND and RDSEED [default: 0]
+    /// Seed of the random numbers of the processor, RDRAND and RDSEED, and of --rng [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Execute one instruction at a time without caches: slower, the same digest
@@ -138,6 +144,8 @@ impl MachineArguments {
         if let Some(image) = &self.cdrom {
             spec.drives.push(DriveSpec { cdrom: true, ..DriveSpec::new("ide1-0", image) });
         }
+        spec.rng = self.rng;
+        spec.virtio = self.virtio;
         spec.boot = text(&self.boot, spec.boot);
         spec.serial = ports.serial;
         spec.parallel = ports.parallel;
@@ -205,6 +213,8 @@ impl MachineArguments {
             ("--kernel", kernel.is_none_or(|kernel| is_kernel(&kernel, config.kernel.as_ref()))),
             ("--vga", vga),
             ("--drive", drives),
+            ("--rng", !self.rng || config.rng),
+            ("--virtio", self.virtio.is_none() || self.virtio == config.virtio),
             ("--seed", self.seed.is_none_or(|seed| seed == config.seed)),
             ("--pvpanic", !self.pvpanic || config.pvpanic),
             ("--boot", says(&self.boot, &config.boot)),

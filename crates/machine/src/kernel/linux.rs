@@ -55,22 +55,20 @@ const SETUP: u32 = 0x1_0000;
 const COMMAND_LINE: u32 = 0x2_0000;
 /// Where the kernel proper goes.
 const PROTECTED_MODE: u32 = 0x10_0000;
-/// What firmware takes below the end of low memory, for ACPI tables.
-const FIRMWARE_TABLES: u64 = 0x2_0000;
 const SECTOR: usize = 512;
 
 /// The oldest protocol whose kernels are loaded at 1 MiB and take a command line anywhere.
 const OLDEST: u16 = 0x202;
 
-/// The items of `kernel`, where memory below 4 GiB ends at `below_4g`.
-pub(super) fn items(kernel: &Kernel, below_4g: u64) -> Result<Vec<Item>, ConfigError> {
+/// The items of `kernel`, where firmware's memory begins at `room`.
+pub(super) fn items(kernel: &Kernel, room: u64) -> Result<Vec<Item>, ConfigError> {
     let mut parts = split(kernel)?;
     let end = u64::from(PROTECTED_MODE) + parts.kernel.len() as u64;
-    if end > below_4g {
+    if end > room {
         return Err(does_not_fit(kernel, end));
     }
     set_command_line(kernel, &mut parts)?;
-    let initrd = place_initrd(kernel, &mut parts, below_4g, end)?;
+    let initrd = place_initrd(kernel, &mut parts, room, end)?;
 
     let mut line = kernel.append.clone().into_bytes();
     line.push(0);
@@ -173,7 +171,7 @@ fn set_command_line(kernel: &Kernel, parts: &mut Parts<'_>) -> Result<(), Config
 fn place_initrd(
     kernel: &Kernel,
     parts: &mut Parts<'_>,
-    below_4g: u64,
+    room: u64,
     kernel_end: u64,
 ) -> Result<Option<u32>, ConfigError> {
     let Some(initrd) = &kernel.initrd else { return Ok(None) };
@@ -183,7 +181,7 @@ fn place_initrd(
         0x203.. => u32::from_le_bytes(parts.field(header::INITRD_MAXIMUM)),
         _ => OLD_INITRD_MAXIMUM,
     };
-    let highest = u64::from(highest).min(below_4g.saturating_sub(FIRMWARE_TABLES + 1));
+    let highest = u64::from(highest).min(room.saturating_sub(1));
     let size = initrd.bytes.len() as u64;
     let start = highest.checked_sub(size).map(|start| start & !0xfff).filter(|start| *start >= kernel_end);
     let Some(start) = start.and_then(|start| u32::try_from(start).ok()) else {

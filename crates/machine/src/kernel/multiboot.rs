@@ -45,8 +45,6 @@ const MODULES: usize = 20;
 const LOADER_NAME: usize = 64;
 
 const PAGE: usize = 4096;
-/// What firmware takes below the end of low memory, for ACPI tables.
-const FIRMWARE_TABLES: u64 = 0x2_0000;
 
 /// Where the header is in a file, and its flags; nothing where there is none.
 pub(super) fn header(file: &[u8]) -> Option<(usize, u32)> {
@@ -72,9 +70,8 @@ struct Image {
     bytes: Vec<u8>,
 }
 
-/// The items of `kernel`, where memory below 4 GiB ends at `below_4g`.
-pub(super) fn items(kernel: &Kernel, below_4g: u64) -> Result<Vec<Item>, ConfigError> {
-    let room = below_4g.saturating_sub(FIRMWARE_TABLES);
+/// The items of `kernel`, where firmware's memory begins at `room`.
+pub(super) fn items(kernel: &Kernel, room: u64) -> Result<Vec<Item>, ConfigError> {
     let mut image = image(kernel, room)?;
     let mut information = vec![0; PLACE_BYTES];
     let mut put = |at: usize, value: u32| {

@@ -11,7 +11,7 @@ mod pc_i440fx;
 mod pc_q35;
 mod rhel;
 
-use warmboot_chipset::floppy::FloppyKind;
+use warmboot_chipset::{floppy::FloppyKind, virtio};
 
 use crate::build::Chips;
 
@@ -38,8 +38,12 @@ pub struct MachineType {
     pub hpet: bool,
     /// What a standard VGA has mapped into memory.
     pub vga: VgaRegisters,
+    /// How virtio devices differ between versions.
+    pub virtio: virtio::Facts,
     /// How RAM is divided between below and above 4 GiB.
     pub memory_split: MemorySplit,
+    /// What is left to firmware at the end of low memory when a kernel and its RAM disk are placed.
+    pub firmware_memory: u64,
     /// The BIOS and the option ROMs are plain memory, whatever the generation makes of ROM.
     pub firmware_writable: bool,
     /// The emulator without KVM names itself in CPUID leaf 40000000h, where its generation does.

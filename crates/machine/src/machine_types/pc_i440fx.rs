@@ -1,7 +1,7 @@
 //! The i440FX/PIIX family of QEMU, as far as firmware can see the differences.
 
 use warmboot_chipset as chipset;
-use warmboot_chipset::floppy::FloppyKind;
+use warmboot_chipset::{floppy::FloppyKind, virtio};
 
 use super::{
     AcpiContents, ChipSet, FileBlocks, FwCfgContents, MachineType, MemorySplit, ProcessorHotplug,
@@ -19,6 +19,8 @@ const HPET_ROUTES: u32 = 1 << 2;
 
 /// Where the display adapter is.
 pub(super) const VGA_SLOT: u8 = 2;
+/// The first slot that nothing of the chip set has.
+const FIRST_SLOT: u8 = 2;
 
 /// The 82441FX with its PIIX3, whose third function is a PIIX4's.
 pub(super) fn chips(parts: &Parts<'_>) -> Result<Vec<Slot>, ConfigError> {
@@ -49,6 +51,7 @@ pub(super) fn chips(parts: &Parts<'_>) -> Result<Vec<Slot>, ConfigError> {
         build::function("piix4-pm", 1, 3, Device::Piix4Pm(piix4_pm)),
     ];
     slots.extend(parts.vga());
+    slots.extend(parts.virtio(FIRST_SLOT));
     slots.extend(parts.fixed_chips(&description, floppy, HPET_ROUTES)?);
     Ok(slots)
 }
@@ -57,6 +60,20 @@ pub(super) fn chips(parts: &Parts<'_>) -> Result<Vec<Slot>, ConfigError> {
 pub(super) const WHATEVER_FITS: MemorySplit = MemorySplit { from: 0xe000_0000, below: 0xe000_0000 };
 /// 3 GiB below, so that both parts are whole gibibytes.
 pub(super) const WHOLE_GIBIBYTES: MemorySplit = MemorySplit { from: 0xe000_0000, below: 0xc000_0000 };
+
+/// Virtio devices as they began.
+const VIRTIO_1_4: virtio::Facts = virtio::Facts {
+    interface: virtio::Interface::Legacy,
+    discard: false,
+    blk_queue_size: 128,
+    rng_any_layout: false,
+    rng_msix: false,
+};
+const VIRTIO_2_4: virtio::Facts = virtio::Facts { rng_any_layout: true, ..VIRTIO_1_4 };
+const VIRTIO_2_7: virtio::Facts = virtio::Facts { interface: virtio::Interface::Transitional, ..VIRTIO_2_4 };
+const VIRTIO_4_0: virtio::Facts = virtio::Facts { discard: true, ..VIRTIO_2_7 };
+const VIRTIO_5_0: virtio::Facts = virtio::Facts { blk_queue_size: 256, ..VIRTIO_4_0 };
+const VIRTIO_7_2: virtio::Facts = virtio::Facts { rng_msix: true, ..VIRTIO_5_0 };
 
 const PRODUCT: &str = "Standard PC (i440FX + PIIX, 1996)";
 
@@ -117,7 +134,9 @@ pub(super) const V1_4: MachineType = MachineType {
     io_apic_version: Some(0x11),
     hpet: true,
     vga: VgaRegisters::Ports,
+    virtio: VIRTIO_1_4,
     memory_split: WHATEVER_FITS,
+    firmware_memory: 0x1_0000,
     firmware_writable: false,
     tcg_named: false,
     floppy: FloppyKind::Mb144,
@@ -174,6 +193,7 @@ pub(super) const V2_1: MachineType = MachineType {
     name: "pc-i440fx-2.1",
     about: "SMBIOS tables come through fw_cfg; room for 128 KiB of ACPI tables; local APIC version 14h",
     cpu: "qemu64-2.1",
+    firmware_memory: 0x2_8000,
     local_apic_version: 0x14,
     fw_cfg: FwCfgContents { items: ITEMS, files: in_order_of_appearance::WITH_SMBIOS, ..V2_0.fw_cfg },
     acpi: Some(AcpiContents { tables_bytes: 0x2_0000, ..ACPI_1_7 }),
@@ -201,7 +221,8 @@ pub(super) const V2_3: MachineType = MachineType {
 
 pub(super) const V2_4: MachineType = MachineType {
     name: "pc-i440fx-2.4",
-    about: "the CPU has basic leaves up to 0Dh",
+    about: "the CPU has basic leaves up to 0Dh; virtio-rng takes any layout",
+    virtio: VIRTIO_2_4,
     cpu: "qemu64-2.4",
     ..V2_3
 };
@@ -226,7 +247,8 @@ const ACPI_2_7: AcpiContents = AcpiContents { processors: ProcessorHotplug::Regi
 
 pub(super) const V2_7: MachineType = MachineType {
     name: "pc-i440fx-2.7",
-    about: "ACPI asks for processors one by one; the CPU has leaf 0Bh",
+    about: "ACPI asks for processors one by one; the CPU has leaf 0Bh; virtio is transitional",
+    virtio: VIRTIO_2_7,
     cpu: "qemu64-2.7",
     acpi: Some(ACPI_2_7),
     ..V2_6
@@ -270,7 +292,7 @@ pub(super) const V3_1: MachineType =
     MachineType { name: "pc-i440fx-3.1", about: "as 3.0 to firmware", ..V3_0 };
 
 pub(super) const V4_0: MachineType =
-    MachineType { name: "pc-i440fx-4.0", about: "as 3.1 to firmware", ..V3_1 };
+    MachineType { name: "pc-i440fx-4.0", about: "a virtio disk takes discards", virtio: VIRTIO_4_0, ..V3_1 };
 
 pub(super) const V4_1: MachineType =
     MachineType { name: "pc-i440fx-4.1", about: "a VGA has EDID", vga: VgaRegisters::Edid, ..V4_0 };
@@ -278,8 +300,12 @@ pub(super) const V4_1: MachineType =
 pub(super) const V4_2: MachineType =
     MachineType { name: "pc-i440fx-4.2", about: "as 4.1 to firmware", ..V4_1 };
 
-pub(super) const V5_0: MachineType =
-    MachineType { name: "pc-i440fx-5.0", about: "as 4.2 to firmware", ..V4_2 };
+pub(super) const V5_0: MachineType = MachineType {
+    name: "pc-i440fx-5.0",
+    about: "a virtio disk's queue is longer",
+    virtio: VIRTIO_5_0,
+    ..V4_2
+};
 
 pub(super) const V5_1: MachineType =
     MachineType { name: "pc-i440fx-5.1", about: "as 5.0 to firmware", ..V5_0 };
@@ -323,5 +349,6 @@ pub(super) const V7_1: MachineType = MachineType {
 pub(super) const V7_2: MachineType = MachineType {
     name: "pc-i440fx-7.2",
     about: "i440FX/PIIX3 of QEMU 7.2: tables and DMA through fw_cfg",
+    virtio: VIRTIO_7_2,
     ..V7_1
 };

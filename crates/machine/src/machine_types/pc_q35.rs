@@ -16,6 +16,8 @@ const HPET_ROUTES: u32 = 0xff_0004;
 
 /// Where the display adapter is.
 pub(super) const VGA_SLOT: u8 = 1;
+/// The first slot that nothing of the chip set has.
+const FIRST_SLOT: u8 = 1;
 
 /// The 82Q35 MCH with an ICH9. There is no floppy controller.
 fn chips(parts: &Parts<'_>) -> Result<Vec<Slot>, ConfigError> {
@@ -48,6 +50,7 @@ fn chips(parts: &Parts<'_>) -> Result<Vec<Slot>, ConfigError> {
         build::function("ich9-smbus", 31, 3, Device::Ich9Smbus(smbus)),
     ];
     slots.extend(parts.vga());
+    slots.extend(parts.virtio(FIRST_SLOT));
     let fixed = parts.fixed_chips(&description, Floppy::new(), HPET_ROUTES)?;
     slots.extend(fixed.into_iter().filter(|slot| !matches!(*slot.device, Device::Floppy(_))));
     Ok(slots)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use warmboot_chipset::disk::BlockSource;
+use warmboot_chipset::{disk::BlockSource, virtio::Interface};
 
 use super::{SnapshotError, file::hex};
 use crate::{
@@ -40,6 +40,12 @@ pub struct SavedConfig {
     pub vga: Option<SavedImage>,
     /// Drives.
     pub drives: Vec<SavedDrive>,
+    /// A virtio entropy device.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub rng: bool,
+    /// Which interfaces virtio devices have, when they are not the machine type's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtio: Option<Interface>,
     /// Boot order.
     pub boot: String,
     /// COM1 exists.
@@ -156,6 +162,8 @@ impl SavedConfig {
             kernel,
             vga,
             drives,
+            rng,
+            virtio,
             boot,
             serial,
             parallel,
@@ -200,6 +208,8 @@ impl SavedConfig {
             }),
             vga: vga.as_ref().map(|vga| image(&vga.rom)),
             drives: drives.iter().map(SavedDrive::of).collect(),
+            rng: *rng,
+            virtio: *virtio,
             boot: boot.clone(),
             serial: *serial,
             parallel: *parallel,
@@ -234,6 +244,8 @@ impl SavedConfig {
             kernel,
             vga,
             drives,
+            rng,
+            virtio,
             boot,
             serial,
             parallel,
@@ -270,6 +282,8 @@ impl SavedConfig {
             kernel: kernel.as_ref().map(|kernel| kernel.rebuild(&image)).transpose()?,
             vga: vga.as_ref().map(|rom| Ok::<_, SnapshotError>(Vga { rom: image(rom)? })).transpose()?,
             drives: drives?,
+            rng: *rng,
+            virtio: *virtio,
             boot: boot.clone(),
             serial: *serial,
             parallel: *parallel,

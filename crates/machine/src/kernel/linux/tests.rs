@@ -76,13 +76,13 @@ fn with_initrd(version: u16, size: usize) -> Kernel {
 
 #[rstest]
 // As high as memory goes, below the tables of firmware, on a page.
-#[case::below_tables(with_initrd(0x20f, 0x1234), 64, 0x3fd_e000)]
+#[case::below_tables(with_initrd(0x20f, 0x1234), 64, 0x3fd_6000)]
 // The header's own limit where memory is larger.
 #[case::header(with_initrd(0x20f, 0x1000), 3000, 0x7fff_e000)]
 #[case::header_is_too_old(with_initrd(0x202, 0x1000), 3000, 0x37ff_e000)]
 #[case::anywhere(
     Kernel { initrd: Some(firmware("initrd", vec![7; 0x1000])), ..kernel(file(0x20f, 4, &[(0x236, &[2, 0])])) },
-    3000, 0xbb7d_e000)]
+    3000, 0xbb7d_6000)]
 #[case::flag_is_too_new(
     Kernel { initrd: Some(firmware("initrd", vec![7; 0x1000])), ..kernel(file(0x20b, 4, &[(0x236, &[2, 0])])) },
     3000, 0x7fff_e000)]
@@ -94,6 +94,17 @@ fn initrd(#[case] kernel: Kernel, #[case] mebibytes: usize, #[case] expect: u32)
     assert_eq!(bytes(&items, 0x12).map(<[u8]>::len), Some(size as usize));
     let setup = bytes(&items, 0x18).expect("setup code");
     assert_eq!(setup[0x218..0x220], [expect.to_le_bytes(), size.to_le_bytes()].concat());
+}
+
+/// As QEMU 7.2's machines have it: SeaBIOS keeps the rings of virtio disks right above.
+#[rstest]
+#[case("pc-i440fx-1.4", 0x7fe_e000)]
+#[case("pc-i440fx-2.0", 0x7fe_e000)]
+#[case("pc-i440fx-2.1", 0x7fd_6000)]
+#[case("pc-q35-7.2", 0x7fd_6000)]
+fn what_is_left_to_firmware(#[case] machine: &str, #[case] expect: u32) {
+    let items = prepare(&with_initrd(0x20f, 5000), machine, 128).expect("items");
+    assert_eq!(bytes(&items, 0x0a), Some(&expect.to_le_bytes()[..]));
 }
 
 #[test]
