@@ -365,11 +365,17 @@ fn odd_questions_have_answers() {
 fn a_bad_address_is_bad_usage() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = listener.local_addr().expect("an address").to_string();
-    for address in [taken.as_str(), "nowhere", "127.0.0.1:99999", "256.0.0.1:1"] {
+    let expected = "expected ADDRESS:PORT, such as 127.0.0.1:1234";
+    for (address, expect) in [
+        (taken.as_str(), format!("error: --gdb: cannot listen at `{taken}`")),
+        ("nowhere", format!("error: --gdb `nowhere`: {expected}")),
+        ("127.0.0.1:99999", format!("error: --gdb `127.0.0.1:99999`: {expected}")),
+        ("256.0.0.1:1", "error: --gdb".into()),
+    ] {
         let output = command(&["--gdb", address]).output().expect("the command ends");
         let message = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{message}");
-        assert!(message.starts_with(&format!("error: --gdb: cannot listen at `{address}`")), "{message}");
+        assert!(message.starts_with(&expect), "{message}");
         assert_eq!(message.lines().count(), 1, "{message}");
     }
 }
