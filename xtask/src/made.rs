@@ -2,6 +2,8 @@
 //!
 //! * `busybox.cpio`: an initial RAM disk for Linux, of Debian's static busybox and an `init` of ours that gives
 //!   a shell on the console.
+//! * `busybox-virtio.cpio`: the same with the modules of Debian's kernel for virtio disks and entropy in
+//!   `/modules`, which `init` loads before the shell.
 //! * `xen`: Xen's Multiboot kernel, which its package has compressed.
 //! * `isolinux.iso`: a CD-ROM that starts ISOLINUX, which runs `meminfo.c32` with its output on COM1 too.
 
@@ -17,7 +19,7 @@ use warmboot_test_roms::iso;
 use crate::{Failure, shell};
 
 /// The images' files in the download folder.
-pub const FILES: &[&str] = &["busybox.cpio", "xen", "isolinux.iso"];
+pub const FILES: &[&str] = &["busybox.cpio", "busybox-virtio.cpio", "xen", "isolinux.iso"];
 
 const INIT: &str = "\
 #!/bin/busybox sh
@@ -25,6 +27,9 @@ const INIT: &str = "\
 /bin/busybox mount -t sysfs sysfs /sys
 /bin/busybox mount -t devtmpfs devtmpfs /dev
 /bin/busybox --install -s /bin
+";
+
+const SHELL: &str = "\
 exec /bin/busybox setsid /bin/busybox cttyhack /bin/sh
 ";
 
@@ -35,13 +40,25 @@ LABEL meminfo
   KERNEL meminfo.c32
 ";
 
+/// In the order in which they need each other.
+const VIRTIO_MODULES: &[&str] = &[
+    "virtio.ko",
+    "virtio_ring.ko",
+    "virtio_pci_modern_dev.ko",
+    "virtio_pci_legacy_dev.ko",
+    "virtio_pci.ko",
+    "virtio_blk.ko",
+    "virtio-rng.ko",
+];
+
 const FOLDER: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
+const FILE: u32 = 0o100_644;
 
 /// Writes the images to the download folder, unless they are there as they should be.
 pub fn ensure() -> Result<(), Failure> {
     let folder = shell::firmware_folder();
-    for (file, bytes) in FILES.iter().zip([busybox(), xen(), isolinux()]) {
+    for (file, bytes) in FILES.iter().zip([busybox(&[]), busybox(VIRTIO_MODULES), xen(), isolinux()]) {
         let bytes = bytes.map_err(|error| format!("{file}: {error}"))?;
         let path = folder.join(file);
         if fs::read(&path).is_ok_and(|there| there == bytes) {
@@ -60,11 +77,21 @@ fn fetched(file: &str) -> Result<Vec<u8>, Failure> {
     Ok(fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?)
 }
 
-fn busybox() -> Result<Vec<u8>, Failure> {
-    let folders = ["bin", "dev", "proc", "sys"].map(|name| (name, FOLDER, Vec::new()));
-    let files = [("bin/busybox", PROGRAM, fetched("busybox")?), ("init", PROGRAM, INIT.into())];
+/// The RAM disk, with kernel modules that its `init` loads.
+fn busybox(modules: &[&str]) -> Result<Vec<u8>, Failure> {
+    let folders = ["bin", "dev", "proc", "sys"].map(|name| (name.to_owned(), FOLDER, Vec::new()));
+    let mut init = INIT.to_owned();
+    let mut files = vec![("bin/busybox".to_owned(), PROGRAM, fetched("busybox")?)];
+    if !modules.is_empty() {
+        files.push(("modules".to_owned(), FOLDER, Vec::new()));
+    }
+    for module in modules {
+        init += &format!("insmod /modules/{module}\n");
+        files.push((format!("modules/{module}"), FILE, fetched(module)?));
+    }
+    files.push(("init".to_owned(), PROGRAM, (init + SHELL).into_bytes()));
     let entries = folders.into_iter().chain(files).zip(1..).map(|((name, mode, bytes), inode)| {
-        (Builder::new(name).ino(inode).nlink(1).mode(mode), Cursor::new(bytes))
+        (Builder::new(&name).ino(inode).nlink(1).mode(mode), Cursor::new(bytes))
     });
     Ok(cpio::write_cpio(entries, Vec::new())?)
 }

@@ -199,6 +199,13 @@ pub const INITRDS: &[Known] = &[
         about: "a shell for Linux, made of Debian's static busybox",
     },
     Known {
+        name: "busybox-virtio",
+        files: &["busybox-virtio.cpio"],
+        package: "linux-image-6.1.0-50-cloud-amd64-unsigned",
+        folders: &[],
+        about: "the same with virtio modules, for linux-cloud-amd64",
+    },
+    Known {
         name: "debian-installer-i386",
         files: &["debian-installer-i386-initrd.gz"],
         package: "debian-installer-12-netboot-i386",
