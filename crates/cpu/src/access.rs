@@ -904,13 +904,22 @@ impl Core {
     /// As [`Core::near_jump`], for an instruction behind which its block may go on.
     #[inline(always)]
     pub(crate) fn branch(&mut self, offset: u64) -> Exec {
-        self.near_jump(offset)?;
+        if !self.can_jump_to(offset) {
+            return Err(Exception::general_protection(0));
+        }
+        self.take_branch(offset);
+        Ok(())
+    }
+
+    /// Makes `offset`, which can be jumped to, the next instruction.
+    #[inline(always)]
+    pub(crate) fn take_branch(&mut self, offset: u64) {
+        self.state.rip = offset;
         // Where more is to be looked at, this is found too. Stored whole: a store of one bit's byte, read
         // back whole, would have to reach the cache first.
         if self.attention == 0 {
             self.attention = attention::JUMPED;
         }
-        Ok(())
     }
 
     /// Whether `offset` is within CS's limit, or canonical in 64-bit mode.

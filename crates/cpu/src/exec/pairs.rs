@@ -18,7 +18,7 @@ use super::{
     },
     shift::{self, Shift as _},
 };
-use crate::{Bus, Core, Exec, Handler, Lowered, Op, access::attention, flags::Flags, width::Width};
+use crate::{Bus, Core, Exec, Handler, Lowered, Op, flags::Flags, width::Width};
 
 /// What the first instruction does; `b` says nothing where it has one operand.
 trait First {
@@ -239,8 +239,7 @@ fn both<B: Bus, W: Width, D: Kind, S: Kind, A: First, const CODE: u8>(
         if !core.can_jump_to(target) {
             return before_jump(core, op);
         }
-        core.state.rip = target;
-        core.attention |= attention::JUMPED;
+        core.take_branch(target);
     }
     Ok(())
 }
