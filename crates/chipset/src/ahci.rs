@@ -274,7 +274,7 @@ impl Ahci {
         let wanted = self.state.interrupt_status != 0 && self.state.global_control & GHC_INTERRUPTS != 0;
         let config = &self.state.config;
         if config.get(MSI_CONTROL) & 1 == 0 {
-            fx.line(INTA, wanted);
+            fx.line(INTA, wanted && config.get_u16(pci::COMMAND) & pci::INTERRUPT_DISABLE == 0);
         } else if wanted {
             let (address, data) = (config.get_u32(MSI_ADDRESS), config.get_u16(MSI_DATA));
             fx.messages.extend(message_of_msi(address.into(), data.into()));
@@ -403,6 +403,10 @@ impl Chip for Ahci {
         self.state.config.write(offset, size, value);
         if before != (self.memory_base(), self.index_base()) {
             fx.remap();
+        }
+        // COMMAND may disable the pin; a message is sent once, when there is a cause.
+        if self.state.config.get(MSI_CONTROL) & 1 == 0 {
+            self.drive(fx);
         }
     }
 

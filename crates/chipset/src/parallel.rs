@@ -3,7 +3,7 @@
 //! IBM Personal Computer AT Technical Reference, "IBM Printer Adapter": data, status and control, one
 //! direction. Handshake and interrupt are those of QEMU's isa-parallel with a file behind it, measured
 //! on 7.2: BUSY# falls with the strobe, a read of the status acknowledges, and the interrupt stays until
-//! the status is read.
+//! the status is read. The registers are bytes; two at once are two accesses, and four nobody answers.
 
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +94,16 @@ impl Parallel {
         self.state = State { control: state.control | CONTROL_ONES, ..state };
     }
 
+    fn read_byte(&mut self, offset: u64, fx: &mut Effects) -> u8 {
+        match offset {
+            DATA if self.state.control & DIRECTION != 0 => 0xff,
+            DATA => self.state.data,
+            STATUS => self.read_status(fx),
+            CONTROL => self.state.control,
+            _ => 0xff,
+        }
+    }
+
     fn read_status(&mut self, fx: &mut Effects) -> u8 {
         let status = self.state.status;
         self.state.interrupt = false;
@@ -129,29 +139,29 @@ impl Parallel {
 impl Chip for Parallel {
     fn regions(&self) -> Vec<Region> {
         let base = u64::from(self.base);
-        vec![Region { index: 0, name: "parallel", space: Space::Io, base, length: PORTS, widest: 1 }]
+        vec![Region { index: 0, name: "parallel", space: Space::Io, base, length: PORTS, widest: 4 }]
     }
 
     fn register_name(&self, _index: u8, offset: u64, _write: bool) -> Option<String> {
         name_at(&["DATA", "STATUS", "CONTROL"], offset)
     }
 
-    fn read(&mut self, _index: u8, offset: u64, _size: u8, fx: &mut Effects) -> u64 {
-        let value = match offset {
-            DATA if self.state.control & DIRECTION != 0 => 0xff,
-            DATA => self.state.data,
-            STATUS => self.read_status(fx),
-            CONTROL => self.state.control,
-            _ => 0xff,
-        };
-        u64::from(value)
+    fn read(&mut self, _index: u8, offset: u64, size: u8, fx: &mut Effects) -> u64 {
+        if size > 2 {
+            return u64::MAX;
+        }
+        (0..u64::from(size))
+            .fold(0, |value, byte| value | u64::from(self.read_byte(offset + byte, fx)) << (8 * byte))
     }
 
-    fn write(&mut self, _index: u8, offset: u64, _size: u8, value: u64, fx: &mut Effects) {
-        match offset {
-            DATA => self.state.data = value as u8,
-            CONTROL => self.write_control(value as u8, fx),
-            _ => {}
+    fn write(&mut self, _index: u8, offset: u64, size: u8, value: u64, fx: &mut Effects) {
+        for byte in 0..u64::from(if size > 2 { 0 } else { size }) {
+            let value = (value >> (8 * byte)) as u8;
+            match offset + byte {
+                DATA => self.state.data = value,
+                CONTROL => self.write_control(value, fx),
+                _ => {}
+            }
         }
     }
 
@@ -219,6 +229,18 @@ mod tests {
         #[case] interrupt: bool,
     ) {
         check(steps, reads, printed, interrupt);
+    }
+
+    #[rstest]
+    #[case::byte(0, 1, 0x41)]
+    #[case::two(0, 2, 0xd941)]
+    #[case::two_higher(2, 2, 0xffcc)]
+    #[case::four(0, 4, u64::MAX)]
+    fn widths(#[case] offset: u64, #[case] size: u8, #[case] expect: u64) {
+        let mut port = Parallel::new(LPT1);
+        port.write(0, 0, 4, 0x42, &mut Effects::at(Moment(0)));
+        port.write(0, 0, 2, 0x41, &mut Effects::at(Moment(0)));
+        assert_eq!(port.read(0, offset, size, &mut Effects::at(Moment(0))), expect);
     }
 
     #[rstest]

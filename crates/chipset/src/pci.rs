@@ -14,6 +14,8 @@ pub const CONFIG_DATA: u16 = 0xcfc;
 pub const VENDOR_ID: u8 = 0x00;
 /// Command register.
 pub const COMMAND: u8 = 0x04;
+/// COMMAND bit 10: INTA# stays deasserted (PCI 2.3, section 6.2.2).
+pub const INTERRUPT_DISABLE: u16 = 1 << 10;
 /// Status register.
 pub const STATUS: u8 = 0x06;
 /// Revision.

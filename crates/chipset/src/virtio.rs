@@ -51,7 +51,6 @@ const MSIX_ALONE: u8 = 0x40;
 const MESSAGE_CONTROL: u8 = 2;
 const INTERRUPT_STATUS: u16 = 1 << 3;
 const CAPABILITIES_LIST: u16 = 1 << 4;
-const INTERRUPT_DISABLE: u16 = 1 << 10;
 
 /// Device status (section 2.1).
 const DRIVER_OK: u8 = 1 << 2;
@@ -370,7 +369,7 @@ impl<F: Function> Virtio<F> {
     /// Whether INTA# is asserted.
     #[must_use]
     pub fn interrupt(&self) -> bool {
-        let disabled = self.state.config.get_u16(pci::COMMAND) & INTERRUPT_DISABLE != 0;
+        let disabled = self.state.config.get_u16(pci::COMMAND) & pci::INTERRUPT_DISABLE != 0;
         self.state.isr != 0 && !disabled && self.message_control() & msix::ENABLE == 0
     }
 

@@ -376,7 +376,7 @@ impl Board {
         let mut value = 0;
         let mut done = 0;
         while done < size {
-            let part = widest.min(size - done);
+            let part = power_of_two(widest.min(size - done));
             let at_offset = offset + u64::from(done);
             let access = self.begin_access(reached.plus(done), Some((tag, at_offset)), part, false);
             let bits = if tag == CONFIG_WINDOW_TAG {
@@ -404,7 +404,7 @@ impl Board {
         let widest = self.views.most(tag, offset).min(size);
         let mut done = 0;
         while done < size {
-            let part = widest.min(size - done);
+            let part = power_of_two(widest.min(size - done));
             let bits = (value >> (8 * done)) & ones(part);
             let at_offset = offset + u64::from(done);
             let access = self.begin_access(reached.plus(done), Some((tag, at_offset)), part, true);
@@ -496,7 +496,7 @@ impl Board {
             Some(Target::Device { tag, offset }) => self.views.most(tag, offset).min(left),
             _ => left,
         };
-        (target, part.max(1))
+        (target, power_of_two(part))
     }
 
     /// Reads memory as a processor in SMM or outside it sees it, without side effects: device ranges read
@@ -529,6 +529,11 @@ fn ones(size: u8) -> u64 {
     if size >= 8 { u64::MAX } else { (1 << (8 * u32::from(size))) - 1 }
 }
 
+/// The widest access of at most `size` bytes: there are none of three bytes.
+fn power_of_two(size: u8) -> u8 {
+    1 << size.max(1).ilog2()
+}
+
 fn peek(memory: &Memory, view: &FlatView, address: u64, bytes: &mut [u8]) {
     let mut done = 0;
     while done < bytes.len() {
@@ -549,12 +554,21 @@ fn peek(memory: &Memory, view: &FlatView, address: u64, bytes: &mut [u8]) {
                 available
             }
             None => {
-                bytes[done] = 0xff;
-                1
+                let step = unassigned(view, here, rest);
+                bytes[done..done + step].fill(0xff);
+                step
             }
         };
         done += step;
     }
+}
+
+/// How many of `rest` bytes from `here` on, where nothing answers, lie where nothing does. Never none, and
+/// none beyond the last address, so that what goes on begins at zero again.
+fn unassigned(view: &FlatView, here: u64, rest: usize) -> usize {
+    let to_end = (u64::MAX - here).saturating_add(1);
+    let step = view.unassigned_from(here).unwrap_or(to_end).min(to_end).min(rest as u64);
+    step.max(1) as usize
 }
 
 /// Guest memory as a bus master has it for one service call.
@@ -575,10 +589,11 @@ impl GuestMemory for Lent<'_> {
         while done < bytes.len() {
             let here = address.wrapping_add(done as u64);
             let Some(range) = self.view.lookup(here) else {
-                if let (Some(observer), Some(byte)) = (&mut self.observer, bytes.get(done..=done)) {
-                    observer.dropped(here, byte);
+                let step = unassigned(self.view, here, bytes.len() - done);
+                if let (Some(observer), Some(part)) = (&mut self.observer, bytes.get(done..done + step)) {
+                    observer.dropped(here, part);
                 }
-                done += 1;
+                done += step;
                 continue;
             };
             // Page by page, so that the processor's decoded code can be told.

@@ -163,6 +163,13 @@ impl FlatView {
         (range.start <= address).then_some(range)
     }
 
+    /// How many addresses from `address` on, which lies in no range, are in none; `None` for all there are.
+    #[must_use]
+    pub fn unassigned_from(&self, address: u64) -> Option<u64> {
+        let next = self.ranges.get(self.ranges.partition_point(|range| range.end < address))?;
+        Some(next.start.saturating_sub(address))
+    }
+
     /// The frames that answer reads and writes of the page at `address`. `None` where the page is
     /// not wholly one range of a block, at page-aligned offset; writes also where they are dropped.
     #[must_use]

@@ -378,6 +378,11 @@ proptest! {
             let write = resolve(&regions, root, i128::from(address), true, false);
             let range = view.lookup(address);
             prop_assert_eq!(range.is_some(), read.or(write).is_some(), "at {:#x}", address);
+            let here = range.is_some();
+            let next = (address..400).find(|next| view.lookup(*next).is_some());
+            if !here {
+                prop_assert_eq!(view.unassigned_from(address), next.map(|next| next - address));
+            }
             if let Some(range) = range {
                 prop_assert_eq!(range.read_at(address), read.map_or(Target::Nothing, |found| found.0));
                 prop_assert_eq!(range.write_at(address), write.map_or(Target::Nothing, |found| found.0));

@@ -117,6 +117,24 @@ fn frame(command: u8, feature: u8, address: u64, count: u16) -> [u8; 20] {
     [0x27, 0x80, command, feature, a, b, c, 0xe0, d, e, f, 0, low, high, 0, 0, 0, 0, 0, 0]
 }
 
+/// COMMAND bit 10 keeps INTA# deasserted, whenever it is set.
+#[test]
+fn interrupt_disable() {
+    let mut bench = Bench::new();
+    bench.prepare(0, &frame(0xec, 0, 0, 0), &[], &[(BUFFER, 512)]);
+    let command = |bench: &mut Bench, value: u32| {
+        let mut fx = Effects::at(bench.now);
+        bench.chip.config_write(pci::COMMAND, 2, value, &mut fx);
+        bench.apply(fx);
+        bench.line
+    };
+    command(&mut bench, 0x507);
+    bench.run(DISK);
+    assert!(!bench.line, "disabled before");
+    assert!(command(&mut bench, 0x107), "enabled with a cause");
+    assert!(!command(&mut bench, 0x507), "disabled with a cause");
+}
+
 /// As QEMU 7.2 has them after SeaBIOS.
 #[rstest]
 #[case::capabilities(CAP, 0xc014_1f05)]
