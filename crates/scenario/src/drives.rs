@@ -3,16 +3,16 @@
 //! Machines see a disk as a shared, read-only block source and keep what the guest writes in a layer
 //! of their own; files are opened here, not below.
 
-use std::{
-    fs::{self, File},
-    io::{self, Read},
-    path::{Path, PathBuf},
-    sync::Arc,
+use std::{fs, io, path::PathBuf, sync::Arc};
+
+use warmboot_machine::{BlockSource, Disk, Drive, DriveKind, MemorySource, Slot, ZeroSource};
+
+use crate::{
+    firmware,
+    images::{self, Format},
+    problem::InputError,
+    spec::Places,
 };
-
-use warmboot_machine::{BlockSource, Disk, DiskError, Drive, DriveKind, MemorySource, Slot, ZeroSource};
-
-use crate::{firmware, problem::InputError, spec::Places};
 
 /// A drive as the user writes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,6 +29,8 @@ pub struct DriveSpec {
     pub write_back: bool,
     /// A CD-ROM; otherwise images that are ISO 9660 by name are.
     pub cdrom: bool,
+    /// What the file is made of; when not said, how it begins decides.
+    pub format: Option<Format>,
 }
 
 impl DriveSpec {
@@ -42,15 +44,17 @@ impl DriveSpec {
             latency: None,
             write_back: false,
             cdrom: false,
+            format: None,
         }
     }
 
-    /// Parses `ide0-0=disk.img[,readonly][,latency=50ms][,write]`.
+    /// Parses `ide0-0=disk.img[,readonly][,latency=50ms][,format=raw][,write]`.
     ///
     /// # Errors
     /// Says what was expected.
     pub fn parse(text: &str) -> Result<DriveSpec, InputError> {
-        let expected = "expected SLOT=IMAGE[,readonly][,latency=50ms][,write], such as ide0-0=disk.img";
+        let expected =
+            "expected SLOT=IMAGE[,readonly][,latency=50ms][,format=raw][,write], such as ide0-0=disk.img";
         let (at, rest) =
             text.split_once('=').ok_or_else(|| InputError(format!("drive `{text}`: {expected}")))?;
         let mut parts = rest.split(',');
@@ -68,9 +72,16 @@ impl DriveSpec {
                     drive.latency =
                         Some(time.map_err(|error| InputError(format!("drive `{text}`: {error}")))?);
                 }
+                Some(("format", name)) => {
+                    drive.format = Some(
+                        format(name)
+                            .map_err(|InputError(error)| InputError(format!("drive `{text}`: {error}")))?,
+                    );
+                }
                 _ => {
                     return Err(InputError(format!(
-                        "drive `{text}`: unknown option `{option}`; expected readonly, latency=TIME or write"
+                        "drive `{text}`: unknown option `{option}`; expected readonly, latency=TIME, \
+                         format=raw, format=qcow2 or write"
                     )));
                 }
             }
@@ -125,6 +136,9 @@ impl DriveSpec {
                 self.at, self.image
             )));
         }
+        if made && self.format.is_some() {
+            return Err(InputError(format!("drive `{}`: `{}` has no format", self.at, self.image)));
+        }
         if let Some(name) = self.image.strip_prefix("rom:") {
             let bytes = firmware::test_rom(name)?;
             let is_cd = is_iso9660(&bytes);
@@ -140,21 +154,31 @@ impl DriveSpec {
         let fail = |error: io::Error| {
             InputError(format!("cannot read image `{}` of drive {}: {error}", path.display(), self.at))
         };
-        if fs::metadata(&path).map_err(fail)?.is_dir() {
-            return Err(InputError(format!(
-                "image `{}` of drive {} is a directory; expected a file",
-                path.display(),
-                self.at
-            )));
-        }
         if self.write_back {
-            fs::OpenOptions::new().write(true).open(&path).map_err(|error| {
-                InputError(format!("cannot write image `{}` of drive {}: {error}", path.display(), self.at))
-            })?;
+            let format = match self.format {
+                Some(format) => format,
+                None => images::format_of(&path).map_err(fail)?,
+            };
+            let cannot = |why: &str| {
+                InputError(format!("cannot write image `{}` of drive {}: {why}", path.display(), self.at))
+            };
+            if format == Format::Qcow2 {
+                return Err(cannot(
+                    "it is a qcow2 image, and those are only read; leave `write` out, or put a raw image there \
+                     (qemu-img convert -O raw)",
+                ));
+            }
+            fs::OpenOptions::new().write(true).open(&path).map_err(|error| cannot(&error.to_string()))?;
         }
         let is_cd = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("iso"));
-        Ok((Arc::new(FileSource::open(&path).map_err(fail)?), is_cd))
+        Ok((images::open(&path, self.format).map_err(fail)?, is_cd))
     }
+}
+
+/// A format by its name.
+pub(crate) fn format(name: &str) -> Result<Format, InputError> {
+    Format::named(name)
+        .ok_or_else(|| InputError(format!("`{name}` is no format of images; expected raw or qcow2")))
 }
 
 /// A size in bytes with a binary suffix; without one, bytes.
@@ -168,72 +192,6 @@ fn bytes(text: &str) -> Option<u64> {
 /// Whether an image has a volume descriptor where CD-ROMs have it (ECMA-119, section 8).
 fn is_iso9660(bytes: &[u8]) -> bool {
     bytes.get(0x8001..0x8006) == Some(b"CD001")
-}
-
-/// A host file as a block source. Its digest is taken when it is opened.
-#[derive(Debug)]
-pub struct FileSource {
-    file: File,
-    size: u64,
-    digest: [u8; 32],
-}
-
-impl FileSource {
-    /// Opens `path` for reading and digests it.
-    ///
-    /// # Errors
-    /// When it cannot be read to its end.
-    pub fn open(path: &Path) -> io::Result<FileSource> {
-        let mut file = File::open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("not a regular file"));
-        }
-        let mut hasher = blake3::Hasher::new();
-        let mut size = 0_u64;
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            let count = file.read(&mut buffer)?;
-            if count == 0 {
-                break;
-            }
-            size += count as u64;
-            hasher.update(buffer.get(..count).unwrap_or_default());
-        }
-        Ok(FileSource { file, size, digest: *hasher.finalize().as_bytes() })
-    }
-}
-
-impl BlockSource for FileSource {
-    fn size(&self) -> u64 {
-        self.size
-    }
-
-    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<(), DiskError> {
-        read_exact_at(&self.file, offset, bytes)
-            .map_err(|error| DiskError::Source { offset, reason: error.to_string() })
-    }
-
-    fn digest(&self) -> [u8; 32] {
-        self.digest
-    }
-}
-
-#[cfg(unix)]
-fn read_exact_at(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
-}
-
-#[cfg(windows)]
-fn read_exact_at(file: &File, mut offset: u64, mut bytes: &mut [u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let count = std::os::windows::fs::FileExt::seek_read(file, bytes, offset)?;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        offset += count as u64;
-        bytes = bytes.get_mut(count..).unwrap_or_default();
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -250,6 +208,9 @@ mod tests {
         Ok(DriveSpec { write_back: true, ..DriveSpec::new("floppy0", "a.img") }))]
     #[case::no_slot("disk.img", Err("expected SLOT=IMAGE"))]
     #[case::no_image("ide0-0=", Err("expected SLOT=IMAGE"))]
+    #[case::format("ide0-0=a,format=raw",
+        Ok(DriveSpec { format: Some(Format::Raw), ..DriveSpec::new("ide0-0", "a") }))]
+    #[case::no_format("ide0-0=a,format=vmdk", Err("`vmdk` is no format"))]
     #[case::unknown("ide0-0=a,fast", Err("unknown option `fast`"))]
     #[case::both("ide0-0=a,readonly,write", Err("exclude each other"))]
     #[case::time("ide0-0=a,latency=soon", Err("`soon` is not a time"))]
@@ -272,18 +233,5 @@ mod tests {
         let error = drive.open(&Places::default()).map(|_| ()).expect_err("refused").to_string();
         assert!(error.contains(expect), "{error}");
         assert!(!error.contains('\n'), "{error}");
-    }
-
-    #[test]
-    fn files_are_read_where_asked() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("image");
-        fs::write(&path, b"0123456789").expect("a file");
-        let source = FileSource::open(&path).expect("opened");
-        let mut bytes = [0; 4];
-        source.read_at(3, &mut bytes).expect("read");
-        assert_eq!((&bytes, source.size()), (b"3456", 10));
-        assert_eq!(source.digest(), *blake3::hash(b"0123456789").as_bytes());
-        assert!(source.read_at(8, &mut bytes).is_err());
     }
 }

@@ -2,7 +2,8 @@
 //! in a form that runs by itself.
 //!
 //! - [`spec`] says which machine: the same table for a scenario's `[machine]` and for the command's
-//!   options; [`firmware`] and [`drives`] find and read the files it names.
+//!   options; [`firmware`] and [`drives`] find and read the files it names, [`images`] the formats
+//!   that disks come in.
 //! - [`snapshots`] reads snapshot files and gives machines their disk images back.
 //! - [`session`] drives one machine: conditions to end at, keys and resets to give on the way.
 //! - [`load`] reads scenario files into cases; [`run`] runs them in parallel and in a stable order.
@@ -22,10 +23,12 @@ mod fields;
 pub mod files;
 pub mod firmware;
 pub mod flash;
+pub mod images;
 mod load;
 mod matrix;
 mod place;
 pub mod problem;
+pub mod qcow2;
 pub mod report;
 mod run;
 mod schema;

@@ -16,10 +16,11 @@ use warmboot_machine::{Config, Slot, cpu_models, generations, machine_types};
 
 use crate::{
     accepted::{self, Recorded},
-    drives::DriveSpec,
+    drives::{self, DriveSpec},
     fields::{Field, Shape},
     firmware,
     flash::FlashSpec,
+    images::Format,
     matrix::{self, Axis, Combination, Conditions},
     problem::{InputError, Problem, Source, did_you_mean},
     spec::{DEBUG_EXIT, MachineSpec, Places, VGAS, VIRTIO_INTERFACES, choose, virtio_interface},
@@ -210,6 +211,11 @@ pub(crate) const DRIVE: &[Field] = &[
     Field::new("readonly", Shape::Truth, "Writes by the guest fail."),
     Field::new("cdrom", Shape::Truth, "A CD-ROM; images named .iso are anyway."),
     Field::new("latency", Shape::Time, "Time from a command to its data."),
+    Field::new(
+        "format",
+        Shape::Choice(format_names),
+        "What the file is made of; else how it begins decides.",
+    ),
 ];
 
 pub(crate) fn machine_names() -> Vec<&'static str> {
@@ -218,6 +224,10 @@ pub(crate) fn machine_names() -> Vec<&'static str> {
 
 pub(crate) fn emulator_names() -> Vec<&'static str> {
     generations::ALL.iter().map(|generation| generation.name).collect()
+}
+
+fn format_names() -> Vec<&'static str> {
+    Format::NAMES.iter().map(|(name, _)| *name).collect()
 }
 
 fn vga_names() -> Vec<&'static str> {
@@ -575,6 +585,7 @@ fn drive(source: &Source, value: &Value<'_>) -> Result<DriveSpec, Problem> {
     drive.cdrom = reader.optional("cdrom", table::boolean)?.unwrap_or(false);
     let latency = |source: &Source, value: &Value<'_>| table::parsed(source, value, warmboot_machine::time);
     drive.latency = reader.optional("latency", latency)?;
+    drive.format = reader.optional("format", |source, value| table::parsed(source, value, drives::format))?;
     reader.finish()?;
     Ok(drive)
 }

@@ -78,7 +78,7 @@ pub(crate) struct MachineArguments {
     #[arg(long, value_name = "NAME|PATH", requires = "vga")]
     vga_rom: Option<String>,
     /// A drive: ide0-0=disk.img, ide1-0=cd.iso, sata0=disk.img, floppy0=a.img, virtio0=disk.img; the image may
-    /// also be rom:NAME or zero:8M; then ,readonly ,latency=50ms ,write (may be repeated)
+    /// also be rom:NAME or zero:8M; then ,readonly ,latency=50ms ,format=raw|qcow2 ,write (may be repeated)
     #[arg(long, value_name = "SLOT=IMAGE[,OPTION]", value_parser = DriveSpec::parse)]
     drive: Vec<DriveSpec>,
     /// A CD-ROM image at ide1-0, which is sata2 where there is no IDE

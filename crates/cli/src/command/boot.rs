@@ -18,7 +18,7 @@ use warmboot::{
     },
     machine::{FLASH_CHIPS, PowerState},
     scenario::{
-        files,
+        files, images,
         problem::InputError,
         session::{End, Finish, Session},
     },
@@ -414,6 +414,13 @@ fn write_back(spec: &MachineSpec, places: &Places, machine: &Machine) -> Result<
         let writes = machine.disk_writes(drive.at.parse()?);
         if writes.is_empty() {
             continue;
+        }
+        // The next run would take it for an image that may name other files of the host.
+        let start = writes.first().filter(|(offset, _)| *offset == 0);
+        if drive.format.is_none() && start.is_some_and(|(_, bytes)| !images::begins_raw(bytes)) {
+            return Err(fail(io::Error::other(
+                "what the guest wrote begins as an image of another format; with format=raw it is written",
+            )));
         }
         files::replace(&path, |file| {
             let size = io::copy(&mut fs::File::open(&path)?, file)?;
