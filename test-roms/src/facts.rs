@@ -36,6 +36,8 @@ const STAGE: u32 = 0x504;
 const CR0: u32 = 0x506;
 const SMI_RAN: u32 = 0x510;
 const SMI_SAW: u32 = 0x512;
+/// The exception's vector.
+const GENERAL_PROTECTION: u32 = 13;
 /// Local vector table, LINT0 (Intel SDM vol. 3A, 10.5.1).
 const LINT0: u32 = 0xfee0_0350;
 const MARK_VALUE: u32 = 0x5a3c_96e1;
@@ -98,6 +100,7 @@ fn firmware(b: &mut Block) -> Built {
     stages(b)?;
     write_print(b)?;
     smi_handler(b)?;
+    fault_handler(b)?;
     write_descriptors(b)
 }
 
@@ -149,6 +152,13 @@ fn ports(b: &mut Block) -> Built {
         b.in_(al, dx)?;
         say_al(b)?;
     }
+    say(b, "\nCPUID 1 ECX high ")?;
+    b.mov(eax, 1u32)?;
+    b.cpuid()?;
+    b.mov(eax, ecx)?;
+    b.shr(eax, 16)?;
+    say_ax(b)?;
+    say_unknown_msr(b)?;
     say(b, "\nCPUID 40000000h EBX ")?;
     b.mov(eax, 0x4000_0000u32)?;
     b.cpuid()?;
@@ -160,6 +170,26 @@ fn ports(b: &mut Block) -> Built {
     say_ax(b)?;
     say_lint0(b, "\nLINT0 ")?;
     say(b, "\n")
+}
+
+/// Reads an MSR that is no model's here: IA32_PERFEVTSEL0. FFFFh is a #GP.
+fn say_unknown_msr(b: &mut Block) -> Built {
+    say(b, ", MSR 186h ")?;
+    let handler = b.address("fault");
+    b.mov(word_ptr(GENERAL_PROTECTION * 4), handler)?;
+    b.mov(word_ptr(GENERAL_PROTECTION * 4 + 2), u32::from(BIOS))?;
+    b.mov(ecx, 0x186u32)?;
+    b.rdmsr()?;
+    say_ax(b)
+}
+
+/// Goes on behind the RDMSR.
+fn fault_handler(b: &mut Block) -> Built {
+    b.name("fault")?;
+    b.mov(bp, sp)?;
+    b.add(word_ptr(bp), 2)?;
+    b.mov(eax, 0xffffu32)?;
+    Ok(b.iret()?)
 }
 
 /// Says the local APIC's LINT0 register. Where there is no APIC, that is what nobody answers.

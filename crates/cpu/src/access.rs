@@ -87,6 +87,8 @@ pub struct Core {
     pub state: State,
     pub(crate) model: &'static Model,
     pub(crate) hypervisor: Hypervisor,
+    /// Unknown MSRs read zero and ignore writes, as TCG has it; otherwise #GP.
+    pub(crate) unknown_msrs_ignored: bool,
     /// The first processor: starts at reset, the others wait.
     pub(crate) bootstrap: bool,
     /// Which processor of the machine this is; its initial APIC id.
@@ -160,6 +162,7 @@ impl Core {
             state: State::reset(model, bootstrap),
             model,
             hypervisor: Hypervisor::None,
+            unknown_msrs_ignored: false,
             bootstrap,
             index,
             cores: 1,

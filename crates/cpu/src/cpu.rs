@@ -78,6 +78,7 @@ impl<B: Bus> Clone for Cpu<B> {
     fn clone(&self) -> Self {
         let mut copy = Cpu::new(self.core.model, self.core.index)
             .with_hypervisor(self.core.hypervisor)
+            .with_unknown_msrs_ignored(self.core.unknown_msrs_ignored)
             .with_cores(self.core.cores);
         copy.core.state = self.core.state.clone();
         copy.core.a20_mask = self.core.a20_mask;
@@ -116,6 +117,7 @@ impl<B: Bus> Cpu<B> {
         core.state.clone_from(&other.core.state);
         (core.model, core.index, core.bootstrap) = (other.core.model, other.core.index, other.core.bootstrap);
         (core.hypervisor, core.cores) = (other.core.hypervisor, other.core.cores);
+        core.unknown_msrs_ignored = other.core.unknown_msrs_ignored;
         core.a20_mask = other.core.a20_mask;
         core.written.clear();
         core.flush_tlb();
@@ -143,10 +145,17 @@ impl<B: Bus> Cpu<B> {
         Cpu { core: Core::new(model, index), cache: Cache::default(), breakpoints: Vec::new(), passed: false }
     }
 
-    /// The same processor under a hypervisor, which answers CPUID leaf 40000000h.
+    /// The same processor under a hypervisor, which CPUID tells of.
     #[must_use]
     pub fn with_hypervisor(mut self, hypervisor: Hypervisor) -> Cpu<B> {
         self.core.hypervisor = hypervisor;
+        self
+    }
+
+    /// The same processor, with unknown MSRs that read zero and ignore writes; otherwise they raise #GP.
+    #[must_use]
+    pub fn with_unknown_msrs_ignored(mut self, ignored: bool) -> Cpu<B> {
+        self.core.unknown_msrs_ignored = ignored;
         self
     }
 

@@ -46,8 +46,6 @@ pub struct Model {
     pub cr4: u64,
     /// SMM state save map.
     pub save_map: SaveMap,
-    /// Unknown MSRs read zero and ignore writes, as TCG has it; otherwise #GP.
-    pub unknown_msrs_ignored: bool,
 }
 
 const fn leaf(function: u32, values: [u32; 4]) -> Leaf {
@@ -103,12 +101,14 @@ const fn control(features: Features) -> u64 {
 /// EBX bits 31-24 of leaf 1 are the initial APIC id, filled in when asked.
 const CLFLUSH_64: u32 = 0x0800;
 
-/// Who answers CPUID leaf 40000000h, where a guest looks for a hypervisor.
+/// What CPUID says of a hypervisor, by bit 31 of leaf 1 ECX and by leaf 40000000h.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize)]
 pub enum Hypervisor {
-    /// Nobody: as any leaf that is not there, it gives the highest basic one.
+    /// Nothing: as any leaf that is not there, 40000000h gives the highest basic one.
     #[default]
     None,
+    /// The bit says that there is one, and no leaf who.
+    Silent,
     /// The two leaves are there and zero.
     Unnamed,
     /// "TCGTCGTCGTCG".
@@ -123,7 +123,7 @@ impl Hypervisor {
     pub fn leaf(self, function: u32) -> Option<[u32; 4]> {
         const FIRST: u32 = 0x4000_0000;
         const LAST: u32 = 0x4000_0001;
-        if self == Hypervisor::None || !(FIRST..=LAST).contains(&function) {
+        if matches!(self, Hypervisor::None | Hypervisor::Silent) || !(FIRST..=LAST).contains(&function) {
             return None;
         }
         match (self, function) {
@@ -155,8 +155,8 @@ struct Qemu64 {
     brand: &'static str,
 }
 
-/// SSE3, CX16, POPCNT, and a hypervisor.
-const WITH_POPCNT: u32 = 0x8080_2001;
+/// SSE3, CX16, POPCNT.
+const WITH_POPCNT: u32 = 0x0080_2001;
 /// LAHF_LM, SVM, ABM, SSE4A.
 const WITH_ABM: u32 = 0x65;
 
@@ -220,7 +220,6 @@ const fn amd(name: &'static str, about: &'static str, leaves: &'static [Leaf]) -
         physical_bits: 40,
         cr4: control(Features::offered(leaves)),
         save_map: SaveMap::Amd64,
-        unknown_msrs_ignored: true,
     }
 }
 
@@ -252,7 +251,7 @@ qemu64_models! {
     QEMU64_0_13 = FACTS_0_13, "qemu64-0.13", "qemu64 of the emulators of 2010, which put their own version into it",
         { brand: "QEMU Virtual CPU version 0.13.0" } from FIRST;
     CPU64_RHEL6 = FACTS_RHEL6, "cpu64-rhel6", "RHEL-6's default: family 6, model 13, stepping 3; an AMD host's vendor",
-        { signature: 0x6d3, features: 0x8000_2001, brand: "QEMU Virtual CPU version (cpu64-rhel6)" } from FIRST;
+        { signature: 0x6d3, features: 0x2001, brand: "QEMU Virtual CPU version (cpu64-rhel6)" } from FIRST;
     QEMU64_1_5_3 = FACTS_1_5_3, "qemu64-1.5.3", "qemu64 of RHEL-7's machine types",
         { brand: "QEMU Virtual CPU version 1.5.3" } from FIRST;
     QEMU64_1_4 = FACTS_1_4, "qemu64-1.4", "qemu64 of machine types up to 1.4: family 6, model 2, stepping 3",
@@ -274,7 +273,7 @@ qemu64_models! {
     QEMU64_2_4 = FACTS_2_4, "qemu64-2.4", "qemu64 of machine type 2.4: basic leaves up to 0Dh",
         { highest: 0xd, brand: "QEMU Virtual CPU version 2.4.0" } from FACTS_2_3;
     QEMU64_2_5 = FACTS_2_5, "qemu64-2.5", "qemu64 of machine types 2.5 and 2.6: no POPCNT, ABM, SSE4A",
-        { features: 0x8000_2001, extended_features: 5, brand: "QEMU Virtual CPU version 2.5+" } from FACTS_2_4;
+        { features: 0x2001, extended_features: 5, brand: "QEMU Virtual CPU version 2.5+" } from FACTS_2_4;
     QEMU64_2_7 = FACTS_2_7, "qemu64-2.7", "qemu64 of machine type 2.7: leaf 0Bh",
         { topology: true } from FACTS_2_5;
     QEMU64_2_8 = FACTS_2_8, "qemu64-2.8", "qemu64 of machine types 2.8 to 6.0: an L3 cache",
@@ -283,20 +282,20 @@ qemu64_models! {
         { signature: 0x0006_0fb1, caches: false } from FACTS_2_8;
 }
 
-/// A 32-bit model of Intel's with these leaves.
+/// A 32-bit model of Intel's with these leaves, or QEMU's idea of one.
 const fn intel_32(
     name: &'static str,
     about: &'static str,
     leaves: &'static [Leaf],
     physical_bits: u32,
-    unknown_msrs_ignored: bool,
+    tcg: bool,
 ) -> Model {
     Model {
         name,
         about,
         leaves,
         // TCG executes RDTSC, RDMSR and WRMSR whatever CPUID offers (seen on QEMU 7.2).
-        features: if unknown_msrs_ignored {
+        features: if tcg {
             Features::offered(leaves).with(Feature::Tsc).with(Feature::Msr)
         } else {
             Features::offered(leaves)
@@ -304,7 +303,6 @@ const fn intel_32(
         physical_bits,
         cr4: control(Features::offered(leaves)),
         save_map: SaveMap::Intel32,
-        unknown_msrs_ignored,
     }
 }
 
@@ -313,7 +311,7 @@ const fn intel_32(
 pub static I486: Model = intel_32(
     "486",
     "Intel 486DX, which isapc has: FPU and PSE, no local APIC",
-    &[vendor(0, 1, GENUINE_INTEL), leaf(1, [0x0000_0480, CLFLUSH_64, 0x8000_0000, 0x0000_0009])],
+    &[vendor(0, 1, GENUINE_INTEL), leaf(1, [0x0000_0480, CLFLUSH_64, 0, 0x0000_0009])],
     32,
     true,
 );
@@ -345,7 +343,7 @@ pub static QEMU32: Model = intel_32(
     "QEMU's default for 32-bit machines: family 6, model 6, stepping 3",
     &[
         vendor(0, 4, GENUINE_INTEL),
-        leaf(1, [0x0000_0663, CLFLUSH_64, 0x8000_0001, P6_SSE2]),
+        leaf(1, [0x0000_0663, CLFLUSH_64, 1, P6_SSE2]),
         vendor(0x8000_0000, 0x8000_0004, GENUINE_INTEL),
         leaf(0x8000_0002, brand("QEMU Virtual CPU version 2.5+", 0)),
         leaf(0x8000_0003, brand("QEMU Virtual CPU version 2.5+", 1)),
@@ -370,7 +368,6 @@ const fn intel_64(
         physical_bits,
         cr4: control(Features::offered(leaves)),
         save_map: SaveMap::Amd64,
-        unknown_msrs_ignored: true,
     }
 }
 
@@ -662,10 +659,10 @@ mod tests {
     #[case::level_3(&QEMU64_2_8, 4, 3, [0x163, 0x03c0_003f, 0x3fff, 6])]
     #[case::no_level_3(&QEMU64_2_7, 0x8000_0006, 0, [0, 0x4200_4200, 0x0200_8140, 0])]
     #[case::topology(&QEMU64_2_7, 0xb, 1, [0, 1, 0x201, 3])]
-    #[case::no_extended_486(&I486, 0x8000_0005, 3, [0x480, 0x0300_0800, 0x8000_0000, 9])]
+    #[case::no_extended_486(&I486, 0x8000_0005, 3, [0x480, 0x0300_0800, 0, 9])]
     #[case::brand_core2(&CORE2, 0x8000_0002, 0, [0x65746e49, 0x2952_286c, 0x726f_4320, 0x4d54_2865])]
     #[case::wide_addresses(&MAX, 0x8000_0008, 0, [0x392e, 0, 0, 0])]
-    #[case::apic_id(&QEMU64, 1, 0, [0x0006_0fb1, 0x0300_0800, 0x8000_2001, 0x078b_fbfd])]
+    #[case::apic_id(&QEMU64, 1, 0, [0x0006_0fb1, 0x0300_0800, 0x2001, 0x078b_fbfd])]
     fn cpuid(#[case] model: &Model, #[case] function: u32, #[case] index: u32, #[case] expect: [u32; 4]) {
         assert_eq!(model.cpuid(function, index, 3, true), expect);
     }
@@ -686,6 +683,7 @@ mod tests {
     #[case::unnamed(Hypervisor::Unnamed, 0x4000_0000, Some([0; 4]))]
     #[case::beyond(Hypervisor::Tcg, 0x4000_0002, None)]
     #[case::nobody(Hypervisor::None, 0x4000_0000, None)]
+    #[case::silent(Hypervisor::Silent, 0x4000_0000, None)]
     fn hypervisor(#[case] who: Hypervisor, #[case] function: u32, #[case] expect: Option<[u32; 4]>) {
         assert_eq!(who.leaf(function), expect);
     }

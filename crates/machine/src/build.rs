@@ -12,13 +12,13 @@ use warmboot_chipset::{
     virtio::{Virtio, blk::Blk, rng::Rng},
 };
 use warmboot_cpu::{Cpu, Hypervisor, Model};
-use warmboot_memory::Memory;
+use warmboot_memory::{BlockId, Memory};
 
 use crate::{
     Config, ConfigError, Generation, Machine, MachineType,
     board::{Attachments, Board, PowerState, Wires},
     clock::Clock,
-    config::{self, DriveKind},
+    config::{self, Adapter, DriveKind},
     devices::{Device, Slot},
     display,
     generations::{self, Access},
@@ -42,6 +42,10 @@ const APICS: [&str; config::PROCESSORS_MAXIMUM as usize] = [
 
 /// The names of virtio block devices.
 pub(crate) const VIRTIO_DISKS: [&str; 4] = ["virtio-blk0", "virtio-blk1", "virtio-blk2", "virtio-blk3"];
+
+/// Where option ROMs begin in the 128 KiB from C0000 on, and the distance at which firmware looks for them.
+const FIRST_OPTION_ROM: u64 = 0x8000;
+const OPTION_ROM_STEP: u64 = 0x800;
 
 /// What a family makes its chips from.
 pub(crate) struct Parts<'a> {
@@ -89,6 +93,9 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
         display_blocks(&mut memory, vga, machine_type)
             .map_err(|error| ConfigError::new(error.to_string()))?;
     }
+    if generation.rom_sockets {
+        sockets(&mut memory, blocks.rom, config, machine_type)?;
+    }
     let slots = (machine_type.chips)(&Parts { config, machine_type, generation: &generation, model })?;
     check_controllers(config, &slots)?;
     let board = Board {
@@ -120,7 +127,11 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
         // Each draws numbers of its own.
         let seed = config.seed.wrapping_add(u64::from(index) << 56);
         let cores = if machine_type.one_package { config.cpus as u8 } else { 1 };
-        Cpu::new(model, index).with_hypervisor(hypervisor).with_cores(cores).with_seed(seed)
+        Cpu::new(model, index)
+            .with_hypervisor(hypervisor)
+            .with_unknown_msrs_ignored(generation.unknown_msrs_ignored)
+            .with_cores(cores)
+            .with_seed(seed)
     };
     let others = (1..config.cpus as u8).map(processor).collect();
     let processors = Processors::new(processor(0), others);
@@ -133,7 +144,7 @@ fn display_blocks(
     vga: &config::Vga,
     machine_type: &MachineType,
 ) -> Result<(), warmboot_memory::MemoryError> {
-    let on_pci = !machine_type.is_isa();
+    let on_pci = vga.slot(machine_type).is_some();
     let size = if on_pci { chipset::vga::PCI_MEMORY } else { chipset::vga::ISA_MEMORY };
     memory.add_block(display::MEMORY_BLOCK, size)?;
     if on_pci {
@@ -141,6 +152,38 @@ fn display_blocks(
         memory.write_block(rom, 0, &vga.rom.bytes)?;
     }
     Ok(())
+}
+
+/// Writes the ROMs of cards where their sockets are: an ISA display adapter's at C0000, option ROMs from C8000
+/// or the end of that one on, each at a multiple of 2 KiB, where firmware looks for them.
+fn sockets(
+    memory: &mut Memory,
+    block: BlockId,
+    config: &Config,
+    machine_type: &MachineType,
+) -> Result<(), ConfigError> {
+    let display = config.vga.as_ref().filter(|vga| vga.slot(machine_type).is_none()).map(|vga| &vga.rom);
+    let mut next = 0;
+    for (rom, least) in display
+        .map(|rom| (rom, 0))
+        .into_iter()
+        .chain(config.option_roms.iter().map(|rom| (rom, FIRST_OPTION_ROM)))
+    {
+        let at = least.max(next);
+        next = (at + rom.bytes.len() as u64).next_multiple_of(OPTION_ROM_STEP);
+        memory.write_block(block, at, &rom.bytes).map_err(|_| {
+            let (name, size, end) = (&rom.name, map::OPTION_ROM_SIZE, at + rom.bytes.len() as u64);
+            ConfigError::new(format!("option ROM `{name}` ends {end} bytes after C0000; there are {size}"))
+        })?;
+    }
+    Ok(())
+}
+
+impl config::Vga {
+    /// Its PCI device number; `None` on ISA.
+    fn slot(&self, machine_type: &MachineType) -> Option<u8> {
+        machine_type.vga_slot().filter(|_| self.adapter != Adapter::Isa)
+    }
 }
 
 /// Size of the expansion ROM with this image: a power of two, in whole pages.
@@ -276,7 +319,7 @@ impl Parts<'_> {
             let base = rom.name.rsplit('/').next().unwrap_or("rom");
             items.push(chipset::fw_cfg::Item::file(format!("genroms/{base}"), rom.bytes.to_vec()));
         }
-        if let Some(vga) = self.config.vga.as_ref().filter(|_| self.machine_type.is_isa()) {
+        if let Some(vga) = self.config.vga.as_ref().filter(|vga| vga.slot(self.machine_type).is_none()) {
             items.push(chipset::fw_cfg::Item::file("vgaroms/vgabios.bin".to_owned(), vga.rom.bytes.to_vec()));
         }
         if let Some(kernel) = &self.config.kernel {
@@ -295,7 +338,7 @@ impl Parts<'_> {
     /// The display adapter, if there is one.
     pub fn vga(&self) -> Option<Slot> {
         let vga = self.config.vga.as_ref()?;
-        let Some(device) = self.machine_type.vga_slot() else {
+        let Some(device) = vga.slot(self.machine_type) else {
             let vga = chipset::vga::Vga::new(chipset::vga::Config { bus: chipset::vga::Bus::Isa });
             return Some(chip("vga", Device::Vga(vga)));
         };
@@ -326,7 +369,7 @@ impl Parts<'_> {
         let seed = !self.config.seed;
         let rng =
             self.config.rng.then(|| ("virtio-rng", Device::VirtioRng(Virtio::new(Rng::new(seed), facts))));
-        let taken = self.config.vga.as_ref().and(self.machine_type.vga_slot());
+        let taken = self.config.vga.as_ref().and_then(|vga| vga.slot(self.machine_type));
         let free = (first..32).filter(|slot| Some(*slot) != taken);
         disks.chain(rng).zip(free).map(|((name, device), slot)| function(name, slot, 0, device)).collect()
     }
@@ -389,7 +432,7 @@ impl Parts<'_> {
         description.serial = self.config.serial;
         description.parallel = self.config.parallel;
         description.pvpanic = self.config.pvpanic;
-        description.vga_slot = self.config.vga.as_ref().and(self.machine_type.vga_slot());
+        description.vga_slot = self.config.vga.as_ref().and_then(|vga| vga.slot(self.machine_type));
         description
     }
 }
@@ -442,8 +485,9 @@ fn wiring(config: &Config) -> Vec<String> {
         let (image, rom) = (blake3::hash(&image.bytes), blake3::hash(&option_rom.bytes));
         lines.push(format!("kernel {image} {initrd:?} {append:?} {rom}"));
     }
-    if let Some(config::Vga { rom }) = &config.vga {
-        lines.push(format!("vga {}", blake3::hash(&rom.bytes)));
+    if let Some(config::Vga { adapter, rom }) = &config.vga {
+        let on = if *adapter == Adapter::Isa { "vga on ISA" } else { "vga" };
+        lines.push(format!("{on} {}", blake3::hash(&rom.bytes)));
     }
     for config::Flash { image, read_only } in &config.flash {
         lines.push(format!("flash {} {read_only}", blake3::hash(&image.bytes)));

@@ -51,9 +51,21 @@ pub struct Kernel {
     pub option_rom: Firmware,
 }
 
-/// A display adapter: QEMU's standard VGA, on PCI or where there is none on ISA.
+/// Which display adapter.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub enum Adapter {
+    /// QEMU's standard VGA, on PCI; where there is none, as [`Adapter::Isa`].
+    #[default]
+    Std,
+    /// The same on ISA: fixed addresses and no configuration space.
+    Isa,
+}
+
+/// A display adapter.
 #[derive(Clone, Debug)]
 pub struct Vga {
+    /// Which.
+    pub adapter: Adapter,
     /// Its option ROM.
     pub rom: Firmware,
 }
@@ -184,7 +196,7 @@ pub struct Config {
     /// Flash chips, the first one right below 4 GiB and the second below that. The BIOS image is then what
     /// [`Config::low_firmware`] gives of the first.
     pub flash: Vec<Flash>,
-    /// Images for the option-ROM area, as fw_cfg `genroms/` files.
+    /// Images for the option-ROM area, as fw_cfg `genroms/` files, and where cards have ROM sockets in these.
     pub option_roms: Vec<Firmware>,
     /// A Linux kernel to start.
     pub kernel: Option<Kernel>,

@@ -37,7 +37,8 @@ pub use board::{Board, PowerState};
 pub use clock::cost;
 pub use condition::{Address, Condition, DEFAULT_LIMIT_TIME, Ended, Limits, count, memory, time};
 pub use config::{
-    Config, Drive, DriveKind, FLASH_CHIPS, Firmware, Flash, Kernel, MEMORY_MAXIMUM, MEMORY_MINIMUM, Slot, Vga,
+    Adapter, Config, Drive, DriveKind, FLASH_CHIPS, Firmware, Flash, Kernel, MEMORY_MAXIMUM, MEMORY_MINIMUM,
+    Slot, Vga,
 };
 pub use error::ConfigError;
 pub use generations::{Generation, PathFacts, Variation};

@@ -30,7 +30,7 @@ pub(crate) struct Blocks {
 }
 
 /// Size of the option-ROM block at C0000.
-const OPTION_ROM_SIZE: u64 = 0x2_0000;
+pub(crate) const OPTION_ROM_SIZE: u64 = 0x2_0000;
 /// 4 GiB, where the BIOS ends.
 const FOUR_GIB: u64 = 1 << 32;
 /// The whole of a 64-bit address space.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use rstest::rstest;
-use warmboot_machine::{Config, Drive, DriveKind, Firmware, Machine, Vga, VirtioInterface, ZeroSource};
+use warmboot_machine::{
+    Adapter, Config, Drive, DriveKind, Firmware, Machine, Vga, VirtioInterface, ZeroSource,
+};
 
 fn config(machine: &str, slots: &[&str]) -> Config {
     let drive = |at: &&str| Drive {
@@ -47,7 +49,8 @@ fn slots(
     #[case] expect: &[(u8, u16)],
 ) {
     let rom = Firmware { name: "rom".into(), bytes: vec![0; 512].into() };
-    let config = Config { rng, vga: vga.then_some(Vga { rom }), ..config(machine, drives) };
+    let config =
+        Config { rng, vga: vga.then_some(Vga { adapter: Adapter::Std, rom }), ..config(machine, drives) };
     assert_eq!(functions(&config), expect);
     let modern = Config { virtio: Some(VirtioInterface::Modern), ..config };
     let numbers: Vec<u16> = functions(&modern).into_iter().map(|(_, device)| device).collect();

@@ -8,8 +8,8 @@ use std::{
 };
 
 use warmboot_machine::{
-    Config, Firmware, Flash, Generation, Kernel, MachineType, Vga, VirtioInterface, cpu_models, generations,
-    machine_types,
+    Adapter, Config, Firmware, Flash, Generation, Kernel, MachineType, Vga, VirtioInterface, cpu_models,
+    generations, machine_types,
 };
 
 use crate::{
@@ -129,8 +129,9 @@ pub fn virtio_interface(name: &str) -> Result<VirtioInterface, InputError> {
 }
 
 /// The display adapters there are.
-pub const VGAS: [&str; 2] = [NO_VGA, "std"];
+pub const VGAS: [&str; 3] = [NO_VGA, "std", ISA_VGA];
 const NO_VGA: &str = "none";
+const ISA_VGA: &str = "isa";
 /// Their option ROMs, on PCI and on ISA.
 const VGA_ROMS: [&str; 2] = ["vgabios-stdvga", "vgabios-isavga"];
 
@@ -251,10 +252,12 @@ impl MachineSpec {
                 None => Ok(None),
             };
         }
-        let isa = machine_types::find(&self.machine).is_some_and(MachineType::is_isa);
+        let adapter = if self.vga == ISA_VGA { Adapter::Isa } else { Adapter::Std };
+        let isa =
+            adapter == Adapter::Isa || machine_types::find(&self.machine).is_some_and(MachineType::is_isa);
         let [pci_rom, isa_rom] = VGA_ROMS;
         let rom = self.vga_rom.as_deref().unwrap_or(if isa { isa_rom } else { pci_rom });
-        Ok(Some(Vga { rom: firmware::option_rom(rom, places)? }))
+        Ok(Some(Vga { adapter, rom: firmware::option_rom(rom, places)? }))
     }
 
     /// The kernel with what is given to it, if there is one.
@@ -305,7 +308,7 @@ mod tests {
     #[case(MachineSpec { option_roms: vec!["a/x.bin".into(), "b/x.bin".into()], ..MachineSpec::default() },
         "two option ROMs have the file name of `b/x.bin`")]
     #[case(MachineSpec { vga: "cirrus".into(), ..MachineSpec::default() },
-        "unknown vga `cirrus`; expected one of none, std")]
+        "unknown vga `cirrus`; expected one of none, std, isa")]
     #[case(MachineSpec { vga_rom: Some("x.bin".into()), ..MachineSpec::default() },
         "option ROM `x.bin` without a display adapter")]
     #[case(MachineSpec { initrd: Some("x.gz".into()), ..MachineSpec::default() },

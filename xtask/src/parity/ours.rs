@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use warmboot_machine::{
-    Condition, Config, Drive, DriveKind, Ended, Firmware, Limits, Machine, ResetPath, Slot, Vga, ZeroSource,
+    Adapter, Condition, Config, Drive, DriveKind, Ended, Firmware, Limits, Machine, ResetPath, Slot, Vga,
+    ZeroSource,
 };
 
 use super::ParityError;
@@ -81,7 +82,10 @@ pub fn vga() -> Result<Vga, ParityError> {
         .ok_or_else(|| ParityError::Missing("vgabios-stdvga.bin is not here (Debian: seabios)".to_owned()))?;
     let bytes = std::fs::read(&path)
         .map_err(|source| ParityError::Io { what: path.display().to_string(), source })?;
-    Ok(Vga { rom: Firmware { name: "vgabios-stdvga".to_owned(), bytes: bytes.into() } })
+    Ok(Vga {
+        adapter: Adapter::Std,
+        rom: Firmware { name: "vgabios-stdvga".to_owned(), bytes: bytes.into() },
+    })
 }
 
 fn ours(error: impl std::fmt::Display) -> ParityError {

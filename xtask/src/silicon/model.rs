@@ -43,6 +43,5 @@ pub fn of_host() -> &'static Model {
         physical_bits: MAX.physical_bits,
         cr4: MAX.cr4,
         save_map: MAX.save_map,
-        unknown_msrs_ignored: true,
     }))
 }

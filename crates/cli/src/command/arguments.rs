@@ -70,7 +70,7 @@ pub(crate) struct MachineArguments {
     /// Command line for --kernel
     #[arg(long, value_name = "TEXT", requires = "kernel")]
     append: Option<String>,
-    /// Display adapter: none, or std for QEMU's standard VGA [default: none]
+    /// Display adapter: none, std for QEMU's standard VGA, or isa for the same without PCI [default: none]
     #[arg(long, value_name = "NAME")]
     vga: Option<String>,
     /// Its option ROM: a known name, rom:NAME, or a path [default: vgabios-stdvga, vgabios-isavga without
@@ -190,8 +190,9 @@ impl MachineArguments {
             .collect::<Result<_, _>>()?;
         let same_roms =
             option_roms.iter().map(|rom| &rom.bytes).eq(config.option_roms.iter().map(|rom| &rom.bytes));
-        let rom = |vga: Option<&Vga>| vga.map(|vga| vga.rom.bytes.clone());
-        let vga = self.vga.is_none() || rom(spec.read_vga(places)?.as_ref()) == rom(config.vga.as_ref());
+        let display = |vga: Option<&Vga>| vga.map(|vga| (vga.adapter, vga.rom.bytes.clone()));
+        let vga =
+            self.vga.is_none() || display(spec.read_vga(places)?.as_ref()) == display(config.vga.as_ref());
         let kernel = spec.read_kernel(places)?;
         let says = |given: &Option<String>, is: &str| given.as_deref().is_none_or(|given| given == is);
         let drives = self.drive.iter().all(|spec| {

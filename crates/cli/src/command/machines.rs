@@ -237,7 +237,6 @@ fn cpu_facts() -> Vec<Facts> {
                 if model.efer() == 0 { "none".to_owned() } else { format!("{:#x}", model.efer()) },
             ),
             ("SMM state save map", format!("{:?}", model.save_map)),
-            ("an unknown MSR", if model.unknown_msrs_ignored { "reads 0" } else { "#GP" }.to_owned()),
         ];
         (model.name, facts)
     };

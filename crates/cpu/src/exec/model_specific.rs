@@ -3,7 +3,7 @@
 use iced_x86::{Instruction, Mnemonic};
 
 use crate::{
-    Bus, Core, Exception, Exec, Handler, Op,
+    Bus, Core, Exception, Exec, Handler, Hypervisor, Op,
     features::Feature,
     state::{cr4, gpr, segment},
 };
@@ -88,6 +88,9 @@ fn cpuid<B: Bus>(core: &mut Core, _bus: &mut B, _op: &Op) -> Exec {
         && let Some(length) = core.model.enabled_area(function, index, core.state.avx.xcr0)
     {
         values[1] = length;
+    }
+    if function == 1 && core.hypervisor != Hypervisor::None {
+        values[2] |= 1 << 31;
     }
     if function == 1 && core.state.cr4 & cr4::OSXSAVE != 0 {
         values[2] |= 1 << 27;
@@ -187,7 +190,7 @@ fn rdmsr<B: Bus>(core: &mut Core, bus: &mut B, _op: &Op) -> Exec {
         }
         _ => match fixed_mtrr(register) {
             Some(index) => msrs.mtrr_fixed[index],
-            None if core.model.unknown_msrs_ignored => 0,
+            None if core.unknown_msrs_ignored => 0,
             None => return Err(fault),
         },
     };
@@ -257,7 +260,7 @@ fn wrmsr<B: Bus>(core: &mut Core, bus: &mut B, _op: &Op) -> Exec {
         msr::SYSENTER_ESP | msr::SYSENTER_EIP => canonical(value)?,
         _ => {}
     }
-    let model = core.model;
+    let ignored = core.unknown_msrs_ignored;
     let msrs = &mut core.state.msrs;
     match register {
         msr::FEATURE_CONTROL => {
@@ -301,7 +304,7 @@ fn wrmsr<B: Bus>(core: &mut Core, bus: &mut B, _op: &Op) -> Exec {
                 check(value.to_le_bytes().iter().all(|kind| memory_type(u64::from(*kind))))?;
                 msrs.mtrr_fixed[index] = value;
             }
-            None => check(model.unknown_msrs_ignored && register != msr::MTRR_CAP)?,
+            None => check(ignored && register != msr::MTRR_CAP)?,
         },
     }
     Ok(())

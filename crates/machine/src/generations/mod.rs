@@ -89,6 +89,9 @@ pub struct Generation {
     pub bios_restored: bool,
     /// pc.rom at C0000-DFFFF.
     pub option_roms: Access,
+    /// Option ROMs and that of a display adapter on ISA answer in there, as a card's ROM does; emulators give
+    /// them to firmware through fw_cfg alone.
+    pub rom_sockets: bool,
     /// What a read of ports 402h and E9h returns. E9h tells SeaBIOS since 1.8 that somebody listens.
     pub debug_port_reads: u8,
     /// Each byte of a processor's read from memory addresses where nothing answers: zero in emulators,
@@ -98,8 +101,11 @@ pub struct Generation {
     /// 8259A arrive though firmware has switched the APIC on and set nothing. QEMU had that until 2.4,
     /// whatever the machine type; INIT masks it everywhere.
     pub lint0_ext_int: bool,
-    /// Who answers CPUID leaf 40000000h. Machine types up to 2.8 hide TCG's name.
+    /// What CPUID tells of a hypervisor. Machine types up to 2.8 hide TCG's name.
     pub hypervisor: Hypervisor,
+    /// Model-specific registers that there are not read zero and ignore writes, as TCG has it; KVM and
+    /// processors raise #GP.
+    pub unknown_msrs_ignored: bool,
     /// How port 92h bit 0 resets; its A20 gate works in all generations.
     pub port_92_reset: ResetBit,
     /// How port CF9h bit 2 resets; `None` where the port is absent.

@@ -12,6 +12,7 @@ pub(super) const QEMU_KVM_0_13: Generation = Generation {
     smi: false,
     smm_marked_initialised: true,
     hypervisor: Hypervisor::Kvm,
+    unknown_msrs_ignored: false,
     bios_low: Access::ReadWrite,
     bios_high: Access::ReadWrite,
     ..QEMU_0_13

@@ -46,7 +46,7 @@ values! {
     ResetBit: [ResetBit::Ignored, ResetBit::Level, ResetBit::Edge];
     Option<ResetBit>: [None, Some(ResetBit::Ignored), Some(ResetBit::Level), Some(ResetBit::Edge)];
     Suspend: [Suspend::Waits, Suspend::ResumesAtOnce];
-    Hypervisor: [Hypervisor::None, Hypervisor::Unnamed, Hypervisor::Tcg, Hypervisor::Kvm];
+    Hypervisor: [Hypervisor::None, Hypervisor::Silent, Hypervisor::Unnamed, Hypervisor::Tcg, Hypervisor::Kvm];
     Processor: [Processor::Reset, Processor::Init];
     Chips: [Chips::All, Chips::None];
 }
@@ -71,10 +71,12 @@ impl Generation {
             bios_high,
             bios_restored,
             option_roms,
+            rom_sockets,
             debug_port_reads,
             unmapped_reads,
             lint0_ext_int,
             hypervisor,
+            unknown_msrs_ignored,
             port_92_reset,
             port_cf9_reset,
             shutdown_port,
@@ -106,10 +108,12 @@ impl Generation {
             bios_high,
             bios_restored,
             option_roms,
+            rom_sockets,
             debug_port_reads,
             unmapped_reads,
             lint0_ext_int,
             hypervisor,
+            unknown_msrs_ignored,
             port_92_reset,
             port_cf9_reset,
             shutdown_port,

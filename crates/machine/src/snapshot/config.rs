@@ -8,7 +8,7 @@ use warmboot_chipset::{disk::BlockSource, virtio::Interface};
 use super::{SnapshotError, file::hex};
 use crate::{
     Config, Firmware,
-    config::{Drive, DriveKind, Flash, Kernel, Vga},
+    config::{Adapter, Drive, DriveKind, Flash, Kernel, Vga},
 };
 
 /// What a machine is built from; images by their blob's number.
@@ -38,6 +38,9 @@ pub struct SavedConfig {
     /// The display adapter's option ROM, when there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vga: Option<SavedImage>,
+    /// Which adapter, when it is not the standard one.
+    #[serde(default, skip_serializing_if = "is_standard")]
+    pub adapter: Adapter,
     /// Drives.
     pub drives: Vec<SavedDrive>,
     /// A virtio entropy device.
@@ -63,6 +66,10 @@ pub struct SavedConfig {
     pub seed: u64,
     /// Which execution path ran; both give the same.
     pub path: warmboot_cpu::Path,
+}
+
+fn is_standard(adapter: &Adapter) -> bool {
+    *adapter == Adapter::Std
 }
 
 pub(super) fn is_false(value: &bool) -> bool {
@@ -207,6 +214,7 @@ impl SavedConfig {
                 }
             }),
             vga: vga.as_ref().map(|vga| image(&vga.rom)),
+            adapter: vga.as_ref().map_or_else(Adapter::default, |vga| vga.adapter),
             drives: drives.iter().map(SavedDrive::of).collect(),
             rng: *rng,
             virtio: *virtio,
@@ -243,6 +251,7 @@ impl SavedConfig {
             option_roms,
             kernel,
             vga,
+            adapter,
             drives,
             rng,
             virtio,
@@ -280,7 +289,10 @@ impl SavedConfig {
                 .collect::<Result<_, SnapshotError>>()?,
             option_roms: option_roms.iter().map(&image).collect::<Result<_, SnapshotError>>()?,
             kernel: kernel.as_ref().map(|kernel| kernel.rebuild(&image)).transpose()?,
-            vga: vga.as_ref().map(|rom| Ok::<_, SnapshotError>(Vga { rom: image(rom)? })).transpose()?,
+            vga: vga
+                .as_ref()
+                .map(|rom| Ok::<_, SnapshotError>(Vga { adapter: *adapter, rom: image(rom)? }))
+                .transpose()?,
             drives: drives?,
             rng: *rng,
             virtio: *virtio,

@@ -1,6 +1,6 @@
 //! Machines for tests: built from the project's own ROMs, so that no firmware is needed.
 
-use warmboot_machine::{Config, Firmware, Limits, Machine, Path, Vga};
+use warmboot_machine::{Adapter, Config, Firmware, Limits, Machine, Path, Vga};
 
 /// A machine with one of our ROMs.
 #[allow(dead_code, reason = "not every test file boots a ROM")]
@@ -26,7 +26,7 @@ pub fn with_display(rom: &str, path: Path) -> Machine {
     let rom = warmboot_test_roms::find(rom).expect("a ROM of ours");
     let config = config((rom.build)().expect("it assembles"), path);
     let rom = Firmware { name: "test".into(), bytes: vec![0x55, 0xaa, 1, 0xcb].into() };
-    Machine::new(&Config { vga: Some(Vga { rom }), ..config }).expect("a machine")
+    Machine::new(&Config { vga: Some(Vga { adapter: Adapter::Std, rom }), ..config }).expect("a machine")
 }
 
 /// Limits of `instructions` and a minute of virtual time, in slices of `slice`.
