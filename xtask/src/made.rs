@@ -2,6 +2,7 @@
 //!
 //! * `busybox.cpio`: an initial RAM disk for Linux, of Debian's static busybox and an `init` of ours that gives
 //!   a shell on the console.
+//! * `busybox-686.cpio`: the same with the busybox of Debian's i386.
 //! * `busybox-virtio.cpio`: the same with the modules of Debian's kernel for virtio disks and entropy in
 //!   `/modules`, which `init` loads before the shell.
 //! * `xen`: Xen's Multiboot kernel, which its package has compressed.
@@ -19,7 +20,8 @@ use warmboot_test_roms::iso;
 use crate::{Failure, shell};
 
 /// The images' files in the download folder.
-pub const FILES: &[&str] = &["busybox.cpio", "busybox-virtio.cpio", "xen", "isolinux.iso"];
+pub const FILES: &[&str] =
+    &["busybox.cpio", "busybox-686.cpio", "busybox-virtio.cpio", "xen", "isolinux.iso"];
 
 const INIT: &str = "\
 #!/bin/busybox sh
@@ -58,7 +60,14 @@ const FILE: u32 = 0o100_644;
 /// Writes the images to the download folder, unless they are there as they should be.
 pub fn ensure() -> Result<(), Failure> {
     let folder = shell::firmware_folder();
-    for (file, bytes) in FILES.iter().zip([busybox(&[]), busybox(VIRTIO_MODULES), xen(), isolinux()]) {
+    let made = [
+        busybox("busybox", &[]),
+        busybox("busybox-i386", &[]),
+        busybox("busybox", VIRTIO_MODULES),
+        xen(),
+        isolinux(),
+    ];
+    for (file, bytes) in FILES.iter().zip(made) {
         let bytes = bytes.map_err(|error| format!("{file}: {error}"))?;
         let path = folder.join(file);
         if fs::read(&path).is_ok_and(|there| there == bytes) {
@@ -77,11 +86,11 @@ fn fetched(file: &str) -> Result<Vec<u8>, Failure> {
     Ok(fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?)
 }
 
-/// The RAM disk, with kernel modules that its `init` loads.
-fn busybox(modules: &[&str]) -> Result<Vec<u8>, Failure> {
+/// The RAM disk with this busybox and kernel modules that its `init` loads.
+fn busybox(program: &str, modules: &[&str]) -> Result<Vec<u8>, Failure> {
     let folders = ["bin", "dev", "proc", "sys"].map(|name| (name.to_owned(), FOLDER, Vec::new()));
     let mut init = INIT.to_owned();
-    let mut files = vec![("bin/busybox".to_owned(), PROGRAM, fetched("busybox")?)];
+    let mut files = vec![("bin/busybox".to_owned(), PROGRAM, fetched(program)?)];
     if !modules.is_empty() {
         files.push(("modules".to_owned(), FOLDER, Vec::new()));
     }

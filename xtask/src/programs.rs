@@ -1,135 +1,56 @@
-//! Real programs as whole processes, on our machine and on QEMU's, with the same images: what is timed and
-//! whose text is compared.
+//! Real programs as whole processes, on our machine and on QEMU's, with the same images: what is timed, whose
+//! text is compared, and who must end in one digest however it is run.
 
-use std::{path::PathBuf, process::Command};
+pub mod screen;
+mod table;
 
-use crate::{Failure, shell};
+use std::process::Command;
+
+use crate::{
+    Failure,
+    bench::process::{self, Sample},
+    shell,
+};
+
+pub use table::PROGRAMS;
 
 /// QEMU's program.
 pub const QEMU: &str = "qemu-system-x86_64";
 
+/// Seconds a program may take.
+const PATIENCE: u64 = 1_500;
+
+/// Where a program says something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Says {
+    /// On COM1.
+    Serial(&'static str),
+    /// On the screen of a standard VGA.
+    Screen(&'static str),
+}
+
 /// A program and how it is started.
 pub struct Program {
-    /// What it is.
+    /// What it is, and its milestone.
     pub name: &'static str,
     /// Its images in the download folder.
     images: &'static [&'static str],
+    /// Machine type.
+    machine: &'static str,
     /// Our options, and QEMU's with `{0}` where the first image stands.
     ours: &'static [&'static str],
     theirs: &'static [&'static str],
-    /// What it prints on COM1 when it is there.
-    pub text: &'static str,
+    /// What is typed, on COM1 or the keyboard, and after which text.
+    typed: &'static [(&'static str, &'static str)],
+    /// What it says when it is there.
+    pub milestone: Says,
     /// It takes QEMU minutes to count its instructions.
     pub long: bool,
+    /// `cargo xtask test` has time for it.
+    pub quick: bool,
+    /// The instructions after which it is saved, and forked.
+    middle: &'static str,
 }
-
-/// Which machine runs them; it has 128 MiB unless options say otherwise.
-const MACHINE: &str = "pc-i440fx-7.2";
-
-/// Our options for them.
-pub const ISOLINUX: &[&str] = &["--drive", "ide1-0=firmware/isolinux.iso,readonly"];
-pub const XEN: &[&str] = &["--kernel", "xen", "--append", "console=com1 com1=115200,8n1"];
-pub const U_BOOT: &[&str] = &["--firmware", "u-boot"];
-pub const LINUX: &[&str] = &["--kernel", "linux-cloud-amd64", "--append", "console=ttyS0"];
-pub const OVMF: &[&str] = &["--pflash", "ovmf-code,readonly", "--pflash", "ovmf-vars"];
-pub const INSTALLER_I386: &[&str] = &[
-    "--cpu",
-    "pentium3",
-    "--memory",
-    "512M",
-    "--kernel",
-    "debian-installer-i386",
-    "--initrd",
-    "debian-installer-i386",
-    "--append",
-    "console=ttyS0 TERM=vt102",
-];
-const INSTALLER_AMD64: &[&str] = &[
-    "--memory",
-    "1G",
-    "--kernel",
-    "debian-installer-amd64",
-    "--initrd",
-    "debian-installer-amd64",
-    "--append",
-    "console=ttyS0 TERM=vt102",
-];
-
-/// All of them, those that come to their milestone first before the others.
-pub const PROGRAMS: &[Program] = &[
-    Program {
-        name: "ISOLINUX, meminfo.c32",
-        images: &["isolinux.iso"],
-        ours: ISOLINUX,
-        theirs: &["-cdrom", "{0}"],
-        text: "boot: ",
-        long: false,
-    },
-    Program {
-        name: "Xen to its panic",
-        images: &["xen"],
-        ours: XEN,
-        theirs: &["-kernel", "{0}", "-append", "console=com1 com1=115200,8n1"],
-        text: "Reboot in",
-        long: false,
-    },
-    Program {
-        name: "U-Boot to its prompt",
-        images: &["u-boot.rom"],
-        ours: U_BOOT,
-        theirs: &["-bios", "{0}"],
-        text: "=> ",
-        long: false,
-    },
-    Program {
-        name: "Linux 6.1 (cloud-amd64) to its panic",
-        images: &["vmlinuz-cloud-amd64"],
-        ours: LINUX,
-        theirs: &["-kernel", "{0}", "-append", "console=ttyS0"],
-        text: "end Kernel panic",
-        long: false,
-    },
-    Program {
-        name: "OVMF (X64) to its shell",
-        images: &["OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"],
-        ours: OVMF,
-        theirs: &[
-            "-drive",
-            "if=pflash,format=raw,readonly=on,file={0}",
-            "-drive",
-            "if=pflash,format=raw,snapshot=on,file={1}",
-        ],
-        text: "Shell>",
-        long: true,
-    },
-    Program {
-        name: "debian-installer (i386) to its first question",
-        images: &["debian-installer-i386-linux", "debian-installer-i386-initrd.gz"],
-        ours: INSTALLER_I386,
-        theirs: &[
-            "-m",
-            "512",
-            "-cpu",
-            "pentium3",
-            "-kernel",
-            "{0}",
-            "-initrd",
-            "{1}",
-            "-append",
-            "console=ttyS0 TERM=vt102",
-        ],
-        text: "Select a language",
-        long: false,
-    },
-    Program {
-        name: "debian-installer (amd64) to its first question",
-        images: &["debian-installer-amd64-linux", "debian-installer-amd64-initrd.gz"],
-        ours: INSTALLER_AMD64,
-        theirs: &["-m", "1024", "-kernel", "{0}", "-initrd", "{1}", "-append", "console=ttyS0 TERM=vt102"],
-        text: "Select a language",
-        long: false,
-    },
-];
 
 impl Program {
     /// Whether all its images are there.
@@ -137,25 +58,117 @@ impl Program {
         self.images.iter().all(|image| shell::firmware_folder().join(image).is_file())
     }
 
-    /// Ours, with COM1 on standard output, to its milestone.
-    pub fn warmboot(&self) -> Result<Command, Failure> {
+    /// Runs ours to its milestone; gives its time and what it said.
+    pub fn run_here(&self) -> Result<(Sample, String), Failure> {
+        let mut command = self.boot()?;
+        command.args(self.machine_options()).args(self.run_options());
+        match self.milestone {
+            Says::Serial(_) => {
+                command.args(["--serial", "-"]);
+                process::timed_within(&mut command, &[], None, PATIENCE)
+            }
+            Says::Screen(_) => {
+                let screen = tempfile::NamedTempFile::new()?;
+                command.arg("--screen-text").arg(screen.path());
+                let (sample, _) = process::timed_within(&mut command, &[], None, PATIENCE)?;
+                Ok((sample, std::fs::read_to_string(screen.path())?))
+            }
+        }
+    }
+
+    /// The same of QEMU's, with `more` options.
+    pub fn run_qemu(&self, more: &[&str]) -> Result<(Sample, String), Failure> {
+        let mut command = self.qemu(more);
+        match self.milestone {
+            Says::Serial(text) => process::timed_within(&mut command, self.typed, Some(text), PATIENCE),
+            Says::Screen(text) => screen::timed(&mut command, self.typed, text, PATIENCE),
+        }
+    }
+
+    /// Boots it three times: whole with a fork in the middle that goes on too, and saved in the middle, loaded by a
+    /// new process and run on. All must end in one digest, which is returned.
+    pub fn one_digest(&self) -> Result<String, Failure> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("middle.snapshot");
+        let digest = |command: &mut Command| -> Result<String, Failure> {
+            let report: serde_json::Value = serde_json::from_str(&shell::read(command.arg("--json"))?)?;
+            let text = |key: &str| report.get(key).map_or_else(String::new, ToString::to_string);
+            Ok(format!("{} after {} instructions", text("digest"), text("instructions")))
+        };
+        let serial = matches!(self.milestone, Says::Serial(_));
+        let boot = || -> Result<Command, Failure> {
+            let mut command = self.boot()?;
+            if serial {
+                command.arg("--serial").arg(folder.path().join("serial"));
+            }
+            Ok(command)
+        };
+        let middle = format!("instructions:{}", self.middle);
+        let mut whole = boot()?;
+        whole.args(self.machine_options()).args(self.run_options()).args(["--fork-at", &middle]);
+        let mut saved = boot()?;
+        saved.args(self.machine_options()).args(["--until", &middle, "--snapshot-out"]).arg(&file);
+        let mut loaded = boot()?;
+        loaded.args(self.run_options()).arg("--load").arg(&file);
+        let expect = digest(&mut whole)?;
+        digest(&mut saved)?;
+        let found = digest(&mut loaded)?;
+        if found == expect {
+            Ok(expect)
+        } else {
+            Err(format!("{}: saved in the middle, it ends with {found}; whole with {expect}", self.name)
+                .into())
+        }
+    }
+
+    fn boot(&self) -> Result<Command, Failure> {
         let mut command = Command::new(shell::warmboot("release")?);
-        command.current_dir(shell::root()).args(["boot", "--machine", MACHINE, "--serial", "-"]);
-        command.args(["--limit", "60G"]);
-        command.args(["--until", &format!("serial:{}", self.text)]).args(self.ours);
+        command.current_dir(shell::root()).args(["boot", "--limit", "60G"]);
         Ok(command)
     }
 
-    /// QEMU's, with COM1 on standard output; it goes on for ever.
-    pub fn qemu(&self, more: &[&str]) -> Command {
-        let image = |name: &str| -> PathBuf { shell::firmware_folder().join(name) };
+    fn machine_options(&self) -> impl Iterator<Item = &str> {
+        let screen = matches!(self.milestone, Says::Screen(_));
+        let screen = if screen { &["--vga", "std"][..] } else { &[] };
+        ["--machine", self.machine].into_iter().chain(screen.iter().copied()).chain(self.ours.iter().copied())
+    }
+
+    /// What is typed, and when it ends.
+    fn run_options(&self) -> Vec<String> {
+        let (input, place, end) = match self.milestone {
+            Says::Serial(text) => ("--send", "serial", text),
+            Says::Screen(text) => ("--type", "screen", text),
+        };
+        let typed =
+            self.typed.iter().flat_map(|(when, what)| [input.to_owned(), format!("{what}@{place}:{when}")]);
+        typed.chain(["--until".to_owned(), format!("{place}:{end}")]).collect()
+    }
+
+    /// QEMU's process; it goes on for ever.
+    fn qemu(&self, more: &[&str]) -> Command {
+        let image = |name: &str| shell::firmware_folder().join(name).display().to_string();
         let mut command = Command::new(QEMU);
-        command.args(["-machine", &format!("{MACHINE},accel=tcg"), "-m", "128"]);
-        command.args(["-nodefaults", "-vga", "none", "-display", "none", "-no-user-config"]);
-        command.args(["-no-reboot", "-chardev", "stdio,id=log", "-serial", "chardev:log"]).args(more);
+        command.args(["-machine", &format!("{},accel=tcg", self.machine), "-m", "128"]);
+        command.args(["-nodefaults", "-display", "none", "-no-user-config", "-no-reboot"]);
+        match self.milestone {
+            Says::Serial(_) => {
+                command.args([
+                    "-vga",
+                    "none",
+                    "-chardev",
+                    "stdio,id=log,signal=off",
+                    "-serial",
+                    "chardev:log",
+                ]);
+            }
+            Says::Screen(_) => {
+                command.args(["-vga", "std", "-qmp", "stdio"]);
+            }
+        }
+        command.args(more);
         for option in self.theirs {
             let filled = self.images.iter().enumerate().fold((*option).to_owned(), |text, (number, name)| {
-                text.replace(&format!("{{{number}}}"), &image(name).display().to_string())
+                text.replace(&format!("{{{number}}}"), &image(name))
             });
             command.arg(filled);
         }

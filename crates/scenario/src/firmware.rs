@@ -199,6 +199,13 @@ pub const INITRDS: &[Known] = &[
         about: "a shell for Linux, made of Debian's static busybox",
     },
     Known {
+        name: "busybox-686",
+        files: &["busybox-686.cpio"],
+        package: "busybox-static",
+        folders: &[],
+        about: "the same for 32-bit PCs",
+    },
+    Known {
         name: "busybox-virtio",
         files: &["busybox-virtio.cpio"],
         package: "linux-image-6.1.0-50-cloud-amd64-unsigned",

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{Read, Seek},
+    io::{Read, Seek, Write},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
@@ -17,26 +17,36 @@ const PATIENCE: u64 = 60;
 /// One run of a process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
-    pub(super) seconds: f64,
+    pub(crate) seconds: f64,
     pub(super) peak_kib: u64,
     /// Of the guest; zero where nobody counts them.
     pub(super) instructions: u64,
 }
 
-/// Runs a process to its end, or until it has printed `text`, and then ends it.
-pub(super) fn timed(command: &mut Command, text: Option<&str>) -> Result<(Sample, String), Failure> {
-    timed_within(command, text, PATIENCE)
+impl Sample {
+    /// One of which nothing but its time is known.
+    pub(crate) fn of(elapsed: Duration) -> Sample {
+        Sample { seconds: elapsed.as_secs_f64(), peak_kib: 0, instructions: 0 }
+    }
 }
 
-/// As [`timed`], for what may take `seconds`.
+/// Runs a process to its end, or until it has printed `text`, and then ends it.
+pub(super) fn timed(command: &mut Command, text: Option<&str>) -> Result<(Sample, String), Failure> {
+    timed_within(command, &[], text, PATIENCE)
+}
+
+/// As [`timed`], for what may take `seconds`; each time it has printed the first text of `typed` that is left, it
+/// gets the second on its standard input.
 pub(crate) fn timed_within(
     command: &mut Command,
+    typed: &[(&str, &str)],
     text: Option<&str>,
     seconds: u64,
 ) -> Result<(Sample, String), Failure> {
     // What is said there matters only when it goes wrong: ours sums up there too.
     let mut errors = tempfile::tempfile()?;
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors.try_clone()?);
+    command.stdin(if typed.is_empty() { Stdio::null() } else { Stdio::piped() });
+    command.stdout(Stdio::piped()).stderr(errors.try_clone()?);
     let start = Instant::now();
     let mut child =
         command.spawn().map_err(|error| format!("cannot start `{}`: {error}", shell::shown(command)))?;
@@ -53,7 +63,7 @@ pub(crate) fn timed_within(
                 thread::sleep(Duration::from_micros(500));
             }
         });
-        let result = wait(&mut child, &mut stdout, text, start, &peak);
+        let result = wait(&mut child, &mut stdout, typed, text, start, &peak);
         over.store(true, Ordering::Relaxed);
         result
     });
@@ -69,20 +79,32 @@ pub(crate) fn timed_within(
 fn wait(
     child: &mut Child,
     stdout: &mut impl Read,
+    mut typed: &[(&str, &str)],
     text: Option<&str>,
     start: Instant,
     peak: &AtomicU64,
 ) -> Result<(Duration, String), Failure> {
-    let mut output = Vec::new();
+    let mut output: Vec<u8> = Vec::new();
     let mut buffer = [0; 4096];
+    let mut input = child.stdin.take();
+    // Where the next text may begin.
+    let mut from = 0;
     loop {
         let count = stdout.read(&mut buffer)?;
         if count == 0 {
             break;
         }
         output.extend_from_slice(buffer.get(..count).unwrap_or_default());
-        let printed = |text: &str| String::from_utf8_lossy(&output).contains(text);
-        if text.is_some_and(printed) {
+        let end_of = |text: &str, from: usize| {
+            let mut windows = output.get(from..).unwrap_or_default().windows(text.len());
+            windows.position(|part| part == text.as_bytes()).map(|at| from + at + text.len())
+        };
+        if let [(when, what), left @ ..] = typed {
+            if let (Some(end), Some(input)) = (end_of(when, from), &mut input) {
+                input.write_all(what.as_bytes())?;
+                (from, typed) = (end, left);
+            }
+        } else if text.is_some_and(|text| end_of(text, from).is_some()) {
             let elapsed = start.elapsed();
             peak.fetch_max(peak_kib(child.id()).unwrap_or(0), Ordering::Relaxed);
             child.kill()?;

@@ -9,7 +9,7 @@ use std::{
 use clap::{Args, builder::NonEmptyStringValueParser};
 use serde::Serialize;
 use warmboot::{
-    Machine, MachineSpec, Places,
+    Condition, Machine, MachineSpec, Places,
     inspect::{
         history::{self, NamedHistory},
         screen,
@@ -27,7 +27,7 @@ use warmboot::{
 use super::{
     Outcome,
     arguments::{MachineArguments, Ports, RunArguments, SymbolArguments},
-    interrupt,
+    fork, interrupt,
     output::{self, Sink, Stream},
     progress::Progress,
 };
@@ -114,6 +114,23 @@ pub(crate) struct Arguments {
         help_heading = "Look"
     )]
     screenshot: Option<String>,
+    /// Write the screen's text to this file, or with `-` to standard output, when the run has ended; needs --vga
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_parser = NonEmptyStringValueParser::new(),
+        help_heading = "Look"
+    )]
+    screen_text: Option<String>,
+    /// Fork the machine when this is met, and when the run has ended let the fork run to its end too: exit
+    /// status 1 unless both have one digest
+    #[arg(
+        long,
+        value_name = "CONDITION",
+        conflicts_with_all = ["gdb", "watch", "trace", "trace_io"],
+        help_heading = "Run"
+    )]
+    fork_at: Option<Condition>,
     /// Stop before the first instruction and wait for gdb at this address; port 0 takes a free one. gdb's
     /// `detach` lets the run go on, `kill` ends it
     #[arg(
@@ -164,6 +181,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         ));
     }
     let screenshot = arguments.screenshot.as_deref().map(Sink::open).transpose()?;
+    let screen_text = arguments.screen_text.as_deref().map(Sink::open).transpose()?;
     let trace = arguments.trace.as_deref().map(TraceTo::open).transpose()?;
     let trace_io = arguments.trace_io.as_deref().map(TraceTo::open).transpose()?;
     differ(&[
@@ -174,13 +192,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         ("--parallel", &parallel.as_ref()),
         ("--snapshot-out", &snapshot.as_ref()),
         ("--screenshot", &screenshot.as_ref()),
+        ("--screen-text", &screen_text.as_ref()),
     ])?;
     let gdb = arguments.gdb.as_deref().map(gdb::listen).transpose()?;
     let mut machine = arguments.machine.machine(ports, &places)?;
-    if screenshot.is_some() && machine.display().is_none() {
-        return Err(InputError::new(
-            "--screenshot: this machine has no display adapter, so no screen; --vga std adds one",
-        ));
+    for (option, sink) in [("--screenshot", &screenshot), ("--screen-text", &screen_text)] {
+        if sink.is_some() && machine.display().is_none() {
+            return Err(InputError(format!(
+                "{option}: this machine has no display adapter, so no screen; --vga std adds one"
+            )));
+        }
     }
     let symbols = arguments.symbols.load(&machine.config().firmware.name, &places)?;
     for watch in &arguments.watch {
@@ -204,7 +225,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         failed: None,
     };
     let printed = [live.debug, live.serial, live.parallel];
-    let speaks = printed.iter().any(Option::is_some) || traced_here;
+    let shown_here = screen_text.as_ref().is_some_and(Sink::is_standard);
+    let speaks = printed.iter().any(Option::is_some) || traced_here || shown_here;
     let progress = Progress::new(None, !speaks && gdb.is_none());
     let (began, before) = (Instant::now(), machine.instructions());
     let streams = tracing.streams.clone();
@@ -215,13 +237,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     let mut session = Session::new(arguments.run.plan());
     let left = gdb.map(|listener| gdb::serve(listener, &mut machine, &mut session, &mut watch)).transpose();
     let traces = &mut tracing.traces;
+    let forked = match &arguments.fork_at {
+        Some(at) => Some(fork::take(at, &mut machine, &mut session, &mut watch)?),
+        None => None,
+    };
     let finish = left.and_then(|left| match left {
+        _ if let Some(Err(finish)) = &forked => Ok(finish.clone()),
         Some(gdb::Left::Over(finish)) => Ok(finish),
         Some(gdb::Left::GoesOn) | None if traces.is_empty() => Ok(session.drive(&mut machine, &mut watch)?),
         Some(gdb::Left::GoesOn) | None => Ok(session.drive_traced(&mut machine, &mut watch, traces)?),
     });
-    progress.finish();
     let finish = finish?;
+    let agrees = match forked {
+        Some(Ok(_)) if finish.end == End::Interrupted => true,
+        Some(Ok(fork)) => fork.agrees(&mut machine, &mut |_| !interrupt::asked())?,
+        Some(Err(_)) => {
+            output::complain("--fork-at: the run ended before that");
+            false
+        }
+        None => true,
+    };
+    progress.finish();
     tracing.finish()?;
     let executed = Executed {
         total: machine.instructions(),
@@ -247,6 +283,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     if let (Some(sink), Some(picture)) = (screenshot, screen::png(&machine)) {
         sink.finish(&picture)?;
     }
+    if let (Some(sink), Some(text)) = (screen_text, machine.screen_text()) {
+        sink.finish(text.as_bytes())?;
+    }
     let config = machine.config().clone();
     let report = Report {
         machine: &config.machine,
@@ -271,7 +310,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         // Where the guest's own words are the data, the summary is a message.
         if speaks { output::complain(text.trim_end()) } else { output::print(text.as_bytes()).map(|_| ())? }
     }
-    Ok(conclude(&finish, arguments))
+    let outcome = conclude(&finish, arguments);
+    Ok(if agrees { outcome } else { Outcome::Unexpected })
 }
 
 /// A trace's file and its options.

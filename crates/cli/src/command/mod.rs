@@ -2,6 +2,7 @@
 
 mod arguments;
 mod boot;
+mod fork;
 pub(crate) mod interrupt;
 mod machines;
 mod memory_map;

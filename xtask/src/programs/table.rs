@@ -1,0 +1,220 @@
+//! The programs, those that come to their milestone first before the others.
+
+use super::{Program, Says};
+
+/// Which machines run them; they have 128 MiB unless options say otherwise.
+const PC: &str = "pc-i440fx-7.2";
+const Q35: &str = "pc-q35-7.2";
+
+/// Options that several have.
+const CLOUD: &[&str] = &["--kernel", "linux-cloud-amd64", "--append", "console=ttyS0"];
+const CLOUD_QEMU: &[&str] = &["-kernel", "{0}", "-append", "console=ttyS0"];
+const OVMF: &[&str] = &["--pflash", "ovmf-code,readonly", "--pflash", "ovmf-vars"];
+const FLASH_QEMU: &[&str] = &[
+    "-drive",
+    "if=pflash,format=raw,readonly=on,file={0}",
+    "-drive",
+    "if=pflash,format=raw,snapshot=on,file={1}",
+];
+const INSTALLER: &str = "console=ttyS0 TERM=vt102";
+/// What a shell is asked; its answer ends with a word that the question does not have.
+const QUESTIONS: &[(&str, &str)] =
+    &[("/ # ", "cat /proc/iomem /proc/ioports /proc/bus/pci/devices /proc/cpuinfo; echo ov''er\n")];
+const ANSWERED: &str = "\nover";
+/// GRUB's menu gives a command line.
+const GRUB: &[(&str, &str)] = &[("`c' for a command-line", "c"), ("grub>", "ls\n")];
+
+/// What most have.
+const PROGRAM: Program = Program {
+    name: "",
+    images: &[],
+    machine: PC,
+    ours: &[],
+    theirs: &[],
+    typed: &[],
+    milestone: Says::Serial(""),
+    long: false,
+    quick: false,
+    middle: "1M",
+};
+
+/// All of them.
+pub const PROGRAMS: &[Program] = &[
+    Program {
+        name: "ISOLINUX, meminfo.c32",
+        images: &["isolinux.iso"],
+        ours: &["--drive", "ide1-0=firmware/isolinux.iso,readonly"],
+        theirs: &["-cdrom", "{0}"],
+        milestone: Says::Serial("boot: "),
+        middle: "10M",
+        quick: true,
+        ..PROGRAM
+    },
+    Program {
+        name: "Xen to its panic",
+        images: &["xen"],
+        ours: &["--kernel", "xen", "--append", "console=com1 com1=115200,8n1"],
+        theirs: &["-kernel", "{0}", "-append", "console=com1 com1=115200,8n1"],
+        milestone: Says::Serial("Reboot in"),
+        middle: "5900K",
+        quick: true,
+        ..PROGRAM
+    },
+    Program {
+        name: "GRUB (floppy), ls",
+        images: &["grub-rescue-floppy.img"],
+        ours: &["--drive", "floppy0=firmware/grub-rescue-floppy.img,readonly"],
+        theirs: &["-drive", "if=floppy,format=raw,readonly=on,file={0}"],
+        typed: GRUB,
+        milestone: Says::Screen("(fd0)"),
+        middle: "100M",
+        ..PROGRAM
+    },
+    Program {
+        name: "GRUB (CD), ls",
+        images: &["grub-rescue-cdrom.iso"],
+        ours: &["--cdrom", "firmware/grub-rescue-cdrom.iso"],
+        theirs: &["-cdrom", "{0}"],
+        typed: GRUB,
+        milestone: Says::Screen("(cd)"),
+        middle: "100M",
+        ..PROGRAM
+    },
+    Program {
+        name: "iPXE to its banner",
+        images: &["ipxe.lkrn"],
+        ours: &["--kernel", "ipxe"],
+        theirs: &["-kernel", "{0}"],
+        milestone: Says::Screen("iPXE 1.0.0"),
+        middle: "30M",
+        ..PROGRAM
+    },
+    Program {
+        name: "U-Boot to its prompt",
+        images: &["u-boot.rom"],
+        ours: &["--firmware", "u-boot"],
+        theirs: &["-bios", "{0}"],
+        milestone: Says::Serial("=> "),
+        middle: "150M",
+        quick: true,
+        ..PROGRAM
+    },
+    Program {
+        name: "Linux 6.1 (cloud-amd64) to its panic",
+        images: &["vmlinuz-cloud-amd64"],
+        ours: CLOUD,
+        theirs: CLOUD_QEMU,
+        milestone: Says::Serial("end Kernel panic"),
+        middle: "900M",
+        quick: true,
+        ..PROGRAM
+    },
+    Program {
+        name: "Linux 6.1 (cloud-amd64), a shell's answers",
+        images: &["vmlinuz-cloud-amd64", "busybox.cpio"],
+        ours: &["--kernel", "linux-cloud-amd64", "--initrd", "busybox", "--append", "console=ttyS0"],
+        theirs: &["-kernel", "{0}", "-initrd", "{1}", "-append", "console=ttyS0"],
+        typed: QUESTIONS,
+        milestone: Says::Serial(ANSWERED),
+        middle: "900M",
+        ..PROGRAM
+    },
+    Program {
+        name: "OVMF (X64) to its shell",
+        images: &["OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"],
+        ours: OVMF,
+        theirs: FLASH_QEMU,
+        milestone: Says::Serial("Shell>"),
+        long: true,
+        middle: "500M",
+        quick: true,
+        ..PROGRAM
+    },
+    Program {
+        name: "OVMF (X64) to its shell, Q35",
+        images: &["OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"],
+        machine: Q35,
+        ours: OVMF,
+        theirs: FLASH_QEMU,
+        milestone: Says::Serial("Shell>"),
+        long: true,
+        middle: "500M",
+        ..PROGRAM
+    },
+    Program {
+        name: "OVMF (IA-32, SMM) to its shell, Q35",
+        images: &["OVMF32_CODE_4M.secboot.fd", "OVMF32_VARS_4M.fd"],
+        machine: Q35,
+        ours: &["--pflash", "ovmf-ia32,readonly", "--pflash", "ovmf-ia32-vars"],
+        theirs: &[
+            "-global",
+            "driver=cfi.pflash01,property=secure,value=on",
+            FLASH_QEMU[0],
+            FLASH_QEMU[1],
+            FLASH_QEMU[2],
+            FLASH_QEMU[3],
+        ],
+        milestone: Says::Serial("Shell>"),
+        long: true,
+        middle: "500M",
+        ..PROGRAM
+    },
+    Program {
+        name: "Linux 6.1 (686), a shell's answers",
+        images: &["vmlinuz-686", "busybox-686.cpio"],
+        ours: &["--kernel", "linux-686", "--initrd", "busybox-686", "--append", "console=ttyS0"],
+        theirs: &["-kernel", "{0}", "-initrd", "{1}", "-append", "console=ttyS0"],
+        typed: QUESTIONS,
+        milestone: Says::Serial(ANSWERED),
+        middle: "5500M",
+        ..PROGRAM
+    },
+    Program {
+        name: "memtest86+, tests 0 to 9",
+        images: &["memtest86+ia32.bin"],
+        ours: &["--kernel", "memtest86+", "--memory", "16M"],
+        theirs: &["-m", "16", "-kernel", "{0}"],
+        milestone: Says::Screen("Test #10"),
+        long: true,
+        middle: "5G",
+        ..PROGRAM
+    },
+    Program {
+        name: "debian-installer (i386) to its first question",
+        images: &["debian-installer-i386-linux", "debian-installer-i386-initrd.gz"],
+        ours: &[
+            "--cpu",
+            "pentium3",
+            "--memory",
+            "512M",
+            "--kernel",
+            "debian-installer-i386",
+            "--initrd",
+            "debian-installer-i386",
+            "--append",
+            INSTALLER,
+        ],
+        theirs: &["-m", "512", "-cpu", "pentium3", "-kernel", "{0}", "-initrd", "{1}", "-append", INSTALLER],
+        milestone: Says::Serial("Select a language"),
+        middle: "6G",
+        ..PROGRAM
+    },
+    Program {
+        name: "debian-installer (amd64) to its first question",
+        images: &["debian-installer-amd64-linux", "debian-installer-amd64-initrd.gz"],
+        ours: &[
+            "--memory",
+            "1G",
+            "--kernel",
+            "debian-installer-amd64",
+            "--initrd",
+            "debian-installer-amd64",
+            "--append",
+            INSTALLER,
+        ],
+        theirs: &["-m", "1024", "-kernel", "{0}", "-initrd", "{1}", "-append", INSTALLER],
+        milestone: Says::Serial("Select a language"),
+        middle: "6G",
+        ..PROGRAM
+    },
+];
