@@ -36,6 +36,8 @@ const STAGE: u32 = 0x504;
 const CR0: u32 = 0x506;
 const SMI_RAN: u32 = 0x510;
 const SMI_SAW: u32 = 0x512;
+/// The model-specific register with the microcode's revision.
+const IA32_BIOS_SIGN_ID: u32 = 0x8b;
 /// The exception's vector.
 const GENERAL_PROTECTION: u32 = 13;
 /// Local vector table, LINT0 (Intel SDM vol. 3A, 10.5.1).
@@ -158,7 +160,7 @@ fn ports(b: &mut Block) -> Built {
     b.mov(eax, ecx)?;
     b.shr(eax, 16)?;
     say_ax(b)?;
-    say_unknown_msr(b)?;
+    say_msrs(b)?;
     say(b, "\nCPUID 40000000h EBX ")?;
     b.mov(eax, 0x4000_0000u32)?;
     b.cpuid()?;
@@ -172,13 +174,17 @@ fn ports(b: &mut Block) -> Built {
     say(b, "\n")
 }
 
-/// Reads an MSR that is no model's here: IA32_PERFEVTSEL0. FFFFh is a #GP.
-fn say_unknown_msr(b: &mut Block) -> Built {
+/// Reads an MSR that is no model's here: IA32_PERFEVTSEL0. FFFFh is a #GP. Then what the microcode's revision is.
+fn say_msrs(b: &mut Block) -> Built {
     say(b, ", MSR 186h ")?;
     let handler = b.address("fault");
     b.mov(word_ptr(GENERAL_PROTECTION * 4), handler)?;
     b.mov(word_ptr(GENERAL_PROTECTION * 4 + 2), u32::from(BIOS))?;
     b.mov(ecx, 0x186u32)?;
+    b.rdmsr()?;
+    say_ax(b)?;
+    say(b, ", microcode ")?;
+    b.mov(ecx, IA32_BIOS_SIGN_ID)?;
     b.rdmsr()?;
     say_ax(b)
 }

@@ -27,6 +27,8 @@ const STACK: u32 = 0x7c00;
 /// Below it the DMA descriptor, and segment descriptors with what LGDT reads.
 const DESCRIPTOR: u32 = 0x7000;
 const SEGMENTS: u32 = DESCRIPTOR + 16;
+/// Behind these, variables of the ROMs' own.
+pub(crate) const VARIABLES: u32 = SEGMENTS + 32;
 
 /// Selectors of all memory, as data and as 32-bit code.
 pub(crate) const FLAT_DATA: u32 = 0x08;
@@ -38,8 +40,8 @@ pub(crate) type Part = [u8; 3];
 /// Writes some of a ROM's code.
 type Write = fn(&mut Block) -> Built;
 
-/// A ROM that runs `before`, copies `parts`, and runs `enter` with DS its own segment, ES all memory, and
-/// interrupts off.
+/// A ROM that runs `before` with ES zero, copies `parts`, and runs `enter` with DS its own segment, ES all memory,
+/// and interrupts off.
 pub(crate) fn image(product: &str, parts: &[Part], before: Write, enter: Write) -> Built<Vec<u8>> {
     let mut bytes = build(SIZE, 0, |image| {
         image.put(0, &[0x55, 0xaa, (SIZE / 512) as u8])?;
@@ -106,6 +108,8 @@ fn write_start(b: &mut Block) -> Built {
     // Kernels go above 1 MiB: address line 20 on.
     b.mov(ax, 0x2401u32)?;
     b.int(0x15)?;
+    b.xor(ax, ax)?;
+    b.mov(es, ax)?;
     Ok(())
 }
 
@@ -120,7 +124,7 @@ fn write_copies(b: &mut Block, count: usize) -> Built {
     Ok(())
 }
 
-/// copy: brings the part at SI to its place; SI moves on to the next.
+/// copy: brings the part at SI to its place; SI moves on to the next. copy-to: ECX bytes of the item at SI to EDI.
 fn write_copy(b: &mut Block) -> Built {
     let (number, done, by_bytes) = (b.target("number"), b.target("copied"), b.target("by-bytes"));
     b.name("copy")?;
@@ -130,6 +134,7 @@ fn write_copy(b: &mut Block) -> Built {
     b.lodsb()?;
     b.call(number)?;
     b.mov(ecx, eax)?;
+    b.name("copy-to")?;
     b.mov(al, ID)?;
     b.call(number)?;
     b.mov(ebx, eax)?;

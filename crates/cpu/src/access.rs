@@ -89,6 +89,8 @@ pub struct Core {
     pub(crate) hypervisor: Hypervisor,
     /// Unknown MSRs read zero and ignore writes, as TCG has it; otherwise #GP.
     pub(crate) unknown_msrs_ignored: bool,
+    /// What IA32_BIOS_SIGN_ID reads whatever is written to it, unless that is zero.
+    pub(crate) microcode: u64,
     /// The first processor: starts at reset, the others wait.
     pub(crate) bootstrap: bool,
     /// Which processor of the machine this is; its initial APIC id.
@@ -163,6 +165,7 @@ impl Core {
             model,
             hypervisor: Hypervisor::None,
             unknown_msrs_ignored: false,
+            microcode: 0,
             bootstrap,
             index,
             cores: 1,

@@ -79,6 +79,7 @@ impl<B: Bus> Clone for Cpu<B> {
         let mut copy = Cpu::new(self.core.model, self.core.index)
             .with_hypervisor(self.core.hypervisor)
             .with_unknown_msrs_ignored(self.core.unknown_msrs_ignored)
+            .with_microcode(self.core.microcode)
             .with_cores(self.core.cores);
         copy.core.state = self.core.state.clone();
         copy.core.a20_mask = self.core.a20_mask;
@@ -117,7 +118,7 @@ impl<B: Bus> Cpu<B> {
         core.state.clone_from(&other.core.state);
         (core.model, core.index, core.bootstrap) = (other.core.model, other.core.index, other.core.bootstrap);
         (core.hypervisor, core.cores) = (other.core.hypervisor, other.core.cores);
-        core.unknown_msrs_ignored = other.core.unknown_msrs_ignored;
+        (core.unknown_msrs_ignored, core.microcode) = (other.core.unknown_msrs_ignored, other.core.microcode);
         core.a20_mask = other.core.a20_mask;
         core.written.clear();
         core.flush_tlb();
@@ -156,6 +157,13 @@ impl<B: Bus> Cpu<B> {
     #[must_use]
     pub fn with_unknown_msrs_ignored(mut self, ignored: bool) -> Cpu<B> {
         self.core.unknown_msrs_ignored = ignored;
+        self
+    }
+
+    /// The same processor with this revision of its microcode, which no update changes; none when zero.
+    #[must_use]
+    pub fn with_microcode(mut self, revision: u64) -> Cpu<B> {
+        self.core.microcode = revision;
         self
     }
 

@@ -611,6 +611,12 @@ impl Model {
         values
     }
 
+    /// The revision of its microcode that QEMU and KVM tell, as IA32_BIOS_SIGN_ID has it.
+    #[must_use]
+    pub fn emulated_microcode(&self) -> u64 {
+        if self.amd() { 0x0100_0065 } else { 1 << 32 }
+    }
+
     /// What [`Model::cpuid`] gives, of a processor that is one of `cores` in its package, each with one
     /// thread: their number, and how many bits of an APIC id tell them apart.
     pub fn in_package(&self, function: u32, index: u32, cores: u8, values: &mut [u32; 4]) {

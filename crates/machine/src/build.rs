@@ -130,6 +130,7 @@ pub(crate) fn build(config: &Config) -> Result<Machine, ConfigError> {
         Cpu::new(model, index)
             .with_hypervisor(hypervisor)
             .with_unknown_msrs_ignored(generation.unknown_msrs_ignored)
+            .with_microcode(if generation.microcode_revision { model.emulated_microcode() } else { 0 })
             .with_cores(cores)
             .with_seed(seed)
     };

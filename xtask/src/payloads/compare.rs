@@ -21,8 +21,18 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("audit: type=2000", DATE),
     ("setting system clock", DATE),
     ("][ ", DATE),
-    ("Kernel Offset: ", "where the kernel goes is drawn from its clock"),
+    ("cpu MHz", SPEED),
+    ("bogomips", SPEED),
+    ("APIC calibration not consistent", SPEED),
+    ("APIC delta adjusted", SPEED),
+    ("Kernel Offset: ", PLACE),
+    (" : Kernel ", PLACE),
+    ("Video ROM", "the option ROM that starts kernels is ours, of another length"),
+    ("Freeing initrd memory", TURN),
+    ("AT Translated Set 2 keyboard", TURN),
 ];
+const PLACE: &str = "where the kernel goes is drawn from its clock";
+const TURN: &str = "a thread of the kernel's says so at a time of its own";
 const SPEED: &str = "a clock's speed is measured: ours is 1 GHz by definition, QEMU's is the host's";
 const DATE: &str = "the date: ours is 2024-01-01 by definition, QEMU's is the host's";
 

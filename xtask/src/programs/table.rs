@@ -19,7 +19,7 @@ const FLASH_QEMU: &[&str] = &[
 const INSTALLER: &str = "console=ttyS0 TERM=vt102";
 /// What a shell is asked; its answer ends with a word that the question does not have.
 const QUESTIONS: &[(&str, &str)] =
-    &[("/ # ", "cat /proc/iomem /proc/ioports /proc/bus/pci/devices /proc/cpuinfo; echo ov''er\n")];
+    &[("/ # ", "cd /proc; cat iomem ioports bus/pci/devices cpuinfo; echo ov''er\n")];
 const ANSWERED: &str = "\nover";
 /// GRUB's menu gives a command line.
 const GRUB: &[(&str, &str)] = &[("`c' for a command-line", "c"), ("grub>", "ls\n")];
@@ -66,7 +66,7 @@ pub const PROGRAMS: &[Program] = &[
         ours: &["--drive", "floppy0=firmware/grub-rescue-floppy.img,readonly"],
         theirs: &["-drive", "if=floppy,format=raw,readonly=on,file={0}"],
         typed: GRUB,
-        milestone: Says::Screen("(fd0)"),
+        milestone: Says::Screen("\n(fd0)\ngrub>"),
         middle: "100M",
         ..PROGRAM
     },
@@ -76,16 +76,16 @@ pub const PROGRAMS: &[Program] = &[
         ours: &["--cdrom", "firmware/grub-rescue-cdrom.iso"],
         theirs: &["-cdrom", "{0}"],
         typed: GRUB,
-        milestone: Says::Screen("(cd)"),
+        milestone: Says::Screen("\n(cd) (cd,msdos1)\ngrub>"),
         middle: "100M",
         ..PROGRAM
     },
     Program {
-        name: "iPXE to its banner",
+        name: "iPXE, which finds no network",
         images: &["ipxe.lkrn"],
         ours: &["--kernel", "ipxe"],
         theirs: &["-kernel", "{0}"],
-        milestone: Says::Screen("iPXE 1.0.0"),
+        milestone: Says::Screen("No bootable device."),
         middle: "30M",
         ..PROGRAM
     },

@@ -167,6 +167,7 @@ fn rdmsr<B: Bus>(core: &mut Core, bus: &mut B, _op: &Op) -> Exec {
     let value = match register {
         msr::APIC_BASE => msrs.apic_base,
         msr::FEATURE_CONTROL => msrs.feature_control,
+        msr::BIOS_SIGN_ID if core.microcode != 0 => core.microcode,
         msr::BIOS_SIGN_ID => msrs.bios_sign_id,
         msr::MTRR_CAP => MTRR_CAP,
         msr::SYSENTER_CS => u64::from(msrs.sysenter_cs),

@@ -30,6 +30,7 @@ pub(super) const HARDWARE: Generation = Generation {
     lint0_ext_int: false,
     hypervisor: Hypervisor::None,
     unknown_msrs_ignored: false,
+    microcode_revision: false,
     port_92_reset: ResetBit::Edge,
     port_cf9_reset: Some(ResetBit::Edge),
     shutdown_port: false,

@@ -106,6 +106,8 @@ pub struct Generation {
     /// Model-specific registers that there are not read zero and ignore writes, as TCG has it; KVM and
     /// processors raise #GP.
     pub unknown_msrs_ignored: bool,
+    /// IA32_BIOS_SIGN_ID tells a revision of microcode, as QEMU has it since 5.0, whatever is written to it.
+    pub microcode_revision: bool,
     /// How port 92h bit 0 resets; its A20 gate works in all generations.
     pub port_92_reset: ResetBit,
     /// How port CF9h bit 2 resets; `None` where the port is absent.

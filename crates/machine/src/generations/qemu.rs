@@ -27,6 +27,7 @@ pub(super) const QEMU: Generation = Generation {
     lint0_ext_int: false,
     hypervisor: Hypervisor::Tcg,
     unknown_msrs_ignored: true,
+    microcode_revision: true,
     port_92_reset: ResetBit::Edge,
     port_cf9_reset: Some(ResetBit::Level),
     shutdown_port: false,

@@ -20,6 +20,7 @@ pub(super) const QEMU_0_13: Generation = Generation {
     lint0_ext_int: true,
     hypervisor: Hypervisor::Silent,
     unknown_msrs_ignored: true,
+    microcode_revision: false,
     port_92_reset: ResetBit::Ignored,
     port_cf9_reset: None,
     shutdown_port: true,

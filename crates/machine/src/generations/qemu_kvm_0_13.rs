@@ -13,6 +13,7 @@ pub(super) const QEMU_KVM_0_13: Generation = Generation {
     smm_marked_initialised: true,
     hypervisor: Hypervisor::Kvm,
     unknown_msrs_ignored: false,
+    microcode_revision: false,
     bios_low: Access::ReadWrite,
     bios_high: Access::ReadWrite,
     ..QEMU_0_13

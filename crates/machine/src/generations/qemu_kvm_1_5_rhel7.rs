@@ -15,6 +15,7 @@ pub(super) const QEMU_KVM_1_5_RHEL7: Generation = Generation {
     lint0_ext_int: true,
     hypervisor: Hypervisor::Kvm,
     unknown_msrs_ignored: false,
+    microcode_revision: false,
     pm_ports_survive_reset: true,
     option_roms: Access::ReadWrite,
     rom_sockets: false,
