@@ -22,6 +22,8 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("setting system clock", DATE),
     ("][ ", DATE),
     ("cpu MHz", SPEED),
+    ("CLK/Temp: ", SPEED),
+    ("Status: Testing", SPEED),
     ("bogomips", SPEED),
     ("APIC calibration not consistent", SPEED),
     ("APIC delta adjusted", SPEED),
