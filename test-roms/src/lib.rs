@@ -9,6 +9,7 @@ mod assemble;
 mod cd_hello;
 mod disk;
 mod display;
+mod echo;
 mod facts;
 mod flash;
 mod harness;
@@ -80,6 +81,7 @@ const ALL: &[TestRom] = &[
     selfmod::ROM,
     strings::ROM,
     display::ROM,
+    echo::ROM,
     flash::ROM,
     linux_boot::ROM,
     multiboot::ROM,

@@ -25,6 +25,7 @@ use crate::pci::{self, ConfigSpace, Identity};
 use crate::{Chip, Effects, Moment, Region, ResetKind, Space};
 
 pub use picture::Picture;
+pub use text::{Cell, Cells};
 
 /// The adapter's memory on a PCI board.
 pub const PCI_MEMORY: u64 = 16 << 20;

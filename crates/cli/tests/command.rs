@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write,
     path::Path,
     process::{Child, Command, Output, Stdio},
 };
@@ -79,6 +80,10 @@ fn folder() -> tempfile::TempDir {
 #[case::debug_exit(&["boot", "--firmware", "rom:hello", "--debug-exit=+4"], "expected a port")]
 #[case::gdb(&["boot", "--firmware", "rom:hello", "--gdb", "nonsense"], "--gdb `nonsense`: expected ADDRESS:PORT")]
 #[case::gdb_port(&["boot", "--firmware", "rom:hello", "--gdb", "localhost:gdb"], "expected ADDRESS:PORT")]
+#[case::screen(&["boot", "--firmware", "rom:hello", "--screen"], "--screen needs a terminal")]
+#[case::gdb_and_input(&["boot", "--firmware", "rom:hello", "--serial", "stdio", "--gdb", "127.0.0.1:0"], "--serial stdio needs a run without --gdb")]
+#[case::input_missing(&["boot", "--firmware", "rom:hello", "--input", "nowhere"], "--input `nowhere`: No such file")]
+#[case::input_bad(&["boot", "--firmware", "rom:hello", "--input", "bad.toml"], "--input `bad.toml`: line 1, `[[step]]`: expected instructions:N")]
 #[case::vga(&["boot", "--firmware", "rom:hello", "--vga", "cirrus"], "unknown vga `cirrus`; expected one of none, std")]
 #[case::option_rom_directory(&["boot", "--firmware", "rom:hello", "--option-rom", "./nothing"], "is a directory; expected an image file")]
 #[case::run_same_place(&["run", "no-rom.toml", "--json", "-", "--junit", "-"], "name the same place")]
@@ -321,4 +326,56 @@ fn run_prints_a_schema() {
     let schema: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(output.status.code(), Some(0));
     assert!(schema.pointer("/properties/machine/properties/firmware/description").is_some());
+}
+
+/// What comes from standard input goes to COM1; `--input` has the same run again, on either path, and what is
+/// not of this run is refused.
+#[test]
+fn standard_input_is_com1() {
+    let folder = folder();
+    let run = |input: Option<&[u8]>, arguments: &[&str]| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_warmboot"))
+            .args(["boot", "--firmware", "rom:echo", "--debugcon", "log"])
+            .args(arguments)
+            .current_dir(folder.path())
+            .stdin(input.map_or(Stdio::null(), |_| Stdio::piped()))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the command starts");
+        if let Some(input) = input {
+            child.stdin.take().expect("a pipe").write_all(input).expect("it reads");
+        }
+        let output = child.wait_with_output().expect("the command ends");
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        let digest = message.lines().find(|line| line.starts_with("digest")).map(str::to_owned);
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), digest, message)
+    };
+    let typed = format!("{}\0\u{1}xq", "more than its FIFO holds; ".repeat(8));
+    let first = run(Some(typed.as_bytes()), &["--serial", "stdio", "--input-out", "input"]);
+    assert_eq!((first.0, first.1.as_str()), (Some(0), format!("ready\r\n{typed}").as_str()), "{}", first.3);
+    for arguments in [&["--plain"][..], &["--trace-io", "io.txt"], &["--input-out", "again"]] {
+        let again = run(None, &[&["--serial", "-", "--input", "input"], arguments].concat());
+        assert_eq!((&again.0, &again.1, &again.2), (&first.0, &first.1, &first.2), "{}", again.3);
+    }
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).expect("a file");
+    assert_eq!(read("input"), read("again"));
+    fs::write(folder.path().join("other"), "instructions:1000 time:1ns close").expect("a file");
+    let (status, _, _, message) = run(None, &["--serial", "-", "--input", "other"]);
+    assert!(status == Some(2) && message.contains("is not of this machine and run"), "{message}");
+
+    // What comes from a file comes at the same moments each time.
+    fs::write(folder.path().join("typed"), &typed).expect("a file");
+    let from_file = |name: &str| {
+        let file = fs::File::open(folder.path().join("typed")).expect("a file");
+        let output = Command::new(env!("CARGO_BIN_EXE_warmboot"))
+            .args(["boot", "--firmware", "rom:echo", "--serial", "stdio", "--input-out", name])
+            .current_dir(folder.path())
+            .stdin(file)
+            .output()
+            .expect("the command runs");
+        assert_eq!(output.status.code(), Some(0));
+        read(name)
+    };
+    assert_eq!(from_file("one"), from_file("two"));
 }

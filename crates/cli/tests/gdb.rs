@@ -190,6 +190,7 @@ fn a_model_without_long_mode_has_other_registers() {
 #[case::back_and_forth(&[], &["Z1,fe000,1", "c", "z1,fe000,1", "c", "bs", "bs", "bc", "D"])]
 #[case::back_from_the_end(&[], &["c", "bc", "c", "D"])]
 #[case::watched(&[], &["Z2,502,2", "c", "s", "c", "D"])]
+#[case::watched_for_reads(&[], &["Z3,502,2", "Z4,500,1", "c", "s", "c", "bc", "D"])]
 #[case::two_processors(&["--cpus", "2"], &["Z0,fe000,1", "c", "s", "bs", "bc", "D"])]
 #[case::one_at_a_time(&["--plain"], &["Z0,fe000,1", "c", "s", "bs", "D"])]
 #[case::keys(&["--press", "ctrl-alt-delete@debug:No bootable device"], &["Z0,fe000,1", "c", "c", "bc", "D"])]
@@ -280,31 +281,41 @@ fn what_is_changed_stays_changed_from_there_on() {
     waiting.end();
 }
 
-/// `rom:hello` counts its starts at 502h: it clears the word and adds one.
-#[test]
-fn a_write_is_noticed() {
-    let waiting = Waiting::new(&UNTIL);
+/// `rom:hello` counts its starts at 502h: it clears the word and adds one; then it reads it for what it says,
+/// and its lower byte for CMOS.
+#[rstest]
+#[case::writes("2", "watch", &[], &["0000", "0100"])]
+#[case::reads("3", "rwatch", &[], &["0100", "0100", "0100"])]
+#[case::both("4", "awatch", &[], &["0000", "0100", "0100", "0100"])]
+#[case::reads_one_at_a_time("3", "rwatch", &["--plain"], &["0100", "0100", "0100"])]
+fn an_access_is_noticed(
+    #[case] kind: &str,
+    #[case] name: &str,
+    #[case] arguments: &[&str],
+    #[case] stops: &[&str],
+) {
+    let arguments = [&UNTIL, arguments].concat();
+    let waiting = Waiting::new(&arguments);
     let mut gdb = waiting.client();
-    gdb.ok("Z2,502,2");
-    for (packet, stop, expect) in [
-        ("c", "watch:0502;", "0000"),
-        ("c", "watch:0502;", "0100"),
-        ("c", "replaylog:end;", "0100"),
-        ("bc", "watch:0502;", "0000"),
-        ("bc", "watch:0502;", "0000"),
-        ("bc", "replaylog:begin;", "0000"),
-        ("c", "watch:0502;", "0000"),
-    ] {
+    gdb.ok(&format!("Z{kind},502,2"));
+    let mut check = |packet: &str, stop: &str, expect: &str| {
         assert_eq!(gdb.ask(packet), format!("T05thread:01;{stop}"));
         assert_eq!(gdb.ask("m502,2"), expect, "after {packet}, {stop}");
-    }
-    // Reads are not observed, and what is no memory cannot be written.
-    assert_eq!(gdb.ask("Z3,502,2"), "E16");
-    assert_eq!(gdb.ask("Z2,502,0"), "E16");
-    assert_eq!(gdb.ask("Z2,100000000,1"), "E16");
-    gdb.ok("z2,502,2");
+    };
+    let stop = format!("{name}:0502;");
+    stops.iter().for_each(|value| check("c", &stop, value));
+    check("c", "replaylog:end;", "0100");
+    // Backwards, before each of them: what the one before has left.
+    let before = stops.iter().rev().skip(1).copied().chain(["0000"]);
+    before.for_each(|value| check("bc", &stop, value));
+    check("bc", "replaylog:begin;", "0000");
+    check("c", &stop, stops[0]);
+    // What is no memory cannot be accessed.
+    assert_eq!(gdb.ask(&format!("Z{kind},502,0")), "E16");
+    assert_eq!(gdb.ask(&format!("Z{kind},100000000,1")), "E16");
+    gdb.ok(&format!("z{kind},502,2"));
     gdb.ask("D");
-    assert_eq!(waiting.digest(), without(&UNTIL));
+    assert_eq!(waiting.digest(), without(&arguments));
 }
 
 #[test]
@@ -406,6 +417,14 @@ fn a_real_gdb_can_use_it() {
         "x/2xb 0xffff0",
         "monitor where",
         "delete",
+        "rwatch *(short *)0x502",
+        "awatch *(short *)0x502",
+        "continue",
+        "continue",
+        "delete 2",
+        "continue",
+        "reverse-continue",
+        "delete",
         "continue",
         "detach",
     ];
@@ -423,6 +442,9 @@ fn a_real_gdb_can_use_it() {
         "there f000:e000\n",
         "0xea\t0x00",
         "processor 0: f000:e000, linear 0xfe000\n",
+        "Hardware read watchpoint 2: *(short *)0x502",
+        "Hardware access (read/write) watchpoint 3: *(short *)0x502",
+        "Value = 1\n",
         "No more reverse-execution history.",
     ] {
         assert!(text.contains(expect), "{expect} is not in\n{text}");

@@ -26,6 +26,19 @@ pub struct Cycle {
     pub code_base: u64,
 }
 
+/// A read of a frame that the machine wants to be told of ([`crate::Cpu::observe`]).
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Physical address.
+    pub physical: u64,
+    /// The frame that is read.
+    pub frame: Frame,
+    /// Where in the frame.
+    pub offset: u16,
+    /// Bytes: 1 to 8, within the frame.
+    pub size: u8,
+}
+
 /// A write to a frame that the machine wants to be told of ([`crate::Cpu::observe`]).
 #[derive(Clone, Copy, Debug)]
 pub struct Store {
@@ -106,8 +119,11 @@ pub trait Bus {
     /// A write to a frame is about to be made that the machine asked to be told of.
     fn stored(&mut self, _cycle: Cycle, _store: Store) {}
 
+    /// A read of a frame is about to be made that the machine asked to be told of.
+    fn loaded(&mut self, _cycle: Cycle, _load: Load) {}
+
     /// The instruction (or the delivery of an interrupt) that made the last accesses through this bus,
-    /// or the last stores told of, is over. It was at `offset` in its code segment; an interrupt stood
+    /// or the last stores and loads told of, is over. It was at `offset` in its code segment; an interrupt stood
     /// before that instruction.
     fn executed(&mut self, _offset: u64) {}
 

@@ -332,7 +332,8 @@ impl<B: Bus> Cpu<B> {
         self.breakpoints = breakpoints;
     }
 
-    /// Chooses the writes to frames of which [`Bus::stored`] tells. Costs nothing where nothing is
+    /// Chooses the writes to frames of which [`Bus::stored`] tells, and the reads of which [`Bus::loaded`] does.
+    /// Costs nothing where nothing is
     /// observed, and never changes what a run does.
     pub fn observe(&mut self, observed: Observed) {
         self.core.watch.observe(observed);

@@ -37,7 +37,7 @@ pub mod width;
 use std::num::NonZeroU32;
 
 pub use access::{Core, Place};
-pub use bus::{Bus, Cycle, Frame, Page, Store};
+pub use bus::{Bus, Cycle, Frame, Load, Page, Store};
 pub use check::StateError;
 pub use cpu::{Breakpoint, Cpu, Run};
 pub use features::{Feature, Features};

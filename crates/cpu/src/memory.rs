@@ -1,7 +1,7 @@
 //! From linear addresses to bytes: translations, frames, the bus.
 
 use crate::{
-    Bus, Core, Cycle, Exception, Exec, Frame, Store,
+    Bus, Core, Cycle, Exception, Exec, Frame, Load, Store,
     access::{Privilege, attention},
     state::{cr0, cr4},
     tlb::{Access, Entry, NO_FRAME, chunks, context},
@@ -118,7 +118,8 @@ impl Core {
             Access::Read | Access::Fetch => read_frame,
         };
         if self.cached && !self.uncacheable_walk {
-            let device = if frame == NO_FRAME { context::DEVICE } else { 0 };
+            let told = access == Access::Read && self.watch.observed_reads(frame) != 0;
+            let device = if frame == NO_FRAME || told { context::DEVICE } else { 0 };
             let watched = match access {
                 Access::Write => self.watch.chunks(frame),
                 Access::Read | Access::Fetch => 0,
@@ -189,8 +190,15 @@ impl Core {
             self.device_touched();
             bus.read(self.cycle(), target.physical, size)
         } else {
-            let page = bus.frame(Frame(target.frame));
-            little_endian(page, (target.physical & 0xfff) as usize, size.into())
+            let (frame, offset) = (Frame(target.frame), (target.physical & 0xfff) as usize);
+            if self.watch.observed_reads(frame.0) & chunks(offset, size.into()) != 0 {
+                bus.loaded(
+                    self.cycle(),
+                    Load { physical: target.physical, frame, offset: offset as u16, size },
+                );
+                self.attention |= attention::OBSERVED;
+            }
+            little_endian(bus.frame(frame), offset, size.into())
         }
     }
 

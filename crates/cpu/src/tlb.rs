@@ -16,7 +16,7 @@ pub(crate) mod context {
     pub(crate) const VALID: u64 = 1;
     pub(crate) const USER: u64 = 2;
     pub(crate) const SMM: u64 = 4;
-    /// The page has no frame: the fast path must not match.
+    /// The page has no frame, or the machine wants to be told of reads: the fast path must not match.
     pub(crate) const DEVICE: u64 = 8;
     /// A supervisor's access that SMAP lets reach users' pages, because EFLAGS.AC is set.
     pub(crate) const USER_OPEN: u64 = 16;
@@ -163,19 +163,31 @@ pub(crate) fn chunks(offset: usize, length: usize) -> u64 {
     (u64::MAX << first) & (u64::MAX >> (63 - last))
 }
 
-/// Of which writes to RAM the machine wants to be told ([`crate::Bus::stored`]).
+/// Of which writes to RAM, and reads of it, the machine wants to be told ([`crate::Bus::stored`],
+/// [`crate::Bus::loaded`]).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Observed {
     /// Every write.
     pub all: bool,
     /// The 64-byte chunks, as a bit mask, of frames: bit 0 is the first.
     pub chunks: BTreeMap<u32, u64>,
+    /// The same for reads.
+    pub reads: BTreeMap<u32, u64>,
 }
 
 impl Observed {
     /// Adds the chunks that `length` bytes at `offset` of a frame lie in.
     pub fn add(&mut self, frame: u32, offset: usize, length: usize) {
         *self.chunks.entry(frame).or_default() |= chunks(offset, length);
+    }
+
+    /// As [`Observed::add`], for reads.
+    pub fn add_reads(&mut self, frame: u32, offset: usize, length: usize) {
+        *self.reads.entry(frame).or_default() |= chunks(offset, length);
+    }
+
+    fn reads_of(&self, frame: u32) -> u64 {
+        self.reads.get(&frame).copied().unwrap_or(0)
     }
 
     fn of(&self, frame: u32) -> u64 {
@@ -318,11 +330,12 @@ impl Watch {
         }
     }
 
-    /// The chunks of `frame` to notice writes of.
+    /// The chunks of `frame` to notice writes of; of reads too, since what is written may be read first.
     pub(crate) fn chunks(&self, frame: u32) -> u64 {
         self.code_chunks(frame)
             | self.table_chunks(frame)
             | self.observed.of(frame)
+            | self.observed.reads_of(frame)
             | self.others.as_ref().map_or(0, |others| others.chunks(frame))
     }
 
@@ -403,7 +416,7 @@ impl Watch {
     #[cold]
     fn take_to_hand(&mut self, frame: u32) {
         let mut bytes = self.code.get(&frame).map(|bytes| Bytes::clone(bytes)).unwrap_or_default();
-        bytes.add_chunks(self.table_chunks(frame) | self.observed.of(frame));
+        bytes.add_chunks(self.table_chunks(frame) | self.observed.of(frame) | self.observed.reads_of(frame));
         if let Some(others) = &self.others {
             others.code.get(&frame).into_iter().for_each(|code| bytes.add_all(code));
             bytes.add_chunks(others.tables.get(&frame).copied().unwrap_or(0));
@@ -422,6 +435,11 @@ impl Watch {
     /// Whether the machine wants to be told of a write to `written` of `frame`.
     pub(crate) fn observes(&self, frame: u32, written: u64) -> bool {
         self.observed.of(frame) & written != 0
+    }
+
+    /// The chunks of `frame` of whose reads the machine wants to be told.
+    pub(crate) fn observed_reads(&self, frame: u32) -> u64 {
+        if self.observed.reads.is_empty() { 0 } else { self.observed.reads_of(frame) }
     }
 
     /// What the machine wants to be told of; the TLB must be flushed before the next write.

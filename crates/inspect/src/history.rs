@@ -90,6 +90,7 @@ impl NamedEvent {
             Effect::Written => place.clone(),
             Effect::WrittenElsewhere => format!("{place}, not seen here"),
             Effect::Dropped => format!("{place}, dropped"),
+            Effect::Read => format!("{place}, read"),
             Effect::Remapped => format!("{place}, remapped"),
         };
         let name = self.symbol.as_ref().map_or(String::new(), |symbol| format!(" {symbol}"));

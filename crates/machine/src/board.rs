@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use warmboot_chipset::{Effects, FlashStore, GuestMemory, Moment, Power, rtc};
-use warmboot_cpu::{Bus, Cycle, Frame, Page, Store};
+use warmboot_cpu::{Bus, Cycle, Frame, Load, Page, Store};
 use warmboot_memory::{BlockId, FlatView, Memory, PAGE_SIZE, Range, Target};
 
 use crate::{
@@ -76,6 +76,8 @@ pub(crate) struct Attachments {
     /// Ports a condition waits for, and the last write that matched: index of the condition.
     pub port_watch: Vec<(u16, Option<u32>)>,
     pub port_hit: Option<usize>,
+    /// Somebody may still press a key or send a byte.
+    pub input_expected: bool,
 }
 
 /// At most this many notes are kept; the rest are counted.
@@ -689,6 +691,13 @@ impl Bus for Board {
         if let Some(observer) = &mut self.observer {
             observer.cycle(self.clock.instructions, cycle);
             observer.stored(&store, &self.memory);
+        }
+    }
+
+    fn loaded(&mut self, cycle: Cycle, load: Load) {
+        if let Some(observer) = &mut self.observer {
+            observer.cycle(self.clock.instructions, cycle);
+            observer.loaded(&load, &self.memory);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use warmboot_chipset::{
     GuestMemory,
-    vga::{Picture, Vga, region},
+    vga::{Cells, Picture, Vga, region},
 };
 use warmboot_memory::{BlockId, Memory, PAGE_SIZE, RegionError, RegionId, Regions};
 
@@ -172,6 +172,13 @@ impl Machine {
     #[must_use]
     pub fn screen_text(&self) -> Option<String> {
         Some(self.display()?.text(&self.display_memory()))
+    }
+
+    /// The characters on the screen with their colours; `None` while it is dark or shows graphics, and without a
+    /// display adapter.
+    #[must_use]
+    pub fn screen_cells(&self) -> Option<Cells> {
+        self.display()?.cells(&self.display_memory())
     }
 
     /// The screen as dots; `None` without a display adapter.

@@ -1,4 +1,5 @@
-//! What is written to watched bytes and registers, by whom and when; and which bytes a run writes.
+//! What is written to watched bytes and registers, by whom and when; which bytes are read, where that is asked;
+//! and which bytes a run writes.
 //!
 //! An observer: it costs nothing when absent, and no digest depends on it. The processor tells of its
 //! writes to watched chunks of RAM ([`warmboot_cpu::Bus::stored`]), bus masters and the board tell of
@@ -9,7 +10,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use serde::{Serialize, Serializer};
 use serde_json::Value;
-use warmboot_cpu::{Cycle, Observed, Store};
+use warmboot_cpu::{Cycle, Load, Observed, Store};
 use warmboot_memory::{BlockId, FlatView, Frame, Memory, PAGE_SIZE, Target};
 
 use crate::{ConfigError, ResetPath, devices::Slot, trace::Access};
@@ -24,6 +25,14 @@ const LONGEST_WATCH: u64 = 64 << 10;
 pub enum Watched {
     /// Bytes of physical memory, as the processor sees them outside SMM.
     Memory {
+        /// First address.
+        address: u64,
+        /// How many.
+        length: u64,
+    },
+    /// Bytes of physical memory that a processor's instructions read. What fetches code, walks page tables or
+    /// is a bus master is not recorded.
+    Reads {
         /// First address.
         address: u64,
         /// How many.
@@ -44,6 +53,7 @@ impl fmt::Display for Watched {
         match self {
             Watched::Memory { address, length: 1 } => write!(f, "{address:#x}"),
             Watched::Memory { address, length } => write!(f, "{address:#x}+{length}"),
+            Watched::Reads { address, length } => write!(f, "reads of {address:#x}+{length}"),
             Watched::Register { chip, register } => write!(f, "{chip}.{register}"),
         }
     }
@@ -134,6 +144,8 @@ pub enum Effect {
     Dropped,
     /// Another block answers the address from now on.
     Remapped,
+    /// Nothing: a processor's instruction has read them.
+    Read,
 }
 
 /// Bytes, or a register's value.
@@ -351,7 +363,13 @@ struct Bytes {
 #[derive(Clone, Debug)]
 enum Item {
     Bytes(Bytes),
-    Register { chip: String, register: String, last: Value },
+    /// Of these, reads are recorded.
+    Reads(Bytes),
+    Register {
+        chip: String,
+        register: String,
+        last: Value,
+    },
 }
 
 /// A part of a write that concerns a watch: what came of it, and from where to where in what was
@@ -465,6 +483,13 @@ impl Item {
                     return Err(bad(format!("expected 1 to {LONGEST_WATCH} bytes")));
                 }
                 Ok(Item::Bytes(Bytes::new(*address, *length, seen)))
+            }
+            Watched::Reads { address, length } => {
+                let written = Watched::Memory { address: *address, length: *length };
+                match Item::new(&written, seen, slots)? {
+                    Item::Bytes(bytes) => Ok(Item::Reads(bytes)),
+                    other => Ok(other),
+                }
             }
             Watched::Register { chip, register } => {
                 let Some(slot) = slots.iter().find(|slot| slot.name == chip) else {
@@ -592,18 +617,23 @@ impl Observer {
     pub(crate) fn observed(&self, memory: &Memory) -> Observed {
         let mut observed = Observed { all: self.written.is_some(), ..Observed::default() };
         let bytes = self.items.iter().filter_map(|item| match item {
-            Item::Bytes(bytes) => Some(bytes),
+            Item::Bytes(bytes) => Some((bytes, false)),
+            Item::Reads(bytes) => Some((bytes, true)),
             Item::Register { .. } => None,
         });
-        for segment in bytes.flat_map(|bytes| &bytes.segments) {
-            for place in [&segment.read, &segment.write].into_iter().flatten() {
+        for (segment, reads) in
+            bytes.flat_map(|(bytes, reads)| bytes.segments.iter().map(move |segment| (segment, reads)))
+        {
+            let written = segment.write.as_ref().filter(|_| !reads);
+            for place in segment.read.iter().chain(written) {
                 let page = PAGE_SIZE as u64;
                 let mut at = place.offset;
                 let end = place.offset + segment.length;
                 while at < end {
                     let next = ((at / page + 1) * page).min(end);
                     if let Some(frame) = memory.frame_of(place.block, at / page) {
-                        observed.add(frame.0, (at % page) as usize, (next - at) as usize);
+                        let add = if reads { Observed::add_reads } else { Observed::add };
+                        add(&mut observed, frame.0, (at % page) as usize, (next - at) as usize);
                     }
                     at = next;
                 }
@@ -699,6 +729,27 @@ impl Observer {
         }
     }
 
+    /// The processor is about to read from a frame.
+    pub(crate) fn loaded(&mut self, load: &Load, memory: &Memory) {
+        let Some((block, first)) = memory.place_of(Frame(load.frame.0)) else { return };
+        let at = first + u64::from(load.offset);
+        for watch in 0..self.items.len() {
+            let Some(Item::Reads(bytes)) = self.items.get(watch) else { continue };
+            let there = bytes.segments.iter().find_map(|segment| {
+                let place = segment.read.as_ref().filter(|place| place.block == block)?;
+                overlap(place.offset, segment.length, at, load.size.into())
+            });
+            let Some((from, to)) = there else { continue };
+            let mut read = vec![0xff; to - from];
+            // A block range lies within its block, so this cannot fail.
+            let _ = memory.read_block(block, at + from as u64, &mut read);
+            let place = format!("{}@{:#x}", memory.info(block).name, at + from as u64);
+            let address = Some(load.physical.wrapping_add(from as u64));
+            let read = Content::Bytes(read);
+            self.push(watch, Effect::Read, address, place, read.clone(), read);
+        }
+    }
+
     /// Bytes of a block are written, at `address` as the writer gave it.
     pub(crate) fn block_written(
         &mut self,
@@ -741,7 +792,14 @@ impl Observer {
     /// Looks at watched memory again, after it or the address map may have changed.
     pub(crate) fn look(&mut self, seen: Seen<'_>) {
         for watch in 0..self.items.len() {
-            let Some(Item::Bytes(bytes)) = self.items.get_mut(watch) else { continue };
+            let bytes = match self.items.get_mut(watch) {
+                Some(Item::Bytes(bytes)) => bytes,
+                Some(Item::Reads(bytes)) => {
+                    *bytes = Bytes::new(bytes.address, bytes.seen.len() as u64, seen);
+                    continue;
+                }
+                _ => continue,
+            };
             for Found { effect, address, place, old, new } in bytes.look(seen) {
                 let [old, new] = [old, new].map(Content::Bytes);
                 self.push(watch, effect, Some(address), place, old, new);

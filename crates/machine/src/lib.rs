@@ -55,6 +55,6 @@ pub use trace::{Access, AccessKind, Step, Tracer, Wants};
 pub use warmboot_chipset::disk::{AbsentSource, BlockSource, Disk, DiskError, MemorySource, ZeroSource};
 pub use warmboot_chipset::keys::typed as typed_key;
 pub use warmboot_chipset::pci::Selected;
-pub use warmboot_chipset::vga::Picture;
+pub use warmboot_chipset::vga::{Cell, Cells, Picture};
 pub use warmboot_chipset::virtio::Interface as VirtioInterface;
 pub use warmboot_cpu::{Occurrence, Path, Segment, State, models as cpu_models};

@@ -29,6 +29,12 @@ impl Machine {
         self.board.uart().map(Uart16550::has_room)
     }
 
+    /// Says whether somebody may still press a key or send a byte: then a processor that waits for the
+    /// interrupt of one is not halted for ever. Forks have it too.
+    pub fn expect_input(&mut self, expected: bool) {
+        self.board.attachments.input_expected = expected;
+    }
+
     /// Sends a byte to the serial port; it is lost where [`Machine::serial_has_room`] says no.
     ///
     /// # Errors

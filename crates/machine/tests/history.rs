@@ -227,3 +227,49 @@ fn a_watch_on_another_board_is_refused() {
     let error = machine.watch(&"com1.divisor".parse().expect("a watch")).expect_err("no COM1");
     assert!(error.to_string().contains("there is no chip `com1`"), "{error}");
 }
+
+/// Reads, of each way to make them: a load, one across a page, what is changed in place, a string, a pop.
+const READS: &[u8] = &[
+    0x31, 0xc0, // xor ax,ax
+    0x8e, 0xd8, // mov ds,ax
+    0x8e, 0xc0, // mov es,ax
+    0x8e, 0xd0, // mov ss,ax
+    0xa0, 0x00, 0x05, // mov al,[0x500]
+    0xa1, 0xff, 0x04, // mov ax,[0x4ff]
+    0xa1, 0x01, 0x05, // mov ax,[0x501]: beside it
+    0xfe, 0x06, 0x00, 0x05, // inc byte [0x500]
+    0xa3, 0x00, 0x05, // mov [0x500],ax: no read
+    0xbe, 0xfe, 0x04, // mov si,0x4fe
+    0xbf, 0x00, 0x06, // mov di,0x600
+    0xb9, 0x04, 0x00, // mov cx,4
+    0xf3, 0xa4, // rep movsb
+    0xbc, 0x00, 0x05, // mov sp,0x500
+    0x58, // pop ax
+    0xf4, // hlt
+];
+
+#[rstest]
+#[case::plain(Path::Plain)]
+#[case::cached(Path::Cached)]
+fn reads(#[case] path: Path) {
+    let mut image = vec![0x90; 0x1_0000];
+    image[..READS.len()].copy_from_slice(READS);
+    image[0xfff0..0xfff3].copy_from_slice(&[0xe9, 0x0d, 0x00]); // jmp near 0
+    let mut unwatched = with_image(image.clone(), path);
+    let mut machine = with_image(image, path);
+    machine.watch(&Watched::Reads { address: 0x500, length: 1 }).expect("it can be watched");
+    for machine in [&mut machine, &mut unwatched] {
+        machine.run(&[Condition::Halt], limits(1_000, None)).expect("a run");
+    }
+    assert_eq!(
+        lines(&machine),
+        [
+            "5 ffff0008 processor Read pc.ram@0x500 00>00",
+            "6 ffff000b processor Read pc.ram@0x500 00>00",
+            "8 ffff0011 processor Read pc.ram@0x500 00>00",
+            "15 ffff0021 processor Read pc.ram@0x500 00>00",
+            "18 ffff0026 processor Read pc.ram@0x500 00>00",
+        ]
+    );
+    assert_eq!(machine.digest(), unwatched.digest());
+}

@@ -5,7 +5,8 @@
 //!   options; [`firmware`] and [`drives`] find and read the files it names, [`images`] the formats
 //!   that disks come in.
 //! - [`snapshots`] reads snapshot files and gives machines their disk images back.
-//! - [`session`] drives one machine: conditions to end at, keys and resets to give on the way.
+//! - [`session`] drives one machine: conditions to end at, keys and resets to give on the way; [`input`] is
+//!   what somebody entered meanwhile, to be had again.
 //! - [`load`] reads scenario files into cases; [`run`] runs them in parallel and in a stable order.
 //! - [`report`] writes what came out: text, JSON, JUnit, annotations, a page; [`accepted`] keeps it;
 //!   [`files`] puts it in its place whole or not at all.
@@ -24,6 +25,7 @@ pub mod files;
 pub mod firmware;
 pub mod flash;
 pub mod images;
+pub mod input;
 mod load;
 mod matrix;
 mod place;

@@ -5,6 +5,7 @@ use std::{collections::VecDeque, str::FromStr, sync::Arc};
 use warmboot_machine::{Condition, ConfigError, Ended, Limits, Machine, ResetPath, Tracer};
 
 use crate::{
+    input::{Entry, Input, Recording},
     problem::InputError,
     typing::{LOOK_NS, Typing},
 };
@@ -107,7 +108,7 @@ pub struct Plan {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Finish {
     /// In words, as reports have it: a condition, or `halt`, `power-off`, `debug-exit`,
-    /// `guest-panic`, `limit`, `limit-time`, `interrupted`.
+    /// `guest-panic`, `limit`, `limit-time`, `quit`, `interrupted`.
     pub ended_by: String,
     /// What kind of end it was.
     pub end: End,
@@ -122,7 +123,8 @@ pub struct Finish {
 pub enum End {
     /// One of the `until` conditions was met.
     Met,
-    /// The machine stopped by itself: halted for ever, switched off, suspended, debug exit.
+    /// The machine stopped by itself: halted for ever, switched off, suspended, debug exit. Or whoever was at
+    /// its keyboard or terminal had seen enough.
     Stopped,
     /// A limit was met that no condition named.
     Limit,
@@ -152,6 +154,12 @@ pub struct Session {
     /// The slice in progress: text is typed between slices, so that where else the host stops a run
     /// does not change it.
     slice: Option<Slice>,
+    /// Recorded input that is still to come.
+    coming: VecDeque<Input>,
+    /// Input so far.
+    entered: Vec<Input>,
+    /// Somebody may still enter something.
+    attended: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -181,7 +189,66 @@ impl Session {
     #[must_use]
     pub fn new(plan: Plan) -> Session {
         let waiting = (0..plan.actions.len()).collect();
-        Session { waiting, typing: VecDeque::new(), slice: None, plan: Arc::new(plan) }
+        Session {
+            waiting,
+            typing: VecDeque::new(),
+            slice: None,
+            coming: VecDeque::new(),
+            entered: Vec::new(),
+            attended: false,
+            plan: Arc::new(plan),
+        }
+    }
+
+    /// Enters what was recorded in another run of the same machine and plan, at the same moments.
+    pub fn repeat(&mut self, recording: Recording) {
+        self.coming.extend(recording.0);
+    }
+
+    /// How many entries of a recording are still to come.
+    #[must_use]
+    pub fn coming(&self) -> usize {
+        self.coming.len()
+    }
+
+    /// Says whether somebody may enter something: until then, or until [`Entry::Close`], a machine that waits
+    /// for it has not halted for ever.
+    pub fn attend(&mut self, attended: bool) {
+        self.attended = attended;
+    }
+
+    /// Enters something now. To be had again, this must be where the last [`Session::go_on`] gave
+    /// [`Progress::Met`] of a count or a time, and no entry of a recording is still to come.
+    ///
+    /// # Errors
+    /// When the machine cannot take it.
+    pub fn enter(&mut self, machine: &mut Machine, entry: Entry) -> Result<(), ConfigError> {
+        let (instructions, time) = (machine.instructions(), machine.virtual_time());
+        entry.enter(machine)?;
+        self.attended &= entry != Entry::Close;
+        match (self.entered.last_mut(), entry) {
+            (
+                Some(Input { instructions: count, time: then, entry: Entry::Send(bytes) }),
+                Entry::Send(more),
+            ) if (*count, *then) == (instructions, time) => {
+                bytes.extend(more);
+            }
+            (_, entry) => self.entered.push(Input { instructions, time, entry }),
+        }
+        Ok(())
+    }
+
+    /// As [`Session::enter`] with [`Entry::Quit`]; gives the end of the run.
+    pub fn quit(&mut self, machine: &Machine) -> Finish {
+        let (instructions, time) = (machine.instructions(), machine.virtual_time());
+        self.entered.push(Input { instructions, time, entry: Entry::Quit });
+        Finish { ended_by: "quit".to_owned(), end: End::Stopped, debug_exit: None, undone: self.undone() }
+    }
+
+    /// What has been entered so far, from a recording and otherwise.
+    #[must_use]
+    pub fn recording(&self) -> Recording {
+        Recording(self.entered.clone())
     }
 
     /// Runs `machine` to the end, as [`drive`] does.
@@ -189,7 +256,7 @@ impl Session {
     /// # Errors
     /// A condition the machine cannot have, or a key it does not know.
     pub fn drive(
-        self,
+        &mut self,
         machine: &mut Machine,
         watch: &mut dyn FnMut(&Machine) -> bool,
     ) -> Result<Finish, ConfigError> {
@@ -201,7 +268,7 @@ impl Session {
     /// # Errors
     /// As [`Session::drive`].
     pub fn drive_traced(
-        self,
+        &mut self,
         machine: &mut Machine,
         watch: &mut dyn FnMut(&Machine) -> bool,
         tracer: &mut dyn Tracer,
@@ -212,7 +279,7 @@ impl Session {
     }
 
     fn drive_with(
-        mut self,
+        &mut self,
         machine: &mut Machine,
         watch: &mut dyn FnMut(&Machine) -> bool,
         run: &mut Run<'_>,
@@ -242,6 +309,21 @@ impl Session {
         self.go_on_with(machine, most, also, &mut |machine, until, limits| machine.run(until, limits))
     }
 
+    /// As [`Session::go_on`] without a most, with a tracer that is told what the machine does.
+    ///
+    /// # Errors
+    /// As [`Session::go_on`].
+    pub fn go_on_traced(
+        &mut self,
+        machine: &mut Machine,
+        also: &[Condition],
+        tracer: &mut dyn Tracer,
+    ) -> Result<Progress, ConfigError> {
+        self.go_on_with(machine, None, also, &mut |machine, until, limits| {
+            machine.run_traced(until, limits, tracer)
+        })
+    }
+
     fn go_on_with(
         &mut self,
         machine: &mut Machine,
@@ -259,6 +341,8 @@ impl Session {
             },
         };
         let look = current.look.clone();
+        let marks = self.coming.front().map(|input| input.marks(machine));
+        machine.expect_input(self.attended || marks.is_some());
         let conditions: Vec<Condition> = self
             .waiting
             .iter()
@@ -266,6 +350,7 @@ impl Session {
             .map(|action| action.at.clone())
             .chain(plan.until.iter().cloned())
             .chain(look.clone())
+            .chain(marks.iter().flatten().cloned())
             .chain(also.iter().cloned())
             .collect();
         let left = current.end.map(|end| end.saturating_sub(before));
@@ -302,6 +387,10 @@ impl Session {
             if look.as_ref() == Some(condition) {
                 return Ok(Progress::More);
             }
+            if marks.iter().flatten().any(|mark| mark == condition) {
+                self.slice = Some(current);
+                return Ok(self.enter_due(machine)?.map_or(Progress::More, Progress::Finished));
+            }
             if also.contains(condition) {
                 self.slice = Some(current);
                 return Ok(Progress::Met(condition.clone()));
@@ -315,6 +404,24 @@ impl Session {
         let debug_exit = if let Ended::DebugExit(status) = ended { Some(status) } else { None };
         let ended_by = named.map_or_else(|| ended.to_string(), Condition::to_string);
         Ok(Progress::Finished(Finish { ended_by, end, debug_exit, undone: self.undone() }))
+    }
+
+    /// Enters what was recorded for this moment; gives the end of the run if it was ended here.
+    fn enter_due(&mut self, machine: &mut Machine) -> Result<Option<Finish>, ConfigError> {
+        while let Some(input) = self.coming.front() {
+            if !input.is_due(machine)? {
+                break;
+            }
+            let Some(Input { entry, .. }) = self.coming.pop_front() else { break };
+            if entry == Entry::Quit {
+                return Ok(Some(self.quit(machine)));
+            }
+            let what = entry.to_string();
+            self.enter(machine, entry).map_err(|why| {
+                ConfigError::new(format!("the input `{what}` is not of this machine and run: {why}"))
+            })?;
+        }
+        Ok(None)
     }
 
     /// How the run came to its end when somebody stopped it here.

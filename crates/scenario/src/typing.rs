@@ -4,7 +4,7 @@
 use warmboot_machine::{ConfigError, Machine};
 
 /// How long a key is held, in nanoseconds.
-const HOLD_NS: u64 = 20_000_000;
+pub(crate) const HOLD_NS: u64 = 20_000_000;
 /// Between two looks at whether there is room.
 pub(crate) const LOOK_NS: u64 = 1_000_000;
 

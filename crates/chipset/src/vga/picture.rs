@@ -20,7 +20,7 @@ pub struct Picture {
     pub pixels: Vec<u8>,
 }
 
-type Rgb = [u8; 3];
+pub(super) type Rgb = [u8; 3];
 
 /// A line of the picture in an IBM VGA's mode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,6 +93,16 @@ impl Vga {
         self.mode().is_none() && !self.is_dark() && self.state.graphics[6] & GRAPHICS == 0
     }
 
+    /// The cell with the cursor, where it is shown.
+    pub(super) fn cursor(&self) -> Option<u64> {
+        (self.state.crt[crt::CURSOR_START] & CURSOR_OFF == 0).then(|| self.word(crt::CURSOR))
+    }
+
+    /// Whether bit 7 of an attribute makes its character blink.
+    pub(super) fn blinks(&self) -> bool {
+        self.state.attribute[attribute::MODE] & attribute::BLINK != 0
+    }
+
     /// Cells in a line.
     pub(super) fn columns(&self) -> usize {
         usize::from(self.state.crt[crt::SHOWN]) + 1
@@ -139,7 +149,7 @@ impl Vga {
     }
 
     /// What the converter makes of each of its 256 inputs.
-    fn converter(&self) -> Vec<Rgb> {
+    pub(super) fn converter(&self) -> Vec<Rgb> {
         let dac = &self.state.dac;
         let wide = self.dac_is_wide();
         let full = |component: u8| {
@@ -154,7 +164,7 @@ impl Vga {
     }
 
     /// What the converter gets for each of the attribute controller's 16 inputs.
-    fn palette(&self, converter: &[Rgb]) -> Vec<Rgb> {
+    pub(super) fn palette(&self, converter: &[Rgb]) -> Vec<Rgb> {
         let registers = &self.state.attribute;
         let (mode, select) = (registers[attribute::MODE], registers[attribute::COLOUR_SELECT]);
         (0..16u8)

@@ -22,6 +22,8 @@ use warmboot::{
 /// Ports that options of their own add, since some have a file behind them.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Ports {
+    /// A screen, where nothing is said about a display adapter.
+    pub screen: bool,
     /// COM1.
     pub(crate) serial: bool,
     /// LPT1.
@@ -138,7 +140,8 @@ impl MachineArguments {
         spec.kernel.clone_from(&self.kernel);
         spec.initrd.clone_from(&self.initrd);
         spec.append.clone_from(&self.append);
-        spec.vga = text(&self.vga, spec.vga);
+        let none = if ports.screen { "std".to_owned() } else { spec.vga };
+        spec.vga = text(&self.vga, none);
         spec.vga_rom.clone_from(&self.vga_rom);
         spec.drives.clone_from(&self.drive);
         if let Some(image) = &self.cdrom {

@@ -1,8 +1,10 @@
 //! `warmboot boot`: one machine, run to its end.
 
 use std::{
+    borrow::Cow,
     fmt, fs,
-    io::{self, Seek, SeekFrom, Write},
+    io::{self, IsTerminal, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -16,9 +18,10 @@ use warmboot::{
         symbols::Symbols,
         trace::{AccessTrace, InstructionTrace, Traces},
     },
-    machine::{FLASH_CHIPS, PowerState},
+    machine::{ConfigError, FLASH_CHIPS, PowerState},
     scenario::{
         files, images,
+        input::Recording,
         problem::InputError,
         session::{End, Finish, Session},
     },
@@ -28,8 +31,11 @@ use super::{
     Outcome,
     arguments::{MachineArguments, Ports, RunArguments, SymbolArguments},
     fork, interrupt,
+    live::{self, Host},
     output::{self, Sink, Stream},
     progress::Progress,
+    screen::Screen,
+    stdio::Standard,
 };
 use crate::gdb;
 
@@ -39,7 +45,9 @@ pub(crate) struct Arguments {
     machine: MachineArguments,
     #[command(flatten)]
     run: RunArguments,
-    /// Add COM1; what the guest sends goes to this file, or with `-` to standard output
+    /// Add COM1; what the guest sends goes to this file, or with `-` to standard output. With `stdio`, what
+    /// comes from standard input goes to the guest, too: on a terminal, Ctrl+A x ends the run, Ctrl+A h says
+    /// more
     #[arg(
         long,
         value_name = "FILE",
@@ -65,6 +73,18 @@ pub(crate) struct Arguments {
         help_heading = "Machine"
     )]
     debugcon: Option<String>,
+    /// Write what is entered during the run (--serial stdio, --screen), each with its moment, to this file
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_parser = NonEmptyStringValueParser::new(),
+        help_heading = "Run"
+    )]
+    input_out: Option<String>,
+    /// Enter what --input-out has written in a run of the same machine, at the same moments: the run is the
+    /// same, bit for bit
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    input: Option<PathBuf>,
     /// Write the machine to this file when the run has ended; standard output, by any name, is for the
     /// report
     #[arg(
@@ -106,6 +126,10 @@ pub(crate) struct Arguments {
     trace_io: Option<String>,
     #[command(flatten)]
     symbols: SymbolArguments,
+    /// Show the guest's screen on this terminal and press its keys on the guest's keyboard; Ctrl+A opens a menu,
+    /// Ctrl+A x ends the run. Adds --vga std unless --vga says otherwise
+    #[arg(long, conflicts_with_all = ["gdb", "fork_at"], help_heading = "Look")]
+    screen: bool,
     /// Write the screen to this PNG file when the run has ended; needs --vga
     #[arg(
         long,
@@ -169,10 +193,19 @@ struct Report<'a> {
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     let start = Instant::now();
     let places = arguments.machine.places()?;
-    let ports = Ports { serial: arguments.serial.is_some(), parallel: arguments.parallel.is_some() };
+    if arguments.screen {
+        Screen::check()?;
+    }
+    let ports = Ports {
+        screen: arguments.screen,
+        serial: arguments.serial.is_some(),
+        parallel: arguments.parallel.is_some(),
+    };
     let spec = arguments.machine.spec(ports);
     let debugcon = arguments.debugcon.as_deref().map(Sink::open).transpose()?;
-    let serial = arguments.serial.iter().flatten().next().map(|name| Sink::open(name)).transpose()?;
+    let stdio = matches!(&arguments.serial, Some(Some(name)) if name == "stdio");
+    let serial = arguments.serial.iter().flatten().next();
+    let serial = serial.map(|name| Sink::open(if stdio { "-" } else { name })).transpose()?;
     let parallel = arguments.parallel.iter().flatten().next().map(|name| Sink::open(name)).transpose()?;
     let snapshot = arguments.snapshot_out.as_deref().map(Sink::open).transpose()?;
     if snapshot.as_ref().is_some_and(Sink::is_standard) {
@@ -180,6 +213,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
             "--snapshot-out needs the name of a file: standard output is for the report",
         ));
     }
+    let input_out = arguments.input_out.as_deref().map(Sink::open).transpose()?;
+    let recorded = arguments.input.as_deref().map(read_recording).transpose()?;
     let screenshot = arguments.screenshot.as_deref().map(Sink::open).transpose()?;
     let screen_text = arguments.screen_text.as_deref().map(Sink::open).transpose()?;
     let trace = arguments.trace.as_deref().map(TraceTo::open).transpose()?;
@@ -193,11 +228,39 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         ("--snapshot-out", &snapshot.as_ref()),
         ("--screenshot", &screenshot.as_ref()),
         ("--screen-text", &screen_text.as_ref()),
+        ("--input-out", &input_out.as_ref()),
     ])?;
+    let sinks = [
+        ("--debugcon", &debugcon),
+        ("--serial", &serial),
+        ("--parallel", &parallel),
+        ("--screenshot", &screenshot),
+        ("--screen-text", &screen_text),
+        ("--input-out", &input_out),
+    ];
+    let traces = [("--trace", &trace), ("--trace-io", &trace_io)];
+    let traced = traces.iter().filter_map(|(name, trace)| Some((*name, &trace.as_ref()?.sink)));
+    let given = sinks.iter().filter_map(|(name, sink)| Some((*name, sink.as_ref()?)));
+    if let Some((name, _)) = given.chain(traced).find(|(_, sink)| arguments.screen && sink.is_standard()) {
+        return Err(InputError::new(format!(
+            "{name}: with --screen, standard output is the screen; name a file"
+        )));
+    }
+    for (option, given) in [("--gdb", arguments.gdb.is_some()), ("--fork-at", arguments.fork_at.is_some())] {
+        if stdio && given {
+            let why = format!("--serial stdio needs a run without {option}; --input can be given there");
+            return Err(InputError::new(why));
+        }
+    }
     let gdb = arguments.gdb.as_deref().map(gdb::listen).transpose()?;
     let mut machine = arguments.machine.machine(ports, &places)?;
-    for (option, sink) in [("--screenshot", &screenshot), ("--screen-text", &screen_text)] {
-        if sink.is_some() && machine.display().is_none() {
+    let looks = [
+        ("--screenshot", screenshot.is_some()),
+        ("--screen-text", screen_text.is_some()),
+        ("--screen", arguments.screen),
+    ];
+    for (option, given) in looks {
+        if given && machine.display().is_none() {
             return Err(InputError(format!(
                 "{option}: this machine has no display adapter, so no screen; --vga std adds one"
             )));
@@ -221,13 +284,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         debug: debugcon.as_ref().is_some_and(Sink::is_standard).then_some(machine.debug_log().len()),
         serial: serial.as_ref().is_some_and(Sink::is_standard).then_some(machine.serial_log().len()),
         parallel: parallel.as_ref().is_some_and(Sink::is_standard).then_some(machine.parallel_log().len()),
+        raw: stdio && io::stdin().is_terminal() && io::stdout().is_terminal(),
         closed: false,
         failed: None,
     };
     let printed = [live.debug, live.serial, live.parallel];
     let shown_here = screen_text.as_ref().is_some_and(Sink::is_standard);
     let speaks = printed.iter().any(Option::is_some) || traced_here || shown_here;
-    let progress = Progress::new(None, !speaks && gdb.is_none());
+    let progress = Progress::new(None, !speaks && gdb.is_none() && !arguments.screen && !stdio);
     let (began, before) = (Instant::now(), machine.instructions());
     let streams = tracing.streams.clone();
     let mut watch = |machine: &Machine| {
@@ -235,18 +299,29 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         live.print(machine) && streams.iter().all(Stream::is_open) && !interrupt::asked()
     };
     let mut session = Session::new(arguments.run.plan());
+    session.repeat(recorded.unwrap_or_default());
+    let mut host: Option<Box<dyn Host>> = if arguments.screen {
+        Some(Box::new(Screen::open()?))
+    } else if stdio {
+        Some(Box::new(Standard::open()?))
+    } else {
+        None
+    };
     let left = gdb.map(|listener| gdb::serve(listener, &mut machine, &mut session, &mut watch)).transpose();
     let traces = &mut tracing.traces;
     let forked = match &arguments.fork_at {
         Some(at) => Some(fork::take(at, &mut machine, &mut session, &mut watch)?),
         None => None,
     };
-    let finish = left.and_then(|left| match left {
+    let finish = left.and_then(|left| match (left, &mut host) {
         _ if let Some(Err(finish)) = &forked => Ok(finish.clone()),
-        Some(gdb::Left::Over(finish)) => Ok(finish),
-        Some(gdb::Left::GoesOn) | None if traces.is_empty() => Ok(session.drive(&mut machine, &mut watch)?),
-        Some(gdb::Left::GoesOn) | None => Ok(session.drive_traced(&mut machine, &mut watch, traces)?),
+        (_, Some(host)) => live::drive(&mut machine, &mut session, &mut **host, &mut watch, traces),
+        (Some(gdb::Left::Over(finish)), None) => Ok(finish),
+        _ if traces.is_empty() => Ok(session.drive(&mut machine, &mut watch)?),
+        _ => Ok(session.drive_traced(&mut machine, &mut watch, traces)?),
     });
+    // The terminal is as it was before anything is said.
+    drop(host);
     let finish = finish?;
     let agrees = match forked {
         Some(Ok(_)) if finish.end == End::Interrupted => true,
@@ -268,6 +343,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         return Err(error);
     }
 
+    if session.coming() > 0 {
+        let left = session.coming();
+        output::complain(&format!("warning: --input: the run ended before {left} of its entries"));
+    }
+    if let Some(sink) = input_out {
+        sink.finish(session.recording().to_string().as_bytes())?;
+    }
     for (sink, log) in
         [(debugcon, machine.debug_log()), (serial, machine.serial_log()), (parallel, machine.parallel_log())]
     {
@@ -312,6 +394,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     }
     let outcome = conclude(&finish, arguments);
     Ok(if agrees { outcome } else { Outcome::Unexpected })
+}
+
+/// Reads what `--input-out` has written.
+fn read_recording(path: &Path) -> Result<Recording, InputError> {
+    let fail = |why: String| InputError::new(format!("--input `{}`: {why}", path.display()));
+    let text = fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
+    text.parse().map_err(|error: ConfigError| fail(error.to_string()))
 }
 
 /// A trace's file and its options.
@@ -420,6 +509,8 @@ struct Live {
     debug: Option<usize>,
     serial: Option<usize>,
     parallel: Option<usize>,
+    /// They go to a terminal that does not begin a new line at its left by itself.
+    raw: bool,
     closed: bool,
     failed: Option<InputError>,
 }
@@ -436,13 +527,25 @@ impl Live {
             // After going back there is nothing new for a while.
             let new = log.get(*printed..).unwrap_or_default();
             *printed = log.len().max(*printed);
-            match output::print(new) {
+            let new = if self.raw { for_raw_terminal(new) } else { new.into() };
+            match output::print(&new) {
                 Ok(open) => self.closed |= !open,
                 Err(error) => self.failed = Some(error),
             }
         }
         !self.closed && self.failed.is_none()
     }
+}
+
+/// Puts a carriage return before each line feed that has none.
+fn for_raw_terminal(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let mut before = 0;
+    let returned = bytes.iter().flat_map(|&byte| {
+        let lacks = byte == b'\n' && before != b'\r';
+        before = byte;
+        lacks.then_some(b'\r').into_iter().chain([byte])
+    });
+    returned.collect()
 }
 
 /// Brings what the guest wrote to drives with `,write` to their files, each whole or not at all.
@@ -556,6 +659,14 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[rstest]
+    #[case(b"a\nb", b"a\r\nb")]
+    #[case(b"a\r\nb\n\n", b"a\r\nb\r\n\r\n")]
+    #[case(b"\x1b[2J\r", b"\x1b[2J\r")]
+    fn line_feeds(#[case] bytes: &[u8], #[case] expect: &[u8]) {
+        assert_eq!(&*for_raw_terminal(bytes), expect);
+    }
 
     #[rstest]
     #[case::whole(50_000_000, 50_000_000, "50000000 in 0.500 s (100 MIPS)")]

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::terminal;
+
 static ASKED: AtomicBool = AtomicBool::new(false);
 
 /// Begins to listen. Where that is not possible, Ctrl+C ends the process as ever.
@@ -14,6 +16,7 @@ pub(crate) fn listen() {
         ASKED.store(true, Ordering::Relaxed);
         // One Ctrl+C may arrive twice: to the process and to its group.
         if first.get_or_insert_with(Instant::now).elapsed() > Duration::from_millis(300) {
+            terminal::restore();
             std::process::exit(130);
         }
     });

@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     let places = arguments.machine.places()?;
-    let ports = Ports { serial: arguments.serial, parallel: arguments.parallel };
+    let ports = Ports { screen: false, serial: arguments.serial, parallel: arguments.parallel };
     let mut machine = arguments.machine.machine(ports, &places)?;
     let mut outcome = Outcome::Expected;
     if arguments.run.says_anything() {

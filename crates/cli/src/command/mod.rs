@@ -4,12 +4,16 @@ mod arguments;
 mod boot;
 mod fork;
 pub(crate) mod interrupt;
+mod live;
 mod machines;
 mod memory_map;
 pub(crate) mod output;
 mod progress;
 mod run;
+mod screen;
 mod snapshot;
+mod stdio;
+mod terminal;
 
 use std::process::ExitCode;
 

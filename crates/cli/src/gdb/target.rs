@@ -43,7 +43,7 @@ use warmboot::{
 use super::{
     past::Past,
     registers::Registers,
-    watches::{Watches, Write},
+    watches::{Hit, Watches},
     wire::Asks,
 };
 use crate::command::{interrupt, output};
@@ -190,9 +190,9 @@ impl<'a> Target<'a> {
             (!self.watches.is_empty() && most > 1).then(|| (self.machine.fork(), self.session.clone()));
         self.watches.begin(self.machine)?;
         let mut progress = self.session.go_on(self.machine, Some(most), &waited)?;
-        let written = self.watches.end(self.machine).first().copied();
-        if let (Some(write), Some(start)) = (written, start) {
-            progress = self.again_up_to(write, start)?;
+        let hit = self.watches.end(self.machine).first().copied();
+        if let (Some(hit), Some(start)) = (hit, start) {
+            progress = self.again_up_to(hit, start)?;
         }
         self.past.keep(self.machine, self.session);
         if !(self.watch)(self.machine) {
@@ -202,9 +202,9 @@ impl<'a> Target<'a> {
             Progress::Finished(finish) => {
                 output::complain(&format!("gdb: the run is at its end: {}", finish.ended_by));
                 self.end = Some(finish);
-                return Ok(Some(written.map_or_else(|| self.at_end(), |write| self.at_write(write))));
+                return Ok(Some(hit.map_or_else(|| self.at_end(), |hit| self.at_access(hit))));
             }
-            _ if written.is_some() => return Ok(written.map(|write| self.at_write(write))),
+            _ if hit.is_some() => return Ok(hit.map(|hit| self.at_access(hit))),
             Progress::Met(_) if self.machine.instructions() == before => {
                 // A breakpoint where a processor stood already is stepped over the next time.
                 let other = self
@@ -234,18 +234,18 @@ impl<'a> Target<'a> {
         Ok(Some(self.signal(Signal::SIGTRAP)))
     }
 
-    /// Goes back to `start` and from there to just after a write that was seen from there on.
+    /// Goes back to `start` and from there to just after an access that was seen from there on.
     fn again_up_to(
         &mut self,
-        write: Write,
+        hit: Hit,
         (mut machine, session): (Machine, Session),
     ) -> Result<Progress, ConfigError> {
         self.machine.return_to(&mut machine);
         *self.session = session;
         self.watches.begin(self.machine)?;
         let mut progress = Progress::More;
-        let until = [Condition::Instructions(write.instruction)];
-        while self.machine.instructions() < write.instruction && !matches!(progress, Progress::Finished(_)) {
+        let until = [Condition::Instructions(hit.instruction)];
+        while self.machine.instructions() < hit.instruction && !matches!(progress, Progress::Finished(_)) {
             progress = self.session.go_on(self.machine, None, &until)?;
         }
         // What a chip has written by itself is there already.
@@ -302,7 +302,7 @@ impl<'a> Target<'a> {
         Ok(Some(self.signal(Signal::SIGTRAP)))
     }
 
-    /// Goes back to the last breakpoint, to just before the last write to something watched, or to the
+    /// Goes back to the last breakpoint, to just before the last access to something watched, or to the
     /// beginning.
     fn continue_back(&mut self) -> Result<Option<Reason>, ConfigError> {
         let here = self.machine.instructions();
@@ -310,11 +310,11 @@ impl<'a> Target<'a> {
         while let Some(index) = self.past.before(until) {
             let Some(begin) = self.return_to(index) else { break };
             let (mut hits, mut last_hit) = (0_u64, 0);
-            let mut last_write: Option<Write> = None;
+            let mut last_access: Option<Hit> = None;
             while self.machine.instructions() < until {
                 self.watches.begin(self.machine)?;
                 let replayed = self.replay(until);
-                last_write = self.watches.end(self.machine).last().copied().or(last_write);
+                last_access = self.watches.end(self.machine).last().copied().or(last_access);
                 match replayed? {
                     Replayed::Hit => (hits, last_hit) = (hits + 1, self.machine.instructions()),
                     Replayed::On => {}
@@ -325,11 +325,11 @@ impl<'a> Target<'a> {
                     return Ok(Some(self.signal(Signal::SIGINT)));
                 }
             }
-            if let Some(write) = last_write
-                .filter(|write| write.instruction < until && (hits == 0 || write.instruction >= last_hit))
+            if let Some(hit) = last_access
+                .filter(|hit| hit.instruction < until && (hits == 0 || hit.instruction >= last_hit))
             {
-                self.go_to(write.instruction)?;
-                return Ok(Some(self.at_write(write)));
+                self.go_to(hit.instruction)?;
+                return Ok(Some(self.at_access(hit)));
             }
             if hits > 0 {
                 self.return_to(index);
@@ -414,8 +414,8 @@ impl<'a> Target<'a> {
         Reason::ReplayLog { tid: Some(self.current()), pos: ReplayLogPosition::End }
     }
 
-    fn at_write(&self, write: Write) -> Reason {
-        Reason::Watch { tid: self.current(), kind: WatchKind::Write, addr: write.linear }
+    fn at_access(&self, hit: Hit) -> Reason {
+        Reason::Watch { tid: self.current(), kind: hit.kind, addr: hit.linear }
     }
 
     /// The processors that stand at a breakpoint.
@@ -718,12 +718,7 @@ impl HwBreakpoint for Target<'_> {
 
 impl HwWatchpoint for Target<'_> {
     fn add_hw_watchpoint(&mut self, address: u64, length: u64, kind: WatchKind) -> TargetResult<bool, Self> {
-        if kind != WatchKind::Write {
-            return Err(refused(&ConfigError::new(
-                "rwatch and awatch are not supported: reads are not observed",
-            )));
-        }
-        let added = self.watches.add(self.machine, self.current, address, length);
+        let added = self.watches.add(self.machine, self.current, address, length, kind.into());
         added.map(|()| true).map_err(|error| refused(&error))
     }
 
@@ -731,9 +726,9 @@ impl HwWatchpoint for Target<'_> {
         &mut self,
         address: u64,
         length: u64,
-        _kind: WatchKind,
+        kind: WatchKind,
     ) -> TargetResult<bool, Self> {
-        Ok(self.watches.remove(address, length))
+        Ok(self.watches.remove(address, length, kind.into()))
     }
 }
 

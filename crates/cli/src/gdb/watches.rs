@@ -1,7 +1,8 @@
-//! Write watchpoints, by the machine's own record of writes to watched bytes.
+//! Watchpoints, by the machine's own record of writes to watched bytes, and of reads.
 
 use std::collections::BTreeMap;
 
+use gdbstub::target::ext::breakpoints::WatchKind;
 use warmboot::{
     Machine,
     machine::{ConfigError, Effect, Watched},
@@ -10,18 +11,38 @@ use warmboot::{
 /// Bytes within which one translation holds.
 const PAGE: u64 = 4096;
 
-/// What is watched: linear address and length, with the physical address they had when they were set.
-#[derive(Default)]
-pub(crate) struct Watches {
-    set: BTreeMap<(u64, u64), u64>,
+/// Which accesses a watchpoint is about: gdb's `watch`, `rwatch`, `awatch`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Kind {
+    Write,
+    Read,
+    Either,
 }
 
-/// A write to something watched.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Write {
+impl From<WatchKind> for Kind {
+    fn from(kind: WatchKind) -> Kind {
+        match kind {
+            WatchKind::Write => Kind::Write,
+            WatchKind::Read => Kind::Read,
+            WatchKind::ReadWrite => Kind::Either,
+        }
+    }
+}
+
+/// What is watched: linear address, length and for what, with the physical address they had when they were set.
+#[derive(Default)]
+pub(crate) struct Watches {
+    set: BTreeMap<(u64, u64, Kind), u64>,
+}
+
+/// An access to something watched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hit {
     /// The linear address of what is watched.
     pub linear: u64,
-    /// Instructions retired before the one that wrote.
+    /// What it is watched for.
+    pub kind: WatchKind,
+    /// Instructions retired before the one that made it.
     pub instruction: u64,
 }
 
@@ -37,6 +58,7 @@ impl Watches {
         processor: usize,
         linear: u64,
         length: u64,
+        kind: Kind,
     ) -> Result<(), ConfigError> {
         let nowhere =
             || ConfigError::new(format!("watch {linear:#x}+{length}: no memory, or not in one piece"));
@@ -57,12 +79,12 @@ impl Watches {
             }
             page += PAGE;
         }
-        self.set.insert((linear, length), physical);
+        self.set.insert((linear, length, kind), physical);
         Ok(())
     }
 
-    pub(crate) fn remove(&mut self, linear: u64, length: u64) -> bool {
-        self.set.remove(&(linear, length)).is_some()
+    pub(crate) fn remove(&mut self, linear: u64, length: u64, kind: Kind) -> bool {
+        self.set.remove(&(linear, length, kind)).is_some()
     }
 
     /// Begins to record.
@@ -72,14 +94,23 @@ impl Watches {
         }
         machine.stop_watching();
         machine.limit_history(usize::MAX);
-        for ((_, length), physical) in &self.set {
-            machine.watch(&Watched::Memory { address: *physical, length: *length })?;
+        for (_, watched) in self.recorded() {
+            machine.watch(&watched)?;
         }
         Ok(())
     }
 
-    /// Ends recording; gives what was written, in order.
-    pub(crate) fn end(&self, machine: &mut Machine) -> Vec<Write> {
+    /// What the machine records, and for which watchpoint: address and kind.
+    fn recorded(&self) -> impl Iterator<Item = ((u64, Kind), Watched)> {
+        self.set.iter().flat_map(|(&(linear, length, kind), &address)| {
+            let writes = (kind != Kind::Read).then_some(Watched::Memory { address, length });
+            let reads = (kind != Kind::Write).then_some(Watched::Reads { address, length });
+            writes.into_iter().chain(reads).map(move |watched| ((linear, kind), watched))
+        })
+    }
+
+    /// Ends recording; gives the accesses, in order.
+    pub(crate) fn end(&self, machine: &mut Machine) -> Vec<Hit> {
         if self.set.is_empty() {
             return Vec::new();
         }
@@ -87,13 +118,18 @@ impl Watches {
             .history()
             .events
             .iter()
-            .filter(|event| matches!(event.effect, Effect::Written | Effect::Remapped));
-        let writes = seen.filter_map(|event| {
-            let ((linear, _), _) = self.set.iter().nth(event.watch)?;
-            Some(Write { linear: *linear, instruction: event.instruction })
+            .filter(|event| matches!(event.effect, Effect::Written | Effect::Remapped | Effect::Read));
+        let hits = seen.filter_map(|event| {
+            let ((linear, kind), _) = self.recorded().nth(event.watch)?;
+            let kind = match kind {
+                Kind::Write => WatchKind::Write,
+                Kind::Read => WatchKind::Read,
+                Kind::Either => WatchKind::ReadWrite,
+            };
+            Some(Hit { linear, kind, instruction: event.instruction })
         });
-        let writes = writes.collect();
+        let hits = hits.collect();
         machine.stop_watching();
-        writes
+        hits
     }
 }

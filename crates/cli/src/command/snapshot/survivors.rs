@@ -72,7 +72,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
         return Err(InputError::new("survivors begins at power-on: --load has no place here"));
     }
     let places = arguments.machine.places()?;
-    let ports = Ports { serial: arguments.serial, parallel: arguments.parallel };
+    let ports = Ports { screen: false, serial: arguments.serial, parallel: arguments.parallel };
     let spec = arguments.machine.spec(ports);
     let symbols = arguments.symbols.load(&spec.firmware, &places)?;
     Ignore::check(&arguments.ignore, &symbols).map_err(|error| said(&error))?;
