@@ -1,4 +1,4 @@
-//! Virtio devices on PCI, with one queue each: the block device and the entropy device.
+//! Virtio devices on PCI: the block device, with one queue or several, and the entropy device.
 //!
 //! OASIS Virtual I/O Device (VIRTIO) 1.1, chapters 2 and 4.1; where it leaves a choice, QEMU 7.2's is
 //! taken. A device has the legacy interface (ports), the modern one (memory, found through capabilities),
@@ -31,7 +31,8 @@ const MSIX_BAR: u8 = 0x14;
 const MODERN_BAR: u8 = 0x20;
 /// Number of the last one.
 const MODERN_BAR_NUMBER: u8 = 4;
-const MODERN_LENGTH: u64 = 0x4000;
+/// Bytes of a structure, but for the notifications where each queue has a page of them.
+const PAGE: u64 = 0x1000;
 const MSIX_LENGTH: u64 = 0x1000;
 /// Where the pending bits are in the MSI-X table's range.
 const PENDING_BITS: u64 = 0x800;
@@ -65,6 +66,8 @@ const EVENT_IDX: u64 = 1 << 29;
 /// A driver that takes this one has not looked.
 const BAD_FEATURE: u64 = 1 << 30;
 const VERSION_1: u64 = 1 << 32;
+/// A queue can be reset alone (VIRTIO 1.2, section 2.6.1).
+const RING_RESET: u64 = 1 << 40;
 /// What only the legacy interface offers.
 const OF_LEGACY: u64 = NOTIFY_ON_EMPTY | ANY_LAYOUT | BAD_FEATURE;
 
@@ -91,7 +94,7 @@ const LEGACY_LENGTH: u64 = 0x14;
 const LEGACY_LENGTH_WITH_VECTORS: u64 = 0x18;
 
 /// Registers of the common configuration structure (section 4.1.4.3), with their bytes.
-const COMMON: [(u64, u8, &str); 20] = [
+const COMMON: [(u64, u8, &str); 21] = [
     (0x00, 4, "device_feature_select"),
     (0x04, 4, "device_feature"),
     (0x08, 4, "driver_feature_select"),
@@ -112,7 +115,11 @@ const COMMON: [(u64, u8, &str); 20] = [
     (0x30, 4, "queue_device"),
     (0x34, 4, "queue_device_high"),
     (0x38, 2, "queue_notify_data"),
+    (0x3a, 2, "queue_reset"),
 ];
+
+/// Queues that can be selected, there or not.
+const QUEUES: u64 = 1024;
 
 /// The ranges of addresses.
 mod range {
@@ -159,10 +166,35 @@ pub struct Facts {
     pub discard: bool,
     /// Entries of a disk's queue.
     pub blk_queue_size: u16,
+    /// A disk has as many queues as there are processors.
+    pub blk_queue_each: bool,
+    /// A queue can be reset alone.
+    pub queue_reset: bool,
+    /// Each queue's notifications have a page of their own.
+    pub page_per_queue: bool,
     /// The entropy device says that it takes any layout of descriptors.
     pub rng_any_layout: bool,
     /// The entropy device has MSI-X.
     pub rng_msix: bool,
+}
+
+impl Facts {
+    /// How far apart the places are at which queues are notified.
+    fn notify_off_multiplier(self) -> u64 {
+        if self.page_per_queue { PAGE } else { 4 }
+    }
+
+    /// Bytes of the structure of the page `number` of the modern interface.
+    fn length_of(self, number: u8) -> u64 {
+        let notify = range::COMMON + number == range::NOTIFY;
+        if notify { QUEUES * self.notify_off_multiplier() } else { PAGE }
+    }
+
+    /// Bytes of the modern interface: a power of two.
+    fn modern_length(self) -> u64 {
+        let notify = range::NOTIFY - range::COMMON;
+        (u64::from(notify) * PAGE + self.length_of(notify)).next_power_of_two()
+    }
 }
 
 /// What kind of device a function is.
@@ -176,7 +208,7 @@ pub struct Identity {
     pub regions: [&'static str; 6],
 }
 
-/// What is behind the queue.
+/// What is behind the queues.
 pub trait Function {
     /// What a snapshot carries of it.
     type State: Clone + PartialEq + Serialize;
@@ -193,7 +225,11 @@ pub trait Function {
     fn has_any_layout(facts: Facts) -> bool;
     /// Whether it has MSI-X.
     fn has_msix(facts: Facts) -> bool;
-    /// Entries of its queue.
+    /// How many queues it has.
+    fn queues(&self) -> u16 {
+        1
+    }
+    /// Entries of each.
     fn queue_size(facts: Facts) -> u16;
     /// Its configuration.
     fn config(&self, _facts: Facts) -> Vec<u8> {
@@ -231,13 +267,15 @@ pub struct State<S> {
     pub isr: u8,
     /// Vector of changes of the configuration.
     pub msix_config: u16,
-    /// The selected queue; there is only the first.
+    /// The selected queue.
     pub queue_select: u16,
-    /// The queue.
-    pub queue: Queue,
+    /// The queues.
+    pub queues: Vec<Queue>,
+    /// The queue that is looked at first for the next request: they take turns.
+    pub turn: u16,
     /// When the next request is served.
     pub due: Option<Moment>,
-    /// What is behind the queue.
+    /// What is behind the queues.
     pub function: S,
 }
 
@@ -249,7 +287,7 @@ pub struct Virtio<F: Function> {
     facts: Facts,
 }
 
-fn power_on<F: Function>(facts: Facts, legacy_length: u64) -> ConfigSpace {
+fn power_on<F: Function>(function: &F, facts: Facts) -> ConfigSpace {
     let Identity { number, class: (class, subclass), .. } = F::IDENTITY;
     let legacy = facts.interface.is_legacy();
     let device = match (legacy, number) {
@@ -271,7 +309,7 @@ fn power_on<F: Function>(facts: Facts, legacy_length: u64) -> ConfigSpace {
     let mask = |length: u64| (length as u32).wrapping_neg().to_le_bytes();
     if legacy {
         config.set_u32(LEGACY_BAR, 1);
-        config.writable(LEGACY_BAR, &mask(legacy_length));
+        config.writable(LEGACY_BAR, &mask(legacy_length(function, facts)));
     }
     let mut head = 0;
     let mut put = |config: &mut ConfigSpace, at: u8, bytes: &[u8]| {
@@ -284,18 +322,17 @@ fn power_on<F: Function>(facts: Facts, legacy_length: u64) -> ConfigSpace {
     };
     if facts.interface.is_modern() {
         config.set_u32(MODERN_BAR, PREFETCHABLE_64);
-        config.writable(MODERN_BAR, &mask(MODERN_LENGTH));
+        config.writable(MODERN_BAR, &mask(facts.modern_length()));
         config.writable(MODERN_BAR + 4, &[0xff; 4]);
         for (at, structure, page) in STRUCTURES {
             let length = if at == 0x70 { 0x14 } else { 0x10 };
             let mut bytes = vec![0; usize::from(length)];
-            let start = [0x09, 0, length, structure, MODERN_BAR_NUMBER, 0, 0, 0, 0, page << 4, 0, 0, 0, 0x10];
-            for (byte, value) in bytes.iter_mut().zip(start) {
-                *byte = value;
-            }
+            let start = [0x09, 0, length, structure, MODERN_BAR_NUMBER, 0, 0, 0, 0, page << 4, 0, 0];
             // The notifications' capability says how far they are apart.
-            if let Some(multiplier) = bytes.get_mut(16) {
-                *multiplier = 4;
+            let lengths = [facts.length_of(page), facts.notify_off_multiplier()];
+            let lengths = lengths.into_iter().flat_map(|length| (length as u32).to_le_bytes());
+            for (byte, value) in bytes.iter_mut().zip(start.into_iter().chain(lengths)) {
+                *byte = value;
             }
             put(&mut config, at, &bytes);
         }
@@ -307,13 +344,23 @@ fn power_on<F: Function>(facts: Facts, legacy_length: u64) -> ConfigSpace {
     }
     if F::has_msix(facts) {
         let at = msix_at(facts);
-        put(&mut config, at, &[0x11, 0, 1, 0, 1, 0, 0, 0, 1, (PENDING_BITS >> 8) as u8, 0, 0]);
+        let [low, high] = table_size(function).to_le_bytes();
+        put(&mut config, at, &[0x11, 0, low, high, 1, 0, 0, 0, 1, (PENDING_BITS >> 8) as u8, 0, 0]);
         config.writable(at + MESSAGE_CONTROL + 1, &[((msix::ENABLE | msix::FUNCTION_MASK) >> 8) as u8]);
         config.writable(MSIX_BAR, &mask(MSIX_LENGTH));
     }
     config.set(0x34, head);
     config.set_u16(pci::STATUS, if head == 0 { 0 } else { CAPABILITIES_LIST });
     config
+}
+
+/// Message Control's Table Size: entries less one. Each queue has one, and the configuration.
+fn table_size<F: Function>(function: &F) -> u16 {
+    function.queues()
+}
+
+fn new_queues<F: Function>(function: &F, facts: Facts) -> Vec<Queue> {
+    vec![Queue::new(F::queue_size(facts)); function.queues().into()]
 }
 
 fn msix_at(facts: Facts) -> u8 {
@@ -325,8 +372,8 @@ impl<F: Function> Virtio<F> {
     #[must_use]
     pub fn new(function: F, facts: Facts) -> Virtio<F> {
         let state = State {
-            config: power_on::<F>(facts, legacy_length(&function, facts)),
-            msix: Table::new(if F::has_msix(facts) { 2 } else { 0 }),
+            config: power_on(&function, facts),
+            msix: Table::new(if F::has_msix(facts) { usize::from(table_size(&function)) + 1 } else { 0 }),
             device_feature_select: 0,
             driver_feature_select: 0,
             driver_feature: 0,
@@ -334,14 +381,15 @@ impl<F: Function> Virtio<F> {
             isr: 0,
             msix_config: NO_VECTOR,
             queue_select: 0,
-            queue: Queue::new(F::queue_size(facts)),
+            queues: new_queues(&function, facts),
+            turn: 0,
             due: None,
             function: (),
         };
         Virtio { state, function, facts }
     }
 
-    /// What is behind the queue.
+    /// What is behind the queues.
     #[must_use]
     pub fn function(&self) -> &F {
         &self.function
@@ -360,8 +408,10 @@ impl<F: Function> Virtio<F> {
         config.restore_bytes(&self.state.config);
         msix.restore(&self.state.msix);
         let most = F::queue_size(self.facts);
-        let queue = &mut self.state.queue;
-        queue.queue_size = queue.queue_size.min(most);
+        self.state.queues.resize(self.function.queues().into(), Queue::new(most));
+        for queue in &mut self.state.queues {
+            queue.queue_size = queue.queue_size.min(most);
+        }
         (self.state.config, self.state.msix) = (config, msix);
         self.state.driver_feature &= self.offered();
     }
@@ -377,7 +427,8 @@ impl<F: Function> Virtio<F> {
     fn offered(&self) -> u64 {
         let any_layout = if F::has_any_layout(self.facts) { ANY_LAYOUT } else { 0 };
         let common = NOTIFY_ON_EMPTY | INDIRECT_DESC | EVENT_IDX | BAD_FEATURE | any_layout;
-        let modern = if self.facts.interface.is_modern() { VERSION_1 } else { 0 };
+        let reset = if self.facts.queue_reset { RING_RESET } else { 0 };
+        let modern = if self.facts.interface.is_modern() { VERSION_1 | reset } else { 0 };
         self.function.features(self.facts) | common | modern
     }
 
@@ -419,8 +470,9 @@ impl<F: Function> Virtio<F> {
     }
 
     /// The driver's work makes no sense: the device waits for its reset (section 2.1.2).
-    fn give_up(&mut self, broken: Broken, fx: &mut Effects) {
-        fx.note(broken.0, self.state.queue.next_available.into(), 0);
+    fn give_up(&mut self, (number, broken): (usize, Broken), fx: &mut Effects) {
+        let next = self.state.queues.get(number).map_or(0, |queue| queue.next_available);
+        fx.note(broken.0, next.into(), number as u64);
         self.state.device_status |= DEVICE_NEEDS_RESET;
         self.state.due = None;
         if self.accepted(VERSION_1) {
@@ -442,24 +494,26 @@ impl<F: Function> Virtio<F> {
             isr: 0,
             msix_config: NO_VECTOR,
             queue_select: 0,
-            queue: Queue::new(F::queue_size(self.facts)),
+            queues: new_queues(&self.function, self.facts),
+            turn: 0,
             due: None,
             function: (),
         };
         self.drive(fx);
     }
 
-    /// Whether the queue may be looked at.
+    /// Whether queues that are set up may be looked at.
     fn runs(&self) -> bool {
-        let State { device_status, queue, config, .. } = &self.state;
+        let State { device_status, config, .. } = &self.state;
         let ready = device_status & DRIVER_OK != 0 || !self.accepted(VERSION_1);
         let mastering = config.get_u16(pci::COMMAND) & 4 != 0;
-        queue.queue_enable && ready && mastering && device_status & DEVICE_NEEDS_RESET == 0
+        ready && mastering && device_status & DEVICE_NEEDS_RESET == 0
     }
 
     /// The driver says that there are requests in queue `number`.
     fn notify(&mut self, number: u64, fx: &mut Effects) {
-        if number == 0 && self.state.due.is_none() && self.runs() {
+        let queue = usize::try_from(number).ok().and_then(|number| self.state.queues.get(number));
+        if queue.is_some_and(|queue| queue.queue_enable) && self.state.due.is_none() && self.runs() {
             self.state.due = Some(fx.now().after(self.function.latency_ns().max(1)));
         }
     }
@@ -475,7 +529,15 @@ impl<F: Function> Virtio<F> {
 
     /// The selected queue, if it is there.
     fn selected(&self) -> Option<&Queue> {
-        (self.state.queue_select == 0).then_some(&self.state.queue)
+        self.state.queues.get(usize::from(self.state.queue_select))
+    }
+
+    /// The driver selects a queue.
+    fn select(&mut self, value: u64) {
+        let number = value & 0xffff;
+        if number < QUEUES {
+            self.state.queue_select = number as u16;
+        }
     }
 
     /// The legacy interface's registers as bytes, without the device's own configuration.
@@ -507,7 +569,7 @@ impl<F: Function> Virtio<F> {
         bytes.extend(driver_feature_select.to_le_bytes());
         bytes.extend(half(driver_feature, driver_feature_select).to_le_bytes());
         bytes.extend(self.state.msix_config.to_le_bytes());
-        bytes.extend(1_u16.to_le_bytes());
+        bytes.extend((self.state.queues.len() as u16).to_le_bytes());
         bytes.extend([self.state.device_status, 0]);
         bytes.extend(self.state.queue_select.to_le_bytes());
         let absent = Queue::new(0);
@@ -515,7 +577,7 @@ impl<F: Function> Virtio<F> {
         bytes.extend(queue.queue_size.to_le_bytes());
         bytes.extend(queue.queue_msix_vector.to_le_bytes());
         bytes.extend(u16::from(queue.queue_enable).to_le_bytes());
-        bytes.extend(0_u16.to_le_bytes());
+        bytes.extend(self.state.queue_select.to_le_bytes()); // queue_notify_off
         for address in [queue.queue_desc, queue.queue_driver, queue.queue_device] {
             bytes.extend(address.to_le_bytes());
         }
@@ -545,19 +607,20 @@ impl<F: Function> Virtio<F> {
         if let Some(within) = offset.checked_sub(self.legacy_header()) {
             return self.function.config_write(within, value);
         }
-        let selected = self.state.queue_select == 0;
-        match offset {
-            0x04 => {
+        let vector = self.vector(value);
+        let selected = self.state.queues.get_mut(usize::from(self.state.queue_select));
+        match (offset, selected) {
+            (0x04, _) => {
                 let accepted = if value & BAD_FEATURE != 0 { 0 } else { value & 0xffff_ffff };
                 self.accept(accepted);
             }
-            0x08 if value as u32 == 0 => self.reset_device(fx),
-            0x08 if selected => self.state.queue.place(value as u32),
-            0x0e => self.state.queue_select = value as u16,
-            0x10 => self.notify(value & 0xffff, fx),
-            0x12 => self.set_status(value as u8, fx),
-            0x14 => self.state.msix_config = self.vector(value),
-            0x16 if selected => self.state.queue.queue_msix_vector = self.vector(value),
+            (0x08, _) if value as u32 == 0 => self.reset_device(fx),
+            (0x08, Some(queue)) => queue.place(value as u32),
+            (0x0e, _) => self.select(value),
+            (0x10, _) => self.notify(value & 0xffff, fx),
+            (0x12, _) => self.set_status(value as u8, fx),
+            (0x14, _) => self.state.msix_config = vector,
+            (0x16, Some(queue)) => queue.queue_msix_vector = vector,
             _ => fx.note("virtio legacy register", offset, value),
         }
     }
@@ -578,11 +641,12 @@ impl<F: Function> Virtio<F> {
     fn write_common(&mut self, offset: u64, value: u64, fx: &mut Effects) {
         let set_low = |place: &mut u64| *place = *place & !0xffff_ffff | value & 0xffff_ffff;
         let set_high = |place: &mut u64| *place = *place & 0xffff_ffff | value << 32;
-        let selected = self.state.queue_select == 0;
-        match offset {
-            0x00 => self.state.device_feature_select = value as u32,
-            0x08 => self.state.driver_feature_select = value as u32,
-            0x0c => {
+        let (vector, most) = (self.vector(value), F::queue_size(self.facts));
+        let selected = self.state.queues.get_mut(usize::from(self.state.queue_select));
+        match (offset, selected) {
+            (0x00, _) => self.state.device_feature_select = value as u32,
+            (0x08, _) => self.state.driver_feature_select = value as u32,
+            (0x0c, _) => {
                 let mut features = self.state.driver_feature;
                 match self.state.driver_feature_select {
                     0 => set_low(&mut features),
@@ -591,24 +655,26 @@ impl<F: Function> Virtio<F> {
                 }
                 self.accept(features & !OF_LEGACY);
             }
-            0x10 => self.state.msix_config = self.vector(value),
-            0x14 => self.set_status(value as u8, fx),
-            0x16 => self.state.queue_select = value as u16,
-            0x18 if selected => {
+            (0x10, _) => self.state.msix_config = vector,
+            (0x14, _) => self.set_status(value as u8, fx),
+            (0x16, _) => self.select(value),
+            (0x18, Some(queue)) => {
                 // A power of two that is not more than offered (section 4.1.4.3.2).
                 let size = value as u16;
-                if size.is_power_of_two() && size <= F::queue_size(self.facts) {
-                    self.state.queue.queue_size = size;
+                if size.is_power_of_two() && size <= most {
+                    queue.queue_size = size;
                 }
             }
-            0x1a if selected => self.state.queue.queue_msix_vector = self.vector(value),
-            0x1c if selected => self.state.queue.queue_enable |= value == 1,
-            0x20 if selected => set_low(&mut self.state.queue.queue_desc),
-            0x24 if selected => set_high(&mut self.state.queue.queue_desc),
-            0x28 if selected => set_low(&mut self.state.queue.queue_driver),
-            0x2c if selected => set_high(&mut self.state.queue.queue_driver),
-            0x30 if selected => set_low(&mut self.state.queue.queue_device),
-            0x34 if selected => set_high(&mut self.state.queue.queue_device),
+            (0x1a, Some(queue)) => queue.queue_msix_vector = vector,
+            (0x1c, Some(queue)) => queue.queue_enable |= value == 1,
+            (0x20, Some(queue)) => set_low(&mut queue.queue_desc),
+            (0x24, Some(queue)) => set_high(&mut queue.queue_desc),
+            (0x28, Some(queue)) => set_low(&mut queue.queue_driver),
+            (0x2c, Some(queue)) => set_high(&mut queue.queue_driver),
+            (0x30, Some(queue)) => set_low(&mut queue.queue_device),
+            (0x34, Some(queue)) => set_high(&mut queue.queue_device),
+            // No request is under way between two accesses, so it is done at once.
+            (0x3a, Some(queue)) if self.facts.queue_reset && value == 1 => queue.reset(most),
             _ => fx.note("virtio common configuration", offset, value),
         }
     }
@@ -631,8 +697,8 @@ impl<F: Function> Virtio<F> {
         match index {
             range::COMMON => self.write_common(offset, value, fx),
             range::DEVICE => self.function.config_write(offset, value),
-            // Each queue has four bytes; what is written says nothing more.
-            range::NOTIFY => self.notify(offset / 4, fx),
+            // What is written says nothing more than where it is.
+            range::NOTIFY => self.notify(offset / self.facts.notify_off_multiplier(), fx),
             _ => {}
         }
     }
@@ -642,9 +708,10 @@ impl<F: Function> Virtio<F> {
         let config = &self.state.config;
         let (offset, length) = (u64::from(config.get_u32(WINDOW + 8)), config.get_u32(WINDOW + 12));
         let size = u8::try_from(length).ok().filter(|size| matches!(size, 1 | 2 | 4))?;
-        let inside = offset.is_multiple_of(size.into()) && offset < MODERN_LENGTH;
+        let inside = offset.is_multiple_of(size.into()) && offset < self.facts.modern_length();
         let modern = self.facts.interface.is_modern() && config.get(WINDOW + 4) == MODERN_BAR_NUMBER;
-        (inside && modern).then(|| (range::COMMON + (offset >> 12) as u8, offset & 0xfff, size))
+        let page = (offset / PAGE).min((range::NOTIFY - range::COMMON).into());
+        (inside && modern).then(|| (range::COMMON + page as u8, offset - page * PAGE, size))
     }
 
     /// First addresses of the ports, the MSI-X table and the modern interface, where they answer.
@@ -658,30 +725,41 @@ impl<F: Function> Virtio<F> {
         let length = legacy_length(&self.function, self.facts);
         let ports = u64::from(config.get_u32(LEGACY_BAR)) & !(length - 1);
         let table = u64::from(config.get_u32(MSIX_BAR)) & !(MSIX_LENGTH - 1);
+        let modern_length = self.facts.modern_length();
         let modern = u64::from(config.get_u32(MODERN_BAR + 4)) << 32
-            | u64::from(config.get_u32(MODERN_BAR)) & !(MODERN_LENGTH - 1);
+            | u64::from(config.get_u32(MODERN_BAR)) & !(modern_length - 1);
         [
             enabled(1, ports, length, 1 << 16).filter(|_| self.facts.interface.is_legacy()),
             enabled(2, table, MSIX_LENGTH, 0xffff_ffff).filter(|_| F::has_msix(self.facts)),
-            enabled(2, modern, MODERN_LENGTH, u64::MAX).filter(|_| self.facts.interface.is_modern()),
+            enabled(2, modern, modern_length, u64::MAX).filter(|_| self.facts.interface.is_modern()),
         ]
     }
 
-    /// Serves one request, if there is one.
-    fn serve(&mut self, memory: &mut dyn GuestMemory, fx: &mut Effects) -> Result<(), Broken> {
+    /// Serves one request, if there is one; or the queue that makes no sense.
+    fn serve(&mut self, memory: &mut dyn GuestMemory, fx: &mut Effects) -> Result<(), (usize, Broken)> {
         let event_index = self.accepted(EVENT_IDX);
-        let queue = &mut self.state.queue;
-        let Some(chain) = queue.take(memory, event_index)? else { return Ok(()) };
-        let written = self.function.serve(&chain, memory)?;
-        queue.give_back(chain.head, written, memory);
-        let more = !queue.is_empty(memory);
-        let wanted = queue.wants_interrupt(memory, event_index);
-        let vector = queue.queue_msix_vector;
-        if more {
-            self.state.due = Some(fx.now().after(self.function.latency_ns().max(1)));
+        let count = self.state.queues.len();
+        let first = usize::from(self.state.turn);
+        let mut taken = None;
+        for number in (first..first + count).map(|number| number % count) {
+            let Some(queue) = self.state.queues.get_mut(number) else { continue };
+            taken = queue.take(memory, event_index).map_err(|broken| (number, broken))?;
+            if let Some(chain) = &taken {
+                let served = self.function.serve(chain, memory).map_err(|broken| (number, broken))?;
+                queue.give_back(chain.head, served, memory);
+                let emptied = queue.is_empty(memory);
+                let wanted = queue.wants_interrupt(memory, event_index);
+                let vector = queue.queue_msix_vector;
+                self.state.turn = ((number + 1) % count) as u16;
+                if wanted || emptied && self.accepted(NOTIFY_ON_EMPTY) {
+                    self.interrupt_for(ISR_QUEUE, vector, fx);
+                }
+                break;
+            }
         }
-        if wanted || !more && self.accepted(NOTIFY_ON_EMPTY) {
-            self.interrupt_for(ISR_QUEUE, vector, fx);
+        let more = self.state.queues.iter().any(|queue| queue.queue_enable && !queue.is_empty(memory));
+        if taken.is_some() && more {
+            self.state.due = Some(fx.now().after(self.function.latency_ns().max(1)));
         }
         Ok(())
     }
@@ -700,7 +778,8 @@ impl<S> State<S> {
             isr,
             msix_config,
             queue_select,
-            queue,
+            queues,
+            turn,
             due,
             function: _,
         } = self;
@@ -714,7 +793,8 @@ impl<S> State<S> {
             isr,
             msix_config,
             queue_select,
-            queue,
+            queues,
+            turn,
             due,
             function,
         }
@@ -750,7 +830,8 @@ impl<F: Function> Chip for Virtio<F> {
         let table = table.map(|base| region(range::MSIX, Space::Memory, base, MSIX_LENGTH));
         let pages = modern.into_iter().flat_map(|base| {
             [range::COMMON, range::ISR, range::DEVICE, range::NOTIFY].map(|index| {
-                region(index, Space::Memory, base + u64::from(index - range::COMMON) * 0x1000, 0x1000)
+                let page = index - range::COMMON;
+                region(index, Space::Memory, base + u64::from(page) * PAGE, self.facts.length_of(page))
             })
         });
         ports.into_iter().chain(table).chain(pages).collect()
@@ -776,7 +857,7 @@ impl<F: Function> Chip for Virtio<F> {
             range::COMMON => named(&COMMON),
             range::ISR => (offset == 0).then(|| "ISR".to_owned()),
             range::DEVICE => Some(format!("config+{offset:#x}")),
-            range::NOTIFY => Some(format!("notify{}", offset / 4)),
+            range::NOTIFY => Some(format!("notify{}", offset / self.facts.notify_off_multiplier())),
             _ => None,
         }
     }
@@ -824,11 +905,12 @@ impl<F: Function> Chip for Virtio<F> {
             ResetKind::System => {
                 self.state.config.reset();
                 if F::has_msix(self.facts) {
-                    self.state.config.set_u16(msix_at(self.facts) + MESSAGE_CONTROL, 1);
+                    let size = table_size(&self.function);
+                    self.state.config.set_u16(msix_at(self.facts) + MESSAGE_CONTROL, size);
                 }
             }
             ResetKind::PowerOn => {
-                self.state.config = power_on::<F>(self.facts, legacy_length(&self.function, self.facts));
+                self.state.config = power_on(&self.function, self.facts);
             }
         }
         self.state.msix.reset();

@@ -359,12 +359,13 @@ impl Parts<'_> {
     pub fn virtio(&self, first: u8) -> Vec<Slot> {
         let mut facts = self.machine_type.virtio;
         facts.interface = self.config.virtio.unwrap_or(facts.interface);
+        let queues = if facts.blk_queue_each { u16::try_from(self.config.cpus).unwrap_or(1) } else { 1 };
         let mut drives: Vec<&config::Drive> = self.config.drives.iter().collect();
         drives.sort_by_key(|drive| drive.at);
         let disks = drives.into_iter().filter_map(|drive| {
             let config::Slot::Virtio(number) = drive.at else { return None };
             let name = *VIRTIO_DISKS.get(usize::from(number))?;
-            Some((name, Device::VirtioBlk(Virtio::new(Blk::new(disk(drive)), facts))))
+            Some((name, Device::VirtioBlk(Virtio::new(Blk::new(disk(drive), queues), facts))))
         });
         // Apart from the processors' sequences, which begin with the seed itself.
         let seed = !self.config.seed;

@@ -65,6 +65,7 @@ struct Entry {
     machine: Option<String>,
     image: Option<String>,
     drives: Option<bool>,
+    virtio: Option<bool>,
 }
 
 /// The whole list.
@@ -108,6 +109,7 @@ impl Allowed {
                 && entry.machine.as_deref().is_none_or(|machine| machine == case.machine)
                 && entry.image.as_deref().is_none_or(|image| image == case.image.short())
                 && entry.drives.is_none_or(|drives| drives == case.drives)
+                && entry.virtio.is_none_or(|virtio| virtio == case.virtio.is_some())
         })
     }
 
@@ -128,7 +130,7 @@ fn parse_entry(row: &Value<'_>) -> Result<Entry, String> {
             .ok_or(format!("`{key}` must be a number"))
     };
     for key in table.keys() {
-        let known = ["area", "at", "length", "owner", "cause", "machine", "image", "drives"];
+        let known = ["area", "at", "length", "owner", "cause", "machine", "image", "drives", "virtio"];
         if !known.contains(&key.name.as_ref()) {
             return Err(format!("unknown key `{}`; keys: {}", key.name, known.join(", ")));
         }
@@ -151,6 +153,7 @@ fn parse_entry(row: &Value<'_>) -> Result<Entry, String> {
         machine: text("machine").map(str::to_owned),
         image: text("image").map(str::to_owned),
         drives: table.get("drives").and_then(Value::as_bool),
+        virtio: table.get("virtio").and_then(Value::as_bool),
     })
 }
 
@@ -195,6 +198,7 @@ mod tests {
             drives: false,
             cpus: 1,
             vga: false,
+            virtio: None,
             restart: Restart::SystemReset,
         };
         assert!(allowed.permits(&case, Area::LowMemory, 0x46f));

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use warmboot_machine::{Picture, machine_types};
+use warmboot_machine::{Picture, VirtioInterface, machine_types};
 
 /// Machine types that are compared in every way.
 pub const MACHINES: [&str; 2] = ["pc-i440fx-1.4", "pc-i440fx-7.2"];
@@ -19,6 +19,13 @@ const EMULATOR: &str = "qemu";
 
 /// Memory of every case, in MiB.
 pub const MEMORY_MIB: u64 = 128;
+
+/// Interfaces of virtio devices, each a case.
+const VIRTIO: [VirtioInterface; 3] =
+    [VirtioInterface::Legacy, VirtioInterface::Transitional, VirtioInterface::Modern];
+
+/// The blank virtio disk's bytes.
+pub const VIRTIO_DISK_BYTES: u64 = 16 << 20;
 
 /// The date both real-time clocks start with, as QEMU's `-rtc base=` takes it.
 pub const START_DATE: &str = "2024-01-01T00:00:00";
@@ -84,6 +91,8 @@ pub struct Case {
     pub cpus: u32,
     /// There is a standard VGA.
     pub vga: bool,
+    /// There are a virtio disk, which is blank, and an entropy device, with these interfaces.
+    pub virtio: Option<VirtioInterface>,
     /// What happens after the first boot.
     pub restart: Restart,
 }
@@ -127,19 +136,29 @@ impl Case {
         for drives in [false, true] {
             for &image in images {
                 for restart in [Restart::CtrlAltDelete, Restart::SystemReset] {
-                    cases.push(Case { machine, image, drives, cpus: 1, vga: false, restart });
+                    cases.push(Case { machine, image, drives, cpus: 1, vga: false, virtio: None, restart });
                 }
             }
         }
+        let plain = |restart| Case {
+            machine,
+            image: Image::Large,
+            drives: false,
+            cpus: 1,
+            vga: false,
+            virtio: None,
+            restart,
+        };
         if machine != "isapc" {
             // Not more: QEMU starts a third and a second at the same time, in the host's order.
             for restart in [Restart::CtrlAltDelete, Restart::SystemReset] {
-                let case = Case { machine, image: Image::Large, drives: false, cpus: 2, vga: false, restart };
-                cases.push(case);
+                cases.push(Case { cpus: 2, ..plain(restart) });
             }
             for restart in [Restart::CtrlAltDelete, Restart::SystemReset] {
-                let case = Case { machine, image: Image::Large, drives: false, cpus: 1, vga: true, restart };
-                cases.push(case);
+                cases.push(Case { vga: true, ..plain(restart) });
+            }
+            for interface in VIRTIO {
+                cases.push(Case { virtio: Some(interface), ..plain(Restart::SystemReset) });
             }
         }
         cases
@@ -147,18 +166,28 @@ impl Case {
 
     /// The one case in which a machine type is compared that is like others.
     fn is_short(&self) -> bool {
-        !self.drives && self.cpus == 1 && !self.vga && self.restart == Restart::SystemReset
+        !self.drives
+            && self.cpus == 1
+            && !self.vga
+            && self.virtio.is_none()
+            && self.restart == Restart::SystemReset
     }
 
     /// A name for the report and for folders.
     pub fn name(&self) -> String {
         format!(
-            "{}-{}-{}{}{}-{}",
+            "{}-{}-{}{}{}{}-{}",
             self.machine.trim_start_matches("pc-i440fx-"),
             self.image.short(),
             if self.drives { "drives" } else { "none" },
             if self.cpus > 1 { format!("-{}-cpus", self.cpus) } else { String::new() },
             if self.vga { "-vga" } else { "" },
+            match self.virtio {
+                None => "",
+                Some(VirtioInterface::Legacy) => "-virtio-legacy",
+                Some(VirtioInterface::Transitional) => "-virtio-transitional",
+                Some(VirtioInterface::Modern) => "-virtio-modern",
+            },
             self.restart.short()
         )
     }

@@ -187,7 +187,7 @@ mod tests {
 
     fn case(machine: &'static str) -> Case {
         let restart = Restart::SystemReset;
-        Case { machine, image: Image::Large, drives: false, cpus: 1, vga: false, restart }
+        Case { machine, image: Image::Large, drives: false, cpus: 1, vga: false, virtio: None, restart }
     }
 
     fn with_log(log: &str) -> Evidence {

@@ -10,8 +10,8 @@ use warmboot_machine::{
 
 use super::ParityError;
 use super::case::{
-    Attachment, Case, DriveImage, Evidence, LAST_WORDS, MEMORY_MIB, PciSpaces, Restart, Stage, dword,
-    find_acpi_tables,
+    Attachment, Case, DriveImage, Evidence, LAST_WORDS, MEMORY_MIB, PciSpaces, Restart, Stage,
+    VIRTIO_DISK_BYTES, dword, find_acpi_tables,
 };
 
 /// The keys stay down until long after the last look, as they do in QEMU.
@@ -41,7 +41,9 @@ pub fn evidence(case: &Case, firmware: &Path, drives: &[DriveImage]) -> Result<E
         parallel: case.vga,
         pvpanic: case.vga,
         firmware: Firmware { name, bytes: bytes.into() },
-        drives: drives.iter().map(drive).collect(),
+        drives: drives.iter().map(drive).chain(case.virtio.map(|_| virtio_disk())).collect(),
+        rng: case.virtio.is_some(),
+        virtio: case.virtio,
         ..Config::default()
     };
     let mut machine = Machine::new(&config).map_err(ours)?;
@@ -105,6 +107,17 @@ fn drive(image: &DriveImage) -> Drive {
         source: Arc::new(ZeroSource { size: image.bytes }),
         name: image.path.display().to_string(),
         read_only: kind == DriveKind::Cdrom,
+        latency: 0,
+    }
+}
+
+fn virtio_disk() -> Drive {
+    Drive {
+        at: Slot::Virtio(0),
+        kind: DriveKind::HardDisk,
+        source: Arc::new(ZeroSource { size: VIRTIO_DISK_BYTES }),
+        name: "blank".to_owned(),
+        read_only: false,
         latency: 0,
     }
 }

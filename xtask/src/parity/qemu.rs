@@ -13,12 +13,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use warmboot_machine::Picture;
+use warmboot_machine::{Picture, VirtioInterface};
 
 use super::ParityError;
 use super::case::{
     Attachment, Case, DriveImage, Evidence, LAST_WORDS, MEMORY_MIB, PciSpaces, Restart, START_DATE, Stage,
-    dword, find_acpi_tables,
+    VIRTIO_DISK_BYTES, dword, find_acpi_tables,
 };
 
 /// The program that is run; one with this name must be in `PATH`.
@@ -41,9 +41,10 @@ pub fn version() -> Option<String> {
 pub fn evidence(case: &Case, firmware: &Path, drives: &[DriveImage]) -> Result<Evidence, ParityError> {
     let start = Start {
         cpus: case.cpus,
-        counted: case.drives,
+        counted: case.drives || case.virtio.is_some(),
         vga: case.vga,
         ports: case.vga,
+        virtio: case.virtio,
         ..Start::of(case.machine, firmware)
     };
     let mut qemu = start.with(drives)?;
@@ -106,12 +107,14 @@ struct Start<'a> {
     vga: bool,
     /// With COM1, LPT1 and the panic port.
     ports: bool,
+    /// With a virtio disk and an entropy device.
+    virtio: Option<VirtioInterface>,
     firmware: &'a Path,
 }
 
 impl<'a> Start<'a> {
     fn of(machine: &'a str, firmware: &'a Path) -> Start<'a> {
-        Start { machine, cpus: 1, counted: false, vga: false, ports: false, firmware }
+        Start { machine, cpus: 1, counted: false, vga: false, ports: false, virtio: None, firmware }
     }
 }
 
@@ -138,7 +141,7 @@ impl Drop for Qemu {
 
 impl Start<'_> {
     fn with(&self, drives: &[DriveImage]) -> Result<Qemu, ParityError> {
-        let Start { machine, cpus, counted, vga, ports, firmware } = *self;
+        let Start { machine, cpus, counted, vga, ports, virtio, firmware } = *self;
         let folder = tempfile::Builder::new()
             .prefix("parity-")
             .tempdir()
@@ -194,6 +197,20 @@ impl Start<'_> {
         }
         for drive in drives {
             command.args(["-drive", &drive_option(drive)]);
+        }
+        if let Some(interface) = virtio {
+            let modes = format!(
+                "disable-legacy={},disable-modern={}",
+                if interface.is_legacy() { "off" } else { "on" },
+                if interface.is_modern() { "off" } else { "on" }
+            );
+            // With a latency firmware always waits: without, it does when QEMU's other thread is late.
+            let blank = "if=none,id=blank,driver=null-co,read-zeroes=on,latency-ns=20000000";
+            command.args(["-drive", &format!("{blank},size={VIRTIO_DISK_BYTES}")]);
+            // Old machine types offer SCSI commands, and QEMU then refuses to be modern.
+            let scsi = if interface.is_modern() { "scsi=off," } else { "" };
+            command.args(["-device", &format!("virtio-blk-pci,drive=blank,{scsi}{modes}")]);
+            command.args(["-device", &format!("virtio-rng-pci,{modes}")]);
         }
         let mut child =
             command.spawn().map_err(|source| ParityError::Io { what: PROGRAM.to_owned(), source })?;

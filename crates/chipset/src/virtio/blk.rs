@@ -23,6 +23,7 @@ const SCSI: u64 = 1 << 7;
 const FLUSH: u64 = 1 << 9;
 const TOPOLOGY: u64 = 1 << 10;
 const CONFIG_WCE: u64 = 1 << 11;
+const MQ: u64 = 1 << 12;
 const DISCARD: u64 = 1 << 13;
 const WRITE_ZEROES: u64 = 1 << 14;
 
@@ -74,14 +75,16 @@ pub struct Blk {
     state: State,
     disk: Disk,
     geometry: Geometry,
+    queues: u16,
 }
 
 impl Blk {
-    /// A device with this disk.
+    /// A device with this disk, and so many queues.
     #[must_use]
-    pub fn new(disk: Disk) -> Blk {
+    pub fn new(disk: Disk, queues: u16) -> Blk {
         let geometry = Geometry::guess(&disk);
-        Blk { state: State { writeback: true, overlay: Overlay::default() }, disk, geometry }
+        let state = State { writeback: true, overlay: Overlay::default() };
+        Blk { state, disk, geometry, queues: queues.max(1) }
     }
 
     /// What the guest wrote.
@@ -218,6 +221,7 @@ impl Function for Blk {
             | FLUSH
             | TOPOLOGY
             | CONFIG_WCE
+            | when(self.queues > 1, MQ)
             | when(self.disk.read_only, RO)
             | when(facts.discard, DISCARD | WRITE_ZEROES)
             | when(!facts.interface.is_modern(), SCSI)
@@ -229,6 +233,10 @@ impl Function for Blk {
 
     fn has_msix(_facts: Facts) -> bool {
         true
+    }
+
+    fn queues(&self) -> u16 {
+        self.queues
     }
 
     fn queue_size(facts: Facts) -> u16 {
@@ -245,7 +253,7 @@ impl Function for Blk {
         config.extend((SECTOR as u32).to_le_bytes()); // blk_size
         config.extend([0; 8]); // topology: nothing better than a block
         config.extend([u8::from(self.state.writeback), 0]);
-        config.extend(1_u16.to_le_bytes()); // num_queues
+        config.extend(self.queues.to_le_bytes()); // num_queues
         for value in [MOST_DISCARDED, 1, 1, MOST_DISCARDED, 1, 1] {
             config.extend(value.to_le_bytes());
         }

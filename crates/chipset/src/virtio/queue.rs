@@ -122,6 +122,13 @@ impl Queue {
         self.queue_enable = number != 0;
     }
 
+    /// Forgets how far it has come, and waits to be set up again with `size` entries. Where it was stays
+    /// in the registers.
+    pub fn reset(&mut self, size: u16) {
+        let Queue { queue_desc, queue_driver, queue_device, .. } = *self;
+        *self = Queue { queue_desc, queue_driver, queue_device, ..Queue::new(size) };
+    }
+
     /// The page it was set up from.
     #[must_use]
     pub fn page(&self) -> u32 {

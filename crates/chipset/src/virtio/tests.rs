@@ -27,6 +27,9 @@ const FACTS: Facts = Facts {
     interface: Interface::Transitional,
     discard: true,
     blk_queue_size: 256,
+    blk_queue_each: true,
+    queue_reset: true,
+    page_per_queue: false,
     rng_any_layout: true,
     rng_msix: true,
 };
@@ -82,7 +85,7 @@ impl<F: Function> Bench<F> {
                 self.put(range::COMMON, 0x08, select);
                 self.put(range::COMMON, 0x0c, half);
             }
-            let size = u64::from(self.chip.state.queue.queue_size);
+            let size = u64::from(self.chip.state.queues[0].queue_size);
             let device = (PAGE + 18 * size + 6).next_multiple_of(4096);
             for (register, address) in [(0x20, PAGE), (0x28, PAGE + 16 * size), (0x30, device)] {
                 self.put(range::COMMON, register, address);
@@ -130,7 +133,7 @@ impl<F: Function> Bench<F> {
 
     /// Makes the chain that begins at `head` available, without a word to the device.
     fn offer(&mut self, head: u16) {
-        let queue = &self.chip.state.queue;
+        let queue = &self.chip.state.queues[0];
         let (driver, size) = (queue.queue_driver, queue.queue_size.max(1));
         self.memory.write(driver + 4 + 2 * u64::from(self.available % size), &head.to_le_bytes());
         self.available = self.available.wrapping_add(1);
@@ -169,7 +172,7 @@ impl<F: Function> Bench<F> {
 
     /// The last entry of the used ring: head and bytes written.
     fn used(&mut self) -> (u32, u32) {
-        let queue = &self.chip.state.queue;
+        let queue = &self.chip.state.queues[0];
         let last = queue.used_index.wrapping_sub(1) % queue.queue_size;
         let place = queue.queue_device + 4 + 8 * u64::from(last);
         let bytes = self.bytes(place, 8);
@@ -203,7 +206,7 @@ fn request(data: u32, write: bool) -> Vec<Descriptor> {
 
 /// What a request of `kind` gives: its outcome and how many bytes are said to be written.
 fn check(interface: Interface, (kind, sector): (u32, u64), chain: &[Descriptor], outcome: u8, written: u32) {
-    let mut bench = Bench::new(Blk::new(disk()), facts(interface));
+    let mut bench = Bench::new(Blk::new(disk(), 1), facts(interface));
     bench.header(kind, sector);
     bench.memory.write(DATA, &[0x5a; 1024]);
     bench.describe(PAGE, chain);
@@ -275,7 +278,7 @@ fn ranges(
     #[case] flags: u32,
     #[case] outcome: u8,
 ) {
-    let mut bench = Bench::new(Blk::new(disk()), FACTS);
+    let mut bench = Bench::new(Blk::new(disk(), 1), FACTS);
     bench.header(kind, 0);
     bench.memory.write(DATA, &sector.to_le_bytes());
     bench.memory.write(DATA + 8, &count.to_le_bytes());
@@ -294,7 +297,7 @@ fn ranges(
 
 #[test]
 fn a_protected_disk_says_so_and_refuses() {
-    let mut bench = Bench::new(Blk::new(disk().with_read_only(true)), FACTS);
+    let mut bench = Bench::new(Blk::new(disk().with_read_only(true), 1), FACTS);
     assert_ne!(bench.get(range::LEGACY, 0, 4) & 1 << 5, 0);
     bench.header(1, 0);
     bench.describe(PAGE, &request(512, false));
@@ -304,7 +307,7 @@ fn a_protected_disk_says_so_and_refuses() {
 
 #[test]
 fn indirect_descriptors_are_followed() {
-    let mut bench = Bench::new(Blk::new(disk()), FACTS);
+    let mut bench = Bench::new(Blk::new(disk(), 1), FACTS);
     bench.header(0, 2);
     bench.describe(TABLE, &request(512, true));
     bench.describe(PAGE + 16 * 7, &[(TABLE, 48, INDIRECT, 0)]);
@@ -333,12 +336,12 @@ fn broken(
     #[case] chain: &[Descriptor],
     #[case] head: u16,
 ) {
-    let mut bench = Bench::new(Blk::new(disk()), facts(interface));
-    let before = bench.chip.state.queue.used_index;
+    let mut bench = Bench::new(Blk::new(disk(), 1), facts(interface));
+    let before = bench.chip.state.queues[0].used_index;
     bench.describe(PAGE, chain);
     bench.run(head);
     assert!(bench.needs_reset());
-    assert_eq!(bench.chip.state.queue.used_index, before);
+    assert_eq!(bench.chip.state.queues[0].used_index, before);
     assert_eq!(
         (bench.line, bench.chip.state.isr),
         if interface.is_modern() { (true, 3) } else { (false, 0) }
@@ -348,7 +351,7 @@ fn broken(
     bench.put(index, status, DRIVER_IS_FINE.into());
     assert!(bench.needs_reset());
     bench.run(0);
-    assert_eq!(bench.chip.state.queue.used_index, before);
+    assert_eq!(bench.chip.state.queues[0].used_index, before);
     bench.put(index, status, 0);
     assert!(!bench.needs_reset() && !bench.line);
     bench.start(0);
@@ -363,10 +366,10 @@ fn broken(
 #[case::backwards(0xffff, true)]
 #[case::all_at_once(256, false)]
 fn available_index(#[case] index: u16, #[case] broken: bool) {
-    let mut bench = Bench::new(Blk::new(disk()), FACTS);
+    let mut bench = Bench::new(Blk::new(disk(), 1), FACTS);
     bench.header(4, 0);
     bench.describe(PAGE, &[(HEADER, 16, NEXT, 1), (OUTCOME, 1, WRITE, 0)]);
-    let driver = bench.chip.state.queue.queue_driver;
+    let driver = bench.chip.state.queues[0].queue_driver;
     bench.memory.write(driver + 2, &index.to_le_bytes());
     bench.notify();
     let services = bench.settle();
@@ -376,13 +379,13 @@ fn available_index(#[case] index: u16, #[case] broken: bool) {
 #[test]
 fn data_where_no_memory_is_and_around_the_end_of_addresses() {
     for address in [0x1000_0000, u64::MAX - 100] {
-        let mut bench = Bench::new(Blk::new(disk()), FACTS);
+        let mut bench = Bench::new(Blk::new(disk(), 1), FACTS);
         bench.header(1, 0);
         bench.describe(PAGE, &[(HEADER, 16, NEXT, 1), (address, 512, NEXT, 2), (OUTCOME, 1, WRITE, 0)]);
         bench.run(0);
         assert_eq!(bench.bytes(OUTCOME, 1), [0], "{address:#x}");
     }
-    let mut bench = Bench::new(Blk::new(disk()), FACTS);
+    let mut bench = Bench::new(Blk::new(disk(), 1), FACTS);
     bench.header(0, 0);
     bench.describe(PAGE, &[(HEADER, 16, NEXT, 1), (DATA, u32::MAX, NEXT | WRITE, 2), (OUTCOME, 1, WRITE, 0)]);
     bench.run(0);
@@ -397,11 +400,11 @@ fn data_where_no_memory_is_and_around_the_end_of_addresses() {
 #[case::for_this_one(EVENT_IDX, 0, 1, true)]
 #[case::for_a_later_one(EVENT_IDX, 0, 2, false)]
 fn interrupts(#[case] features: u64, #[case] flags: u16, #[case] event: u16, #[case] expect: bool) {
-    let mut bench = Bench::new(Blk::new(disk()), facts(Interface::Legacy));
+    let mut bench = Bench::new(Blk::new(disk(), 1), facts(Interface::Legacy));
     bench.start(features);
     bench.header(4, 0);
     bench.describe(PAGE, &[(HEADER, 16, NEXT, 1), (OUTCOME, 1, WRITE, 0)]);
-    let queue = bench.chip.state.queue.clone();
+    let queue = bench.chip.state.queues[0].clone();
     let size = u64::from(queue.queue_size);
     bench.memory.write(queue.queue_driver, &flags.to_le_bytes());
     // The first is always said; the second is the one in question.
@@ -417,7 +420,7 @@ fn interrupts(#[case] features: u64, #[case] flags: u16, #[case] event: u16, #[c
 
 #[test]
 fn messages_wait_while_they_are_masked() {
-    let mut bench = Bench::new(Blk::new(disk()), FACTS);
+    let mut bench = Bench::new(Blk::new(disk(), 1), FACTS);
     bench.header(4, 0);
     bench.describe(PAGE, &[(HEADER, 16, NEXT, 1), (OUTCOME, 1, WRITE, 0)]);
     bench.put(range::COMMON, 0x1a, 1);
@@ -440,9 +443,136 @@ fn messages_wait_while_they_are_masked() {
     assert_eq!(bench.get(range::LEGACY, 0x18, 4), SECTORS as u64);
 }
 
+/// Where the rings of queue 1 and those behind it are.
+fn page_of(number: u16) -> u64 {
+    0x6_0000 + 0x1_0000 * u64::from(number)
+}
+
+/// A disk with four queues, of which each but the first is set up with a vector of its own and has `count`
+/// flushes available, each with an outcome of its queue's.
+fn with_queues(count: u16) -> Bench<Blk> {
+    let mut bench = Bench::new(Blk::new(disk(), 4), FACTS);
+    bench.header(4, 0);
+    bench.chip.config_write(0x9a, 2, 0x8000, &mut Effects::default());
+    for number in 1..4 {
+        let page = page_of(number);
+        set_up(&mut bench, number);
+        let outcome = OUTCOME + u64::from(number);
+        bench.describe(page, &[(HEADER, 16, NEXT, 1), (outcome, 1, WRITE, 0)]);
+        bench.memory.write(page + 0x1002, &count.to_le_bytes());
+        for (offset, value) in [(0, 0xfee0_0000), (8, 0x50 + u64::from(number)), (12, 0)] {
+            bench.put(range::MSIX, u64::from(number) * msix::ENTRY + offset, value);
+        }
+    }
+    bench
+}
+
+fn set_up(bench: &mut Bench<Blk>, number: u16) {
+    let page = page_of(number);
+    bench.put(range::COMMON, 0x16, number.into());
+    bench.put(range::COMMON, 0x1a, number.into());
+    for (register, address) in [(0x20, page), (0x28, page + 0x1000), (0x30, page + 0x2000)] {
+        bench.put(range::COMMON, register, address);
+    }
+    bench.put(range::COMMON, 0x1c, 1);
+}
+
+fn used_indexes(bench: &Bench<Blk>) -> Vec<u16> {
+    bench.chip.state.queues.iter().map(|queue| queue.used_index).collect()
+}
+
+/// What the number of queues shows in: the feature MQ, num_queues of both structures, the MSI-X table.
+#[rstest]
+#[case::one(1, 0, 1)]
+#[case::four(4, 1 << 12, 4)]
+#[case::none(0, 0, 1)]
+fn queues_are_told(#[case] asked: u16, #[case] feature: u64, #[case] expect: u64) {
+    let mut bench = Bench::new(Blk::new(disk(), asked), FACTS);
+    assert_eq!(bench.get(range::LEGACY, 0, 4) & (1 << 12), feature);
+    assert_eq!(bench.get(range::COMMON, 0x12, 2), expect);
+    assert_eq!(bench.get(range::DEVICE, 34, 2), expect);
+    assert_eq!(bench.chip.message_control(), expect as u16);
+    assert_eq!(bench.chip.state.msix.entries.len() as u64, expect + 1);
+    let last = expect - 1;
+    for (number, size, place) in [(last, 256, last), (expect, 0, expect)] {
+        bench.put(range::COMMON, 0x16, number);
+        let found = [bench.get(range::COMMON, 0x18, 2), bench.get(range::COMMON, 0x1e, 2)];
+        assert_eq!(found, [size, place], "queue {number}");
+    }
+    // There is no such queue on any device, and the selection stays.
+    bench.put(range::COMMON, 0x16, 1024);
+    assert_eq!(bench.get(range::COMMON, 0x16, 2), expect);
+}
+
+/// However much waits in one, each has its turn, its outcome and its interrupt; saved in between, too.
+#[rstest]
+#[case::whole(usize::MAX)]
+#[case::saved_at_once(0)]
+#[case::saved_in_the_middle(2)]
+fn queues_take_turns(#[case] saved: usize) {
+    let mut bench = with_queues(2);
+    bench.put(range::NOTIFY, 4 * 2, 0);
+    let mut seen = Vec::new();
+    for step in 0.. {
+        if step == saved {
+            let text = serde_json::to_string(&bench.chip.state()).expect("plain data");
+            bench.chip = Virtio::new(Blk::new(disk(), 4), FACTS);
+            bench.chip.restore(serde_json::from_str(&text).expect("the same"));
+            assert_eq!(serde_json::to_string(&bench.chip.state()).expect("plain data"), text);
+        }
+        let Some(deadline) = bench.chip.deadline() else { break };
+        bench.now = deadline;
+        let mut fx = Effects::at(bench.now);
+        bench.chip.on_deadline(&mut fx);
+        bench.apply(fx);
+        seen.push(used_indexes(&bench));
+    }
+    assert_eq!(seen, [[0, 1, 0, 0], [0, 1, 1, 0], [0, 1, 1, 1], [0, 2, 1, 1], [0, 2, 2, 1], [0, 2, 2, 2]]);
+    assert_eq!(bench.bytes(OUTCOME, 4), [0xaa, 0, 0, 0]);
+    assert_eq!(bench.messages, [0x51, 0x52, 0x53, 0x51, 0x52, 0x53]);
+}
+
+/// A queue that is reset alone is as new, with its addresses; the others go on. Where that is not offered, the
+/// register is nothing.
+#[rstest]
+#[case::offered(true, [0, 0, 2, 2])]
+#[case::not_offered(false, [0, 2, 2, 2])]
+fn a_queue_is_reset_alone(#[case] queue_reset: bool, #[case] expect: [u16; 4]) {
+    let mut bench = with_queues(2);
+    bench.chip.facts.queue_reset = queue_reset;
+    assert_eq!(bench.chip.offered() & RING_RESET != 0, queue_reset);
+    bench.put(range::COMMON, 0x16, 1);
+    bench.put(range::COMMON, 0x18, 128);
+    bench.put(range::COMMON, 0x3a, 1);
+    assert_eq!(bench.get(range::COMMON, 0x3a, 2), 0);
+    let registers = [0x18, 0x1a, 0x1c].map(|register| bench.get(range::COMMON, register, 2));
+    assert_eq!(registers, if queue_reset { [256, 0xffff, 0] } else { [128, 1, 1] });
+    assert_eq!(bench.get(range::COMMON, 0x20, 4), page_of(1));
+    bench.put(range::NOTIFY, 4, 0);
+    bench.put(range::NOTIFY, 8, 0);
+    bench.settle();
+    assert_eq!(used_indexes(&bench), expect);
+    // Set up again it begins with the first entry.
+    set_up(&mut bench, 1);
+    bench.put(range::NOTIFY, 4, 0);
+    bench.settle();
+    assert_eq!(used_indexes(&bench), [0, 2, 2, 2]);
+}
+
+/// One that makes no sense stops the device, whichever it is.
+#[test]
+fn any_queue_can_break_the_device() {
+    let mut bench = with_queues(1);
+    bench.memory.write(page_of(3) + 0x1002, &500_u16.to_le_bytes());
+    bench.put(range::NOTIFY, 4, 0);
+    bench.settle();
+    assert!(bench.needs_reset());
+    assert_eq!(used_indexes(&bench), [0, 1, 1, 0]);
+}
+
 #[test]
 fn without_bus_mastering_nothing_is_read() {
-    let mut bench = Bench::new(Blk::new(disk()), FACTS);
+    let mut bench = Bench::new(Blk::new(disk(), 1), FACTS);
     bench.chip.config_write(pci::COMMAND, 2, 3, &mut Effects::default());
     bench.offer(999);
     bench.notify();
@@ -469,7 +599,7 @@ fn without_bus_mastering_nothing_is_read() {
     (0x40, "11000100 01000000 01080000 00000000"),
 ])]
 fn configuration_space(#[case] interface: Interface, #[case] expect: &[(u8, &str)]) {
-    let chip = Virtio::new(Blk::new(disk()), facts(interface));
+    let chip = Virtio::new(Blk::new(disk(), 1), facts(interface));
     for (offset, text) in expect {
         let digits = text.replace(' ', "");
         let bytes = chip.state.config.bytes();
@@ -481,13 +611,35 @@ fn configuration_space(#[case] interface: Interface, #[case] expect: &[(u8, &str
     }
 }
 
+/// With a page for each queue the notifications take 4 MiB, and the modern interface twice as much.
+#[test]
+fn each_queue_has_a_page() {
+    let mut bench = with_queues(1);
+    bench.chip.facts.page_per_queue = true;
+    bench.put(range::NOTIFY, 0x3000, 0);
+    bench.settle();
+    assert_eq!(used_indexes(&bench), [0, 1, 1, 1]);
+    let mut chip =
+        Virtio::new(Blk::new(disk(), 4), Facts { page_per_queue: true, ..facts(Interface::Modern) });
+    let capability: Vec<u32> = (0x78..0x84).step_by(4).map(|at| chip.state.config.get_u32(at)).collect();
+    assert_eq!(capability, [0x3000, 0x40_0000, 0x1000]);
+    let mut fx = Effects::default();
+    chip.config_write(MODERN_BAR, 4, u32::MAX, &mut fx);
+    assert_eq!(chip.config_read(MODERN_BAR, 4, &mut fx), 0xff80_000c);
+    chip.config_write(MODERN_BAR, 4, 0xe080_0000, &mut fx);
+    chip.config_write(pci::COMMAND, 2, 7, &mut fx);
+    let last = chip.regions().pop().map(|region| (region.index, region.base, region.length));
+    assert_eq!(last, Some((range::NOTIFY, 0xe080_3000, 0x40_0000)));
+    assert_eq!(chip.register_name(range::NOTIFY, 0x3000, true).as_deref(), Some("notify3"));
+}
+
 /// What QEMU 7.2's machine types offer at the ports, and how many there are.
 #[rstest]
 #[case::v7_2(FACTS, 0x7900_6e54, 0x7900_0000, 128)]
 #[case::v2_7(Facts { discard: false, ..FACTS }, 0x7900_0e54, 0x7900_0000, 64)]
 #[case::v1_4(Facts { discard: false, rng_any_layout: false, ..facts(Interface::Legacy) }, 0x7100_0ed4, 0x7100_0000, 64)]
 fn offers(#[case] facts: Facts, #[case] blk: u64, #[case] rng: u64, #[case] ports: u64) {
-    let mut disk = Bench::new(Blk::new(disk()), facts);
+    let mut disk = Bench::new(Blk::new(disk(), 1), facts);
     let mut entropy = Bench::new(Rng::new(0), facts);
     assert_eq!((disk.get(range::LEGACY, 0, 4), entropy.get(range::LEGACY, 0, 4)), (blk, rng));
     assert_eq!(disk.chip.regions()[0].length, ports);
@@ -497,7 +649,7 @@ fn offers(#[case] facts: Facts, #[case] blk: u64, #[case] rng: u64, #[case] port
 
 #[test]
 fn features_are_those_offered_until_the_driver_is_content() {
-    let mut bench = Bench::new(Blk::new(disk()), facts(Interface::Modern));
+    let mut bench = Bench::new(Blk::new(disk(), 1), facts(Interface::Modern));
     bench.put(range::COMMON, 0x14, 0);
     bench.put(range::COMMON, 0x14, 3);
     bench.put(range::COMMON, 0x14, 0x0b);
@@ -509,15 +661,15 @@ fn features_are_those_offered_until_the_driver_is_content() {
     }
     bench.put(range::COMMON, 0x14, 0x0b);
     assert_eq!(bench.get(range::COMMON, 0x14, 1), 0x0b);
-    assert_eq!(bench.chip.state.driver_feature, VERSION_1 | 0x3000_6e54);
+    assert_eq!(bench.chip.state.driver_feature, VERSION_1 | RING_RESET | 0x3000_6e54);
     bench.put(range::COMMON, 0x08, 0);
     bench.put(range::COMMON, 0x0c, 0);
-    assert_eq!(bench.chip.state.driver_feature, VERSION_1 | 0x3000_6e54);
+    assert_eq!(bench.chip.state.driver_feature, VERSION_1 | RING_RESET | 0x3000_6e54);
 }
 
 #[test]
 fn configuration_space_has_a_window_to_the_registers() {
-    let mut bench = Bench::new(Blk::new(disk()), facts(Interface::Modern));
+    let mut bench = Bench::new(Blk::new(disk(), 1), facts(Interface::Modern));
     let mut fx = Effects::default();
     let mut through = |bench: &mut Bench<Blk>, offset: u32, length: u32, value: Option<u32>| {
         for (register, value) in [(WINDOW + 4, 4), (WINDOW + 8, offset), (WINDOW + 12, length)] {
@@ -564,7 +716,7 @@ fn entropy_is_the_seeds_and_a_reset_does_not_begin_it_again() {
 
 #[test]
 fn a_system_reset_keeps_what_was_written() {
-    let mut bench = Bench::new(Blk::new(disk()), FACTS);
+    let mut bench = Bench::new(Blk::new(disk(), 1), FACTS);
     bench.header(1, 0);
     bench.describe(PAGE, &request(512, false));
     bench.run(0);
@@ -573,7 +725,7 @@ fn a_system_reset_keeps_what_was_written() {
     let mut fx = Effects::at(bench.now);
     bench.chip.reset(ResetKind::System, &mut fx);
     bench.apply(fx);
-    let fresh = Virtio::new(Blk::new(disk()), FACTS);
+    let fresh = Virtio::new(Blk::new(disk(), 1), FACTS);
     let State { function, .. } = bench.chip.state();
     assert_eq!(bench.chip.state, fresh.state);
     assert!(!function.overlay.is_empty() && !bench.line);
@@ -584,7 +736,7 @@ fn a_system_reset_keeps_what_was_written() {
 #[test]
 fn saved_with_requests_in_flight_it_goes_on_as_it_would_have() {
     let run = |saved: bool| {
-        let mut bench = Bench::new(Blk::new(disk()), FACTS);
+        let mut bench = Bench::new(Blk::new(disk(), 1), FACTS);
         bench.header(1, 4);
         bench.describe(PAGE, &request(512, false));
         bench.offer(0);
@@ -596,7 +748,7 @@ fn saved_with_requests_in_flight_it_goes_on_as_it_would_have() {
         bench.apply(fx);
         if saved {
             let text = serde_json::to_string(&bench.chip.state()).expect("plain data");
-            bench.chip = Virtio::new(Blk::new(disk()), FACTS);
+            bench.chip = Virtio::new(Blk::new(disk(), 1), FACTS);
             bench.chip.restore(serde_json::from_str(&text).expect("the same"));
             assert_eq!(serde_json::to_string(&bench.chip.state()).expect("plain data"), text);
         }
@@ -612,12 +764,13 @@ fn saved_with_requests_in_flight_it_goes_on_as_it_would_have() {
 #[case(range::LEGACY, 0x14, "config+0x0")]
 #[case(range::COMMON, 0x15, "config_generation")]
 #[case(range::COMMON, 0x24, "queue_desc_high")]
+#[case(range::COMMON, 0x3a, "queue_reset")]
 #[case(range::ISR, 0, "ISR")]
 #[case(range::NOTIFY, 0, "notify0")]
 #[case(range::MSIX, 0x1c, "vector1.control")]
 #[case(range::MSIX, 0x800, "PBA")]
 fn names(#[case] index: u8, #[case] offset: u64, #[case] expect: &str) {
-    let chip = Virtio::new(Blk::new(disk()), FACTS);
+    let chip = Virtio::new(Blk::new(disk(), 1), FACTS);
     assert_eq!(chip.register_name(index, offset, false).as_deref(), Some(expect));
 }
 
@@ -626,10 +779,11 @@ proptest! {
     #[test]
     fn anything_ends(
         interface in prop::sample::select(vec![Interface::Legacy, Interface::Transitional, Interface::Modern]),
+        queues in 1_u16..4,
         noise in prop::collection::vec((0_u64..0x4000, any::<u64>()), 0..64),
         accesses in prop::collection::vec((0_u8..7, 0_u64..0x1000, prop::sample::select(vec![1_u8, 2, 4]), any::<u32>()), 0..64),
     ) {
-        let mut bench = Bench::new(Blk::new(disk()), facts(interface));
+        let mut bench = Bench::new(Blk::new(disk(), queues), facts(interface));
         for (offset, value) in noise {
             bench.memory.write(PAGE + offset, &value.to_le_bytes());
         }

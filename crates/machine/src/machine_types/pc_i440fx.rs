@@ -66,14 +66,19 @@ const VIRTIO_1_4: virtio::Facts = virtio::Facts {
     interface: virtio::Interface::Legacy,
     discard: false,
     blk_queue_size: 128,
+    blk_queue_each: false,
+    queue_reset: false,
+    page_per_queue: true,
     rng_any_layout: false,
     rng_msix: false,
 };
 const VIRTIO_2_4: virtio::Facts = virtio::Facts { rng_any_layout: true, ..VIRTIO_1_4 };
 const VIRTIO_2_7: virtio::Facts = virtio::Facts { interface: virtio::Interface::Transitional, ..VIRTIO_2_4 };
-const VIRTIO_4_0: virtio::Facts = virtio::Facts { discard: true, ..VIRTIO_2_7 };
+const VIRTIO_2_8: virtio::Facts = virtio::Facts { page_per_queue: false, ..VIRTIO_2_7 };
+const VIRTIO_4_0: virtio::Facts = virtio::Facts { discard: true, ..VIRTIO_2_8 };
 const VIRTIO_5_0: virtio::Facts = virtio::Facts { blk_queue_size: 256, ..VIRTIO_4_0 };
-const VIRTIO_7_2: virtio::Facts = virtio::Facts { rng_msix: true, ..VIRTIO_5_0 };
+const VIRTIO_5_2: virtio::Facts = virtio::Facts { blk_queue_each: true, ..VIRTIO_5_0 };
+const VIRTIO_7_2: virtio::Facts = virtio::Facts { rng_msix: true, queue_reset: true, ..VIRTIO_5_2 };
 
 const PRODUCT: &str = "Standard PC (i440FX + PIIX, 1996)";
 
@@ -256,7 +261,8 @@ pub(super) const V2_7: MachineType = MachineType {
 
 pub(super) const V2_8: MachineType = MachineType {
     name: "pc-i440fx-2.8",
-    about: "I/O APIC version 20h; the CPU has an L3 cache",
+    about: "I/O APIC version 20h; the CPU has an L3 cache; virtio queues share a page of notifications",
+    virtio: VIRTIO_2_8,
     cpu: "qemu64-2.8",
     io_apic_version: Some(0x20),
     ..V2_7
@@ -314,8 +320,9 @@ pub(super) const ACPI_5_2: AcpiContents = AcpiContents { bus_uid: 0, ..ACPI_2_11
 
 pub(super) const V5_2: MachineType = MachineType {
     name: "pc-i440fx-5.2",
-    about: "ACPI's first PCI bus has _UID 0",
+    about: "ACPI's first PCI bus has _UID 0; a virtio disk has a queue for each processor",
     acpi: Some(ACPI_5_2),
+    virtio: VIRTIO_5_2,
     ..V5_1
 };
 
