@@ -29,11 +29,15 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("APIC delta adjusted", SPEED),
     ("Kernel Offset: ", PLACE),
     (" : Kernel ", PLACE),
+    ("K available (", PLACE),
+    ("deferred pages initialised", SPEED),
+    ("hpet: Lost ", SPEED),
+    ("RTC can wake from S4", TURN),
     ("Video ROM", "the option ROM that starts kernels is ours, of another length"),
     ("Freeing initrd memory", TURN),
     ("AT Translated Set 2 keyboard", TURN),
 ];
-const PLACE: &str = "where the kernel goes is drawn from its clock";
+const PLACE: &str = "where the kernel goes is drawn from its clock, and how much it leaves free with it";
 const TURN: &str = "a thread of the kernel's says so at a time of its own";
 const SPEED: &str = "a clock's speed is measured: ours is 1 GHz by definition, QEMU's is the host's";
 const DATE: &str = "the date: ours is 2024-01-01 by definition, QEMU's is the host's";
