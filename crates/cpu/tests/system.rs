@@ -102,10 +102,29 @@ fn tables_store_what_was_loaded() {
 #[case::efer_reserved(0xc000_0080, 0x200, None)]
 #[case::kernel_gs_base(0xc000_0102, 0xffff_8000_0000_1234, Some(0xffff_8000_0000_1234))]
 #[case::lstar_not_canonical(0xc000_0082, 0x8000_0000_0000, None)]
+#[case::tsc_aux_not_offered(0xc000_0103, 5, None)]
+#[case::unknown(0x1234, 5, None)]
+#[case::microcode(0x8b, 5, Some(5))]
+fn model_specific(#[case] register: u32, #[case] value: u64, #[case] expect: Option<u64>) {
+    check_register(Machine::protected(0, WRITE_AND_READ), register, value, expect);
+}
+
+/// The same as an emulator has it.
+#[rstest]
 #[case::tsc_aux_not_offered(0xc000_0103, 5, Some(0))]
 #[case::unknown(0x1234, 5, Some(0))]
-fn model_specific(#[case] register: u32, #[case] value: u64, #[case] expect: Option<u64>) {
-    let mut machine = Machine::protected(0, &[0x0f, 0x30, 0x0f, 0x32, 0xf4]);
+#[case::mtrr_cap(0xfe, 0, None)]
+#[case::microcode(0x8b, 5, Some(0x100_0065))]
+fn model_specific_of_an_emulator(#[case] register: u32, #[case] value: u64, #[case] expect: Option<u64>) {
+    let mut machine = Machine::protected(0, WRITE_AND_READ);
+    machine.cpu = machine.cpu.clone().with_unknown_msrs_ignored(true).with_microcode(0x100_0065);
+    check_register(machine, register, value, expect);
+}
+
+/// WRMSR, RDMSR, HLT.
+const WRITE_AND_READ: &[u8] = &[0x0f, 0x30, 0x0f, 0x32, 0xf4];
+
+fn check_register(mut machine: Machine, register: u32, value: u64, expect: Option<u64>) {
     machine.set(gpr::RCX, register);
     machine.set(gpr::RAX, value as u32);
     machine.set(gpr::RDX, (value >> 32) as u32);

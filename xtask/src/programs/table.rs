@@ -66,7 +66,7 @@ pub const PROGRAMS: &[Program] = &[
         ours: &["--drive", "floppy0=firmware/grub-rescue-floppy.img,readonly"],
         theirs: &["-drive", "if=floppy,format=raw,readonly=on,file={0}"],
         typed: GRUB,
-        milestone: Says::Screen("\n(fd0)\ngrub>"),
+        milestone: Says::Screen("\n(fd0) (fd0,msdos1)\ngrub>"),
         middle: "100M",
         ..PROGRAM
     },
