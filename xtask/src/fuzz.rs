@@ -1,6 +1,9 @@
-//! `cargo xtask fuzz`: random processors, page tables, descriptors and code (`warmboot_cpu::fuzz`), made
-//! from a seed and run on all cores. A panic, or an input that does not end, is printed with the command
-//! that runs it again.
+//! `cargo xtask fuzz`: random inputs, made from a seed and run on all cores. A panic, or an input that does
+//! not end, is printed with the command that runs it again. What is fuzzed is a [`Target`].
+
+mod chips;
+mod formats;
+mod processor;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -13,74 +16,142 @@ use std::{
     time::{Duration, Instant},
 };
 
-use warmboot_cpu::{fuzz, state::Random};
+use warmboot_cpu::state::Random;
 
 use crate::{Failure, shell};
 
-/// Seconds of a run that names none.
+/// Seconds of a run that names neither them nor a count.
 const SECONDS: u64 = 60;
 /// An input takes milliseconds; after this it is taken not to end.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// One that takes longer is a defect too: what a guest asks for must be bounded.
+const SLOW: Duration = Duration::from_secs(40);
+
+/// Something that is fuzzed.
+trait Target: Sync {
+    /// What `cargo xtask fuzz` calls it, options included.
+    fn name(&self) -> String;
+    /// What is counted.
+    fn unit(&self) -> &'static str;
+    /// Input `number` of `seed`.
+    fn input(&self, seed: u64, number: u64) -> Vec<u8>;
+    /// Runs an input; gives how much there was to count.
+    fn run(&self, number: u64, input: &[u8]) -> u64;
+    /// Says more at the end.
+    fn report(&self) {}
+}
 
 /// What is asked for.
 struct Options {
     seed: u64,
-    seconds: u64,
-    /// Only this input.
+    seconds: Option<u64>,
+    /// Stop when so much has been counted.
+    count: Option<u64>,
+    /// Only this input, and only so many bytes of it.
     only: Option<u64>,
+    length: Option<usize>,
+    /// Only this chip or format.
+    one: Option<String>,
 }
 
 /// The task.
 pub fn run(arguments: &[String]) -> Result<(), Failure> {
-    let mut options = Options { seed: shell::seed(), seconds: SECONDS, only: None };
-    let mut rest = arguments.iter();
+    let (what, rest) = match arguments.split_first() {
+        Some((first, rest)) if !first.starts_with("--") => (first.as_str(), rest),
+        _ => ("processor", arguments),
+    };
+    let mut options =
+        Options { seed: shell::seed(), seconds: None, count: None, only: None, length: None, one: None };
+    let mut rest = rest.iter();
     while let Some(argument) = rest.next() {
         let value = rest.next().ok_or_else(|| format!("{argument} needs a value"))?;
         match argument.as_str() {
             "--seed" => options.seed = value.parse()?,
-            "--seconds" => options.seconds = value.parse()?,
+            "--seconds" => options.seconds = Some(value.parse()?),
+            "--count" => options.count = Some(value.parse()?),
             "--input" => options.only = Some(value.parse()?),
-            _ => return Err(format!("{argument}: expected --seed, --seconds or --input").into()),
+            "--length" => options.length = Some(value.parse()?),
+            "--chip" | "--format" => options.one = Some(value.clone()),
+            _ => {
+                return Err(format!(
+                    "{argument}: expected --seed, --seconds, --count, --input, --length, --chip or --format"
+                )
+                .into());
+            }
         }
     }
-    let seed = options.seed;
-    if let Some(number) = options.only {
-        println!("fuzz: seed {seed}, input {number}: {} instructions", fuzz::run(&input(seed, number)));
-        return Ok(());
+    match what {
+        "processor" => many(&processor::Processor, &options),
+        "chips" => many(&chips::Chips::new(options.one.as_deref())?, &options),
+        "formats" => many(&formats::Formats::new(options.one.as_deref())?, &options),
+        "corpus" => formats::Formats::new(None)?.write(&shell::root().join("fuzz/corpus")),
+        _ => Err(format!("{what}: expected processor, chips, formats or corpus").into()),
     }
-    println!("fuzz: seed {seed} (replay: cargo xtask fuzz --seed {seed})");
-    many(&options)
 }
 
-/// The slice that `cargo xtask test` runs.
+/// The slices that `cargo xtask test` runs.
 pub fn sample() -> Result<(), Failure> {
-    run(&[])
+    for (what, seconds) in [("processor", SECONDS), ("chips", 15), ("formats", 8)] {
+        run(&[what.to_owned(), "--seconds".to_owned(), seconds.to_string()])?;
+    }
+    Ok(())
 }
 
 /// What the workers share.
-struct Shared {
+struct Shared<'target> {
+    target: &'target dyn Target,
     seed: u64,
-    end: Instant,
+    length: usize,
+    end: Option<Instant>,
+    count: u64,
     next: AtomicU64,
-    retired: AtomicU64,
+    counted: AtomicU64,
     stop: AtomicBool,
     /// Input and beginning of each worker.
     running: Vec<Mutex<Option<(u64, Instant)>>>,
-    failed: Mutex<Vec<u64>>,
+    slowest: Mutex<(Duration, u64)>,
 }
 
-fn many(options: &Options) -> Result<(), Failure> {
+impl Shared<'_> {
+    fn input(&self, number: u64) -> Vec<u8> {
+        let mut bytes = self.target.input(self.seed, number);
+        bytes.truncate(self.length);
+        bytes
+    }
+
+    /// The command that runs an input again.
+    fn command(&self, number: u64) -> String {
+        format!("cargo xtask fuzz {} --seed {} --input {number}", self.target.name(), self.seed)
+    }
+}
+
+fn many(target: &dyn Target, options: &Options) -> Result<(), Failure> {
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let begin = Instant::now();
+    let seconds = options.seconds.or(if options.count.is_some() { None } else { Some(SECONDS) });
     let shared = Shared {
+        target,
         seed: options.seed,
-        end: begin + Duration::from_secs(options.seconds),
+        length: options.length.unwrap_or(usize::MAX),
+        end: seconds.map(|seconds| begin + Duration::from_secs(seconds)),
+        count: options.count.unwrap_or(u64::MAX),
         next: AtomicU64::new(0),
-        retired: AtomicU64::new(0),
+        counted: AtomicU64::new(0),
         stop: AtomicBool::new(false),
         running: (0..workers).map(|_| Mutex::new(None)).collect(),
-        failed: Mutex::default(),
+        slowest: Mutex::default(),
     };
+    let (name, seed) = (target.name(), options.seed);
+    if let Some(number) = options.only {
+        let counted = target.run(number, &shared.input(number));
+        println!(
+            "fuzz {name}: seed {seed}, input {number}: {counted} {} in {:.3} s",
+            target.unit(),
+            begin.elapsed().as_secs_f64()
+        );
+        return Ok(());
+    }
+    println!("fuzz {name}: seed {seed} (replay: cargo xtask fuzz {name} --seed {seed})");
     thread::scope(|scope| {
         let threads: Vec<_> = shared.running.iter().map(|own| scope.spawn(|| work(&shared, own))).collect();
         while threads.iter().any(|thread| !thread.is_finished()) {
@@ -88,41 +159,73 @@ fn many(options: &Options) -> Result<(), Failure> {
             thread::sleep(Duration::from_millis(100));
         }
     });
-    let retired = shared.retired.load(Relaxed);
+    let counted = shared.counted.load(Relaxed);
     let seconds = begin.elapsed().as_secs_f64();
+    let (slowest, number) = shared.slowest.lock().map(|slowest| *slowest).unwrap_or_default();
     println!(
-        "fuzz: {} inputs, {retired} guest instructions in {seconds:.1} s ({:.2} million a second)",
+        "fuzz {name}: {} inputs, {counted} {} in {seconds:.1} s ({:.3} million a second); the slowest, {number}, took {:.2} s",
         shared.next.load(Relaxed),
-        retired as f64 / seconds / 1e6
+        target.unit(),
+        counted as f64 / seconds / 1e6,
+        slowest.as_secs_f64(),
     );
-    match shared.failed.lock().map(|failed| failed.clone()) {
-        Ok(failed) if failed.is_empty() => Ok(()),
-        _ => Err("a processor panicked".into()),
-    }
+    target.report();
+    if shared.stop.load(Relaxed) { Err(format!("fuzz {name}: an input failed").into()) } else { Ok(()) }
 }
 
-fn work(shared: &Shared, running: &Mutex<Option<(u64, Instant)>>) {
-    while Instant::now() < shared.end && !shared.stop.load(Relaxed) {
+fn work(shared: &Shared<'_>, running: &Mutex<Option<(u64, Instant)>>) {
+    let goes_on = || {
+        shared.end.is_none_or(|end| Instant::now() < end)
+            && shared.counted.load(Relaxed) < shared.count
+            && !shared.stop.load(Relaxed)
+    };
+    while goes_on() {
         let number = shared.next.fetch_add(1, Relaxed);
-        note(running, Some((number, Instant::now())));
-        let bytes = input(shared.seed, number);
-        match catch_unwind(AssertUnwindSafe(|| fuzz::run(&bytes))) {
-            Ok(retired) => {
-                shared.retired.fetch_add(retired, Relaxed);
+        let begin = Instant::now();
+        note(running, Some((number, begin)));
+        let bytes = shared.input(number);
+        match catch_unwind(AssertUnwindSafe(|| shared.target.run(number, &bytes))) {
+            Ok(counted) => {
+                shared.counted.fetch_add(counted, Relaxed);
             }
             Err(_) => {
-                shared.stop.store(true, Relaxed);
-                println!(
-                    "fuzz: input {number} panics: cargo xtask fuzz --seed {} --input {number}",
-                    shared.seed
-                );
-                println!("fuzz: its bytes: {}", hex(&bytes));
-                if let Ok(mut failed) = shared.failed.lock() {
-                    failed.push(number);
+                // One is enough, and the other workers' panics would be mixed up with it.
+                if !shared.stop.swap(true, Relaxed) {
+                    println!("fuzz: input {number} panics: {}", shared.command(number));
+                    note(running, None);
+                    shrink(shared, number, bytes);
                 }
             }
         }
+        let took = begin.elapsed();
+        if took > SLOW && !shared.stop.swap(true, Relaxed) {
+            println!("fuzz: input {number} took {:.1} s: {}", took.as_secs_f64(), shared.command(number));
+        }
+        if let Ok(mut slowest) = shared.slowest.lock() {
+            *slowest = (*slowest).max((took, number));
+        }
         note(running, None);
+    }
+}
+
+/// Finds a shorter beginning of an input that panics, if there is one.
+fn shrink(shared: &Shared<'_>, number: u64, bytes: Vec<u8>) {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let (mut fails, mut passes) = (bytes.len(), 0);
+    while passes + 1 < fails {
+        let middle = usize::midpoint(passes, fails);
+        let part = bytes.get(..middle).unwrap_or_default();
+        if catch_unwind(AssertUnwindSafe(|| shared.target.run(number, part))).is_err() {
+            fails = middle;
+        } else {
+            passes = middle;
+        }
+    }
+    std::panic::set_hook(hook);
+    println!("fuzz: its first {fails} bytes do: {} --length {fails}", shared.command(number));
+    if fails <= 1 << 12 {
+        println!("fuzz: they are {}", hex(bytes.get(..fails).unwrap_or_default()));
     }
 }
 
@@ -133,17 +236,13 @@ fn note(running: &Mutex<Option<(u64, Instant)>>, what: Option<(u64, Instant)>) {
 }
 
 /// Ends the program when an input does not.
-fn watch(shared: &Shared) {
+fn watch(shared: &Shared<'_>) {
     for running in &shared.running {
         let now = running.lock().ok().and_then(|running| *running);
         if let Some((number, since)) = now
             && since.elapsed() > PATIENCE
         {
-            eprintln!(
-                "fuzz: input {number} does not end: cargo xtask fuzz --seed {} --input {number}",
-                shared.seed
-            );
-            eprintln!("fuzz: its bytes: {}", hex(&input(shared.seed, number)));
+            eprintln!("fuzz: input {number} does not end: {}", shared.command(number));
             process::exit(1);
         }
     }
@@ -153,78 +252,27 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Instructions that random bytes seldom are.
-const SELDOM: [&[u8]; 32] = [
-    &[0xf3, 0xa4],
-    &[0xf3, 0xab],
-    &[0xf3, 0x48, 0xa5],
-    &[0xf2, 0xae],
-    &[0x8e, 0xd8],
-    &[0x8e, 0xd0],
-    &[0x0f, 0x22, 0xc0],
-    &[0x0f, 0x22, 0xd8],
-    &[0x0f, 0x22, 0xe0],
-    &[0x44, 0x0f, 0x22, 0xc0],
-    &[0x0f, 0x23, 0xf8],
-    &[0x9d],
-    &[0xcf],
-    &[0x48, 0xcf],
-    &[0xcb],
-    &[0x48, 0xcb],
-    &[0xfb],
-    &[0xc8, 0x08, 0x00, 0x02],
-    &[0x60],
-    &[0x61],
-    &[0x0f, 0x01, 0x38],
-    &[0x0f, 0x05],
-    &[0x48, 0x0f, 0x07],
-    &[0x0f, 0x34],
-    &[0x0f, 0x30],
-    &[0x0f, 0x01, 0xf8],
-    &[0x0f, 0xaa],
-    &[0x9a, 0x00, 0x00, 0x01, 0x00, 0x70, 0x00],
-    &[0xea, 0x00, 0x00, 0x01, 0x00, 0x28, 0x00],
-    &[0x48, 0x0f, 0xc7, 0x0b],
-    &[0x0f, 0xae, 0x03],
-    &[0x0f, 0xae, 0x0b],
-];
-/// Bytes before the code, about as many as the rest of the processor takes.
-const HEAD: usize = 700;
-const CODE: usize = 320;
-
-/// Input `number` of `seed`.
-fn input(seed: u64, number: u64) -> Vec<u8> {
-    let mut random = Random { seed: seed ^ number.rotate_left(32), drawn: 0 };
-    let mut bytes = Vec::with_capacity(HEAD + CODE);
-    while bytes.len() < HEAD {
-        bytes.extend(random.draw().to_le_bytes());
-    }
-    while bytes.len() < HEAD + CODE {
-        let value = random.draw();
-        let escape: &[u8] = match value >> 56 & 15 {
-            0 | 1 => SELDOM[(value >> 32) as usize % SELDOM.len()],
-            2 | 3 => &[0x0f],
-            4 => &[0x66, 0x0f],
-            5 => &[0xf3, 0x0f],
-            6 => &[0x0f, 0x38],
-            7 => &[0xd9],
-            8 => &[0xc4, 0xe2],
-            _ => &[],
-        };
-        bytes.extend(escape);
-        let more = (value >> 60) as usize & 7;
-        bytes.extend(value.to_le_bytes().iter().take(more));
-    }
-    bytes
+/// The numbers that input `number` of `seed` is made from.
+fn random(seed: u64, number: u64) -> Random {
+    Random { seed: seed ^ number.rotate_left(32), drawn: 0 }
 }
 
 #[cfg(test)]
 mod tests {
-    use warmboot_cpu::fuzz;
+    use std::collections::BTreeSet;
 
-    /// An alignment check whose delivery meets an alignment check, for ever.
+    use super::*;
+
+    /// Each chip and each format has a target for cargo-fuzz.
     #[test]
-    fn inputs_that_did_not_end() {
-        assert!(fuzz::run(&super::input(1_795_915_867_009_689_059, 9450)) < 1_000_000);
+    fn all_have_targets() {
+        let text = std::fs::read_to_string(shell::root().join("fuzz/Cargo.toml")).expect("it is there");
+        let targets: BTreeSet<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("name = \"")).collect();
+        let chips = warmboot_machine::fuzz::CHIPS.iter().map(|chip| format!("chip-{}\"", chip.name));
+        let formats = warmboot::fuzz::FORMATS.iter().map(|format| format!("format-{}\"", format.name));
+        let missing: Vec<String> =
+            chips.chain(formats).filter(|name| !targets.contains(name.as_str())).collect();
+        assert_eq!(missing, Vec::<String>::new());
     }
 }

@@ -103,8 +103,8 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "fuzz",
-        arguments: "[--seconds N] [--seed S]",
-        about: "random processors, page tables, descriptors and code: no panic, no end of time",
+        arguments: "[processor | chips | formats | corpus] [--chip NAME] [--format NAME] [--count N] [--seconds S] [--seed X]",
+        about: "random processors, accesses to chips and files: no panic, no end of time, one digest",
         run: fuzz::run,
     },
     Task { name: "vectors", arguments: "[FOLDER]", about: "recorded processor tests", run: run_vectors },

@@ -395,6 +395,12 @@ impl<F: Function> Virtio<F> {
         &self.function
     }
 
+    /// The queues.
+    #[must_use]
+    pub fn queues(&self) -> &[Queue] {
+        &self.state.queues
+    }
+
     /// Everything to save.
     #[must_use]
     pub fn state(&self) -> State<F::State> {

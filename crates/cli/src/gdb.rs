@@ -17,34 +17,45 @@ use std::{
     time::Duration,
 };
 
-use gdbstub::{
-    common::Signal,
-    stub::{DisconnectReason, GdbStub, MultiThreadStopReason, state_machine::GdbStubStateMachine as Stub},
-};
-use warmboot::{
+use crate::{
     Machine,
     scenario::{
         problem::InputError,
         session::{Finish, Session},
     },
 };
+use gdbstub::{
+    common::Signal,
+    stub::{DisconnectReason, GdbStub, MultiThreadStopReason, state_machine::GdbStubStateMachine as Stub},
+};
 
 use self::{target::Target, wire::Wire};
-use crate::command::{interrupt, output};
 
 /// How often a wait looks whether somebody wants it to end.
 const PATIENCE: Duration = Duration::from_millis(50);
 
+/// What the server needs of the program it is part of.
+#[derive(Clone, Copy)]
+pub struct Host {
+    /// Whether the user wants it to end.
+    pub interrupted: fn() -> bool,
+    /// Shows the user a message.
+    pub say: fn(&str),
+}
+
 /// How a session with gdb ended.
-pub(crate) enum Left {
+pub enum Left {
     /// gdb has gone and lets the machine run.
     GoesOn,
     /// The run is over.
     Over(Finish),
 }
 
-/// Begins to listen at `ADDRESS:PORT`, and says on standard error where.
-pub(crate) fn listen(address: &str) -> Result<TcpListener, InputError> {
+/// Begins to listen at `ADDRESS:PORT`, and says where.
+///
+/// # Errors
+/// An address that is none, or where nobody can listen.
+pub fn listen(address: &str, host: Host) -> Result<TcpListener, InputError> {
     let port = address.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
     if !matches!(port, Some((host, Ok(_))) if !host.is_empty()) {
         return Err(InputError::new(format!(
@@ -54,46 +65,50 @@ pub(crate) fn listen(address: &str) -> Result<TcpListener, InputError> {
     let bad = |error: io::Error| InputError::new(format!("--gdb: cannot listen at `{address}`: {error}"));
     let listener = TcpListener::bind(address).map_err(bad)?;
     let bound = listener.local_addr().map_err(bad)?;
-    output::complain(&format!("gdb: waiting for gdb -ex 'target remote {bound}'"));
+    (host.say)(&format!("gdb: waiting for gdb -ex 'target remote {bound}'"));
     Ok(listener)
 }
 
 /// Waits for gdb, and does what it says until it leaves or the run is over. `watch` is called now and
 /// then with a machine that has come further than ever; false ends the run.
-pub(crate) fn serve(
+///
+/// # Errors
+/// When the connection cannot be made, or the machine cannot do what its plan says.
+pub fn serve(
     listener: TcpListener,
+    host: Host,
     machine: &mut Machine,
     session: &mut Session,
     watch: &mut dyn FnMut(&Machine) -> bool,
 ) -> Result<Left, InputError> {
     let failed = |error: io::Error| InputError::new(format!("--gdb: {error}"));
-    let Some(stream) = accept(&listener).map_err(failed)? else {
+    let Some(stream) = accept(&listener, host).map_err(failed)? else {
         return Ok(Left::Over(session.interrupted()));
     };
     // One gdb at a time: a second one is refused rather than kept waiting.
     drop(listener);
     let (wire, asks) = Wire::new(stream).map_err(failed)?;
-    let mut target = Target::new(machine, session, asks, watch);
-    let reason = talk(wire, &mut target);
+    let mut target = Target::new(machine, session, asks, watch, host);
+    let reason = talk(wire, &mut target, host);
     if let Some(error) = target.take_error() {
         return Err(error);
     }
     match reason {
-        Ok(DisconnectReason::Disconnect) => output::complain("gdb: detached"),
+        Ok(DisconnectReason::Disconnect) => (host.say)("gdb: detached"),
         Ok(DisconnectReason::Kill) => {
             return Ok(Left::Over(target.end().unwrap_or_else(|| target.interrupted())));
         }
         Ok(DisconnectReason::TargetExited(_) | DisconnectReason::TargetTerminated(_)) => {}
-        Err(_) if interrupt::asked() => return Ok(Left::Over(target.interrupted())),
-        Err(why) => output::complain(&format!("gdb: {why}; the run goes on without it")),
+        Err(_) if (host.interrupted)() => return Ok(Left::Over(target.interrupted())),
+        Err(why) => (host.say)(&format!("gdb: {why}; the run goes on without it")),
     }
     Ok(target.end().map_or(Left::GoesOn, Left::Over))
 }
 
 /// Waits for a connection; `None` when the user gave up.
-fn accept(listener: &TcpListener) -> io::Result<Option<TcpStream>> {
+fn accept(listener: &TcpListener, host: Host) -> io::Result<Option<TcpStream>> {
     listener.set_nonblocking(true)?;
-    while !interrupt::asked() {
+    while !(host.interrupted)() {
         match listener.accept() {
             Ok((stream, _)) => {
                 stream.set_nonblocking(false)?;
@@ -108,14 +123,14 @@ fn accept(listener: &TcpListener) -> io::Result<Option<TcpStream>> {
 }
 
 /// Speaks the protocol until one of the two ends it. The error says why it could not go on.
-fn talk(wire: Wire, target: &mut Target<'_>) -> Result<DisconnectReason, String> {
+fn talk(wire: Wire, target: &mut Target<'_>, host: Host) -> Result<DisconnectReason, String> {
     let said = |error: gdbstub::stub::GdbStubError<String, io::Error>| error.to_string();
     let lost = |error: io::Error| format!("the connection is lost: {error}");
     let mut stub = GdbStub::new(wire).run_state_machine(target).map_err(said)?;
     loop {
         stub = match stub {
             Stub::Idle(mut stub) => {
-                let byte = stub.borrow_conn().wait(interrupt::asked).map_err(lost)?;
+                let byte = stub.borrow_conn().wait(host.interrupted).map_err(lost)?;
                 stub.incoming_data(target, byte).map_err(said)?
             }
             Stub::Running(mut stub) => match stub.borrow_conn().poll().map_err(lost)? {
@@ -141,7 +156,7 @@ fn talk(wire: Wire, target: &mut Target<'_>) -> Result<DisconnectReason, String>
                 return Ok(stub.get_reason());
             }
         };
-        if target.has_failed() || interrupt::asked() {
+        if target.has_failed() || (host.interrupted)() {
             return Err("interrupted".to_owned());
         }
     }

@@ -28,6 +28,10 @@
 
 #![forbid(unsafe_code)]
 
+#[doc(hidden)]
+pub mod fuzz;
+pub mod gdb;
+
 pub use warmboot_inspect as inspect;
 pub use warmboot_machine as machine;
 pub use warmboot_machine::{Condition, Config, Ended, Limits, Machine, ResetPath};

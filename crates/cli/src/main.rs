@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 mod command;
-mod gdb;
 
 use std::process::ExitCode;
 

@@ -83,6 +83,18 @@ pub(crate) struct Attachments {
 /// At most this many notes are kept; the rest are counted.
 const NOTES_KEPT: usize = 256;
 
+/// At most so many bytes of each log are kept: a guest can print for ever.
+const LOG_KEPT: usize = 256 << 20;
+
+/// Adds a byte to a log; false when it has `most` already.
+fn log_byte(log: &mut Arc<Vec<u8>>, byte: u8, most: usize) -> bool {
+    let room = log.len() < most;
+    if room {
+        Arc::make_mut(log).push(byte);
+    }
+    room
+}
+
 /// Everything of a machine but its processor.
 pub struct Board {
     pub(crate) generation: Generation,
@@ -290,11 +302,14 @@ impl Board {
     }
 
     fn host_output(&mut self, slot: usize, _channel: u8, byte: u8) {
-        match self.slots.get(slot).map(|slot| &*slot.device) {
-            Some(Device::DebugPort(_)) => Arc::make_mut(&mut self.attachments.debug_log).push(byte),
-            Some(Device::Uart(_)) => Arc::make_mut(&mut self.attachments.serial_log).push(byte),
-            Some(Device::Parallel(_)) => Arc::make_mut(&mut self.attachments.parallel_log).push(byte),
-            _ => {}
+        let log = match self.slots.get(slot).map(|slot| &*slot.device) {
+            Some(Device::DebugPort(_)) => &mut self.attachments.debug_log,
+            Some(Device::Uart(_)) => &mut self.attachments.serial_log,
+            Some(Device::Parallel(_)) => &mut self.attachments.parallel_log,
+            _ => return,
+        };
+        if !log_byte(log, byte, LOG_KEPT) {
+            self.note(|| format!("output beyond {LOG_KEPT} bytes is not kept"));
         }
     }
 
@@ -882,5 +897,17 @@ impl Bus for Board {
     fn numeric_error(&mut self, cycle: Cycle) {
         let at = self.begin(cycle);
         self.coprocessor_error(true, at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_end() {
+        let mut log = Arc::new(Vec::new());
+        let taken: Vec<bool> = b"abc".iter().map(|byte| log_byte(&mut log, *byte, 2)).collect();
+        assert_eq!((taken, log.as_slice()), (vec![true, true, false], &b"ab"[..]));
     }
 }

@@ -460,7 +460,8 @@ pub(crate) fn disk(drive: &config::Drive) -> Disk {
     let disk = Disk::new(drive.source.clone()).with_read_only(drive.read_only);
     match drive.latency {
         0 => disk,
-        latency => disk.with_latency(latency),
+        // Nothing is faster than an access to a port, so that a drive cannot be at work without end.
+        latency => disk.with_latency(latency.max(crate::cost::PORT)),
     }
 }
 

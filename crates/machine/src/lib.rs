@@ -16,6 +16,7 @@ mod devices;
 mod digest;
 mod display;
 mod error;
+pub mod fuzz;
 pub mod generations;
 mod history;
 pub mod hooks;

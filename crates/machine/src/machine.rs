@@ -277,7 +277,7 @@ impl Machine {
     }
 
     /// Runs chips' deadlines that have come.
-    fn run_due(&mut self) {
+    pub(crate) fn run_due(&mut self) {
         self.board.run_events();
         self.settle();
     }
@@ -359,7 +359,7 @@ impl Machine {
     }
 
     /// Does what the generation's table says of `path`.
-    fn pull(&mut self, path: ResetPath) {
+    pub(crate) fn pull(&mut self, path: ResetPath) {
         let ResetRow { processor, chips } = self.board.generation.reset(path);
         self.board.reset_request = None;
         self.board.signals.clear();

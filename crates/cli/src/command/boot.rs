@@ -11,7 +11,7 @@ use std::{
 use clap::{Args, builder::NonEmptyStringValueParser};
 use serde::Serialize;
 use warmboot::{
-    Condition, Machine, MachineSpec, Places,
+    Condition, Machine, MachineSpec, Places, gdb,
     inspect::{
         history::{self, NamedHistory},
         screen,
@@ -37,7 +37,9 @@ use super::{
     screen::Screen,
     stdio::Standard,
 };
-use crate::gdb;
+
+/// What gdb's server needs of this program.
+const GDB_HOST: gdb::Host = gdb::Host { interrupted: interrupt::asked, say: output::complain };
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
@@ -252,7 +254,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
             return Err(InputError::new(why));
         }
     }
-    let gdb = arguments.gdb.as_deref().map(gdb::listen).transpose()?;
+    let gdb = arguments.gdb.as_deref().map(|address| gdb::listen(address, GDB_HOST)).transpose()?;
     let mut machine = arguments.machine.machine(ports, &places)?;
     let looks = [
         ("--screenshot", screenshot.is_some()),
@@ -307,7 +309,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     } else {
         None
     };
-    let left = gdb.map(|listener| gdb::serve(listener, &mut machine, &mut session, &mut watch)).transpose();
+    let left = gdb
+        .map(|listener| gdb::serve(listener, GDB_HOST, &mut machine, &mut session, &mut watch))
+        .transpose();
     let traces = &mut tracing.traces;
     let forked = match &arguments.fork_at {
         Some(at) => Some(fork::take(at, &mut machine, &mut session, &mut watch)?),

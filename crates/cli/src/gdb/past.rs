@@ -3,7 +3,7 @@
 //! Going back is going forth: from the last fork before the place, by running again. A run is
 //! deterministic, so what is there then is what was there.
 
-use warmboot::{Machine, scenario::session::Session};
+use crate::{Machine, scenario::session::Session};
 
 /// At most this many forks are kept: many of the last moments, fewer the further back.
 const MOST: usize = 32;

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use warmboot::{Machine, machine::ConfigError};
+use crate::{Machine, machine::ConfigError};
 
 /// Numbers of the general registers as encoded, in gdb's order.
 const ORDER_32: [usize; 8] = [0, 1, 2, 3, 4, 5, 6, 7];

@@ -2,6 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use crate::{
+    Condition, Machine,
+    machine::{Address, ConfigError},
+    scenario::{
+        problem::InputError,
+        session::{End, Finish, Progress, SLICE, Session},
+    },
+};
 use gdbstub::{
     arch,
     common::{Signal, Tid},
@@ -31,22 +39,14 @@ use gdbstub::{
         },
     },
 };
-use warmboot::{
-    Condition, Machine,
-    machine::{Address, ConfigError},
-    scenario::{
-        problem::InputError,
-        session::{End, Finish, Progress, SLICE, Session},
-    },
-};
 
 use super::{
+    Host,
     past::Past,
     registers::Registers,
     watches::{Hit, Watches},
     wire::Asks,
 };
-use crate::command::{interrupt, output};
 
 /// EFAULT: what gdb is told of memory that is not there.
 const NO_MEMORY: u8 = 14;
@@ -75,6 +75,7 @@ pub(crate) struct Target<'a> {
     session: &'a mut Session,
     asks: Asks,
     watch: &'a mut dyn FnMut(&Machine) -> bool,
+    host: Host,
     registers: Registers,
     past: Past,
     software: BTreeSet<u64>,
@@ -95,6 +96,7 @@ impl<'a> Target<'a> {
         session: &'a mut Session,
         asks: Asks,
         watch: &'a mut dyn FnMut(&Machine) -> bool,
+        host: Host,
     ) -> Target<'a> {
         Target {
             registers: Registers::new(machine.has_long_mode()),
@@ -103,6 +105,7 @@ impl<'a> Target<'a> {
             session,
             asks,
             watch,
+            host,
             software: BTreeSet::new(),
             hardware: BTreeSet::new(),
             watches: Watches::default(),
@@ -200,7 +203,7 @@ impl<'a> Target<'a> {
         }
         match progress {
             Progress::Finished(finish) => {
-                output::complain(&format!("gdb: the run is at its end: {}", finish.ended_by));
+                (self.host.say)(&format!("gdb: the run is at its end: {}", finish.ended_by));
                 self.end = Some(finish);
                 return Ok(Some(hit.map_or_else(|| self.at_end(), |hit| self.at_access(hit))));
             }
@@ -389,7 +392,7 @@ impl<'a> Target<'a> {
     }
 
     fn is_asked(&self) -> bool {
-        interrupt::asked() || self.asks.something()
+        (self.host.interrupted)() || self.asks.something()
     }
 
     /// What a run waits for on gdb's behalf.
@@ -470,8 +473,8 @@ fn thread(processor: usize) -> Tid {
 }
 
 /// Says why something was refused, where gdb only shows a number.
-fn refused(error: &ConfigError) -> TargetError<String> {
-    output::complain(&format!("gdb: {error}"));
+fn refused(host: Host, error: &ConfigError) -> TargetError<String> {
+    (host.say)(&format!("gdb: {error}"));
     TargetError::Errno(BAD_VALUE)
 }
 
@@ -555,7 +558,7 @@ impl MultiThreadBase for Target<'_> {
         let processor = self.processor(tid)?;
         let written = self.registers.write_all(self.machine, processor, &registers.bytes);
         self.changed();
-        written.map_err(|error| refused(&error))
+        written.map_err(|error| refused(self.host, &error))
     }
 
     fn support_single_register_access(&mut self) -> Option<SingleRegisterAccessOps<'_, Tid, Self>> {
@@ -601,7 +604,7 @@ impl SingleRegisterAccess<Tid> for Target<'_> {
     fn write_register(&mut self, tid: Tid, number: Number, value: &[u8]) -> TargetResult<(), Self> {
         let processor = self.processor(tid)?;
         let written = self.registers.write(self.machine, processor, number.0, value);
-        written.map_err(|error| refused(&error))?;
+        written.map_err(|error| refused(self.host, &error))?;
         self.changed();
         Ok(())
     }
@@ -719,7 +722,7 @@ impl HwBreakpoint for Target<'_> {
 impl HwWatchpoint for Target<'_> {
     fn add_hw_watchpoint(&mut self, address: u64, length: u64, kind: WatchKind) -> TargetResult<bool, Self> {
         let added = self.watches.add(self.machine, self.current, address, length, kind.into());
-        added.map(|()| true).map_err(|error| refused(&error))
+        added.map(|()| true).map_err(|error| refused(self.host, &error))
     }
 
     fn remove_hw_watchpoint(

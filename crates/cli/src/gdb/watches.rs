@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use gdbstub::target::ext::breakpoints::WatchKind;
-use warmboot::{
+use crate::{
     Machine,
     machine::{ConfigError, Effect, Watched},
 };
+use gdbstub::target::ext::breakpoints::WatchKind;
 
 /// Bytes within which one translation holds.
 const PAGE: u64 = 4096;
