@@ -1,6 +1,6 @@
 //! Disk images in host files: which format a file has, and what names its contents.
 //!
-//! An image's [`Content`] is what a guest sees of it, whatever holds it. Its digest is taken of that,
+//! An image's `Content` is what a guest sees of it, whatever holds it. Its digest is taken of that,
 //! so that a raw image and a qcow2 image of the same bytes are one disk; what holds no data is not read.
 
 use std::{
