@@ -110,8 +110,7 @@ fn images(folder: &Path, with_large: bool) -> Result<(), Failure> {
     failure = failure.or(download_each(&foreign, work.path()).err());
     let archives = archives(work.path())?;
     for package in &wanted {
-        let prefix = format!("{}_", package.name.split(':').next().unwrap_or_default());
-        let archive = archives.iter().find(|archive| file_name(archive).starts_with(&prefix));
+        let archive = archives.iter().find(|archive| is_of(&package.name, &file_name(archive), &foreign));
         let tree = work.path().join("trees").join(&package.name);
         let (root, version) = match archive {
             Some(archive) => {
@@ -338,6 +337,17 @@ fn archives(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(archives)
 }
 
+/// Whether an archive (`name_version_architecture.deb`) is that of `package`, when those of another architecture
+/// that were asked for are `foreign`: the same name may be there twice.
+fn is_of(package: &str, archive: &str, foreign: &[&str]) -> bool {
+    let mut parts = archive.trim_end_matches(".deb").split('_');
+    let (name, architecture) = (parts.next().unwrap_or_default(), parts.next_back().unwrap_or_default());
+    match package.split_once(':') {
+        Some(asked) => asked == (name, architecture),
+        None => name == package && !foreign.contains(&format!("{name}:{architecture}").as_str()),
+    }
+}
+
 fn file_name(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
@@ -413,6 +423,17 @@ mod tests {
             let there = files.contains(&(*file).to_owned()) || crate::made::FILES.contains(file);
             assert!(there, "{file} is neither downloaded nor made");
         }
+    }
+
+    #[rstest::rstest]
+    #[case("tool", "tool_1%3a2_amd64.deb", true)]
+    #[case("tool", "tool_1_all.deb", true)]
+    #[case("tool", "tool_1_i386.deb", false)]
+    #[case("tool:i386", "tool_1_i386.deb", true)]
+    #[case("tool:i386", "tool_1_amd64.deb", false)]
+    #[case("tool", "tool-doc_1_all.deb", false)]
+    fn an_archive_is_of_one_package(#[case] package: &str, #[case] archive: &str, #[case] expect: bool) {
+        assert_eq!(is_of(package, archive, &["tool:i386"]), expect);
     }
 
     #[test]
