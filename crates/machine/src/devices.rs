@@ -33,6 +33,11 @@ macro_rules! devices {
                 Ok(())
             }
 
+            /// Writes the chip's saved state, which may be as large as what the guest wrote to a disk.
+            pub(crate) fn write_state(&self, to: impl std::io::Write) -> serde_json::Result<()> {
+                match self { $(Device::$variant(chip) => serde_json::to_writer(to, &chip.state())),* }
+            }
+
             /// The chip's saved state as a value with named registers.
             pub fn state(&self) -> serde_json::Result<Value> {
                 match self { $(Device::$variant(chip) => serde_json::to_value(chip.state())),* }

@@ -1,5 +1,7 @@
 //! The two digests of a machine: everything, and everything but absolute time and count.
 
+use std::io::{BufWriter, Write};
+
 use serde::Serialize;
 
 use warmboot_chipset::{Chip as _, Effects};
@@ -12,7 +14,7 @@ use crate::{
 };
 
 /// Changes when what is hashed changes, so that digests of different versions never meet.
-const VERSION: &[u8] = b"warmboot digest 1";
+const VERSION: &[u8] = b"warmboot digest 2";
 
 impl Machine {
     /// A digest of everything that decides how the machine goes on, time and count included, in
@@ -66,12 +68,19 @@ impl Machine {
         put(&mut hasher, "wires", &self.board.wires);
         for slot in slots {
             hasher.update(slot.name.as_bytes());
-            match slot.device.state() {
-                Ok(value) => put(&mut hasher, "state", &value),
-                // A state is plain data, so this does not happen; were it to, digests must differ
-                // from any good one.
-                Err(error) => put(&mut hasher, "error", &error.to_string()),
+            let before = hasher.count();
+            let mut writer = BufWriter::with_capacity(1 << 16, &mut hasher);
+            let written = slot
+                .device
+                .write_state(&mut writer)
+                .and_then(|()| writer.flush().map_err(serde_json::Error::io));
+            drop(writer);
+            // A state is plain data, so it can be written; were it not, digests must differ from any good one.
+            if let Err(error) = written {
+                put(&mut hasher, "error", &error.to_string());
             }
+            let length = hasher.count() - before;
+            hasher.update(&length.to_le_bytes());
         }
         put(&mut hasher, "wiring", &self.wiring);
         hasher.update(&self.board.memory.digest());

@@ -150,7 +150,7 @@ impl Driver<'_> {
                 let fork = self.machine.fork();
                 self.machine = fork;
             }
-            26 => {
+            26 if self.source.once_in(8) => {
                 self.machine.state_digest();
             }
             _ => self.look(),
