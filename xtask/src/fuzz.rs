@@ -22,7 +22,7 @@ use crate::{Failure, shell};
 
 /// Seconds of a run that names neither them nor a count.
 const SECONDS: u64 = 60;
-/// An input takes milliseconds; after this it is taken not to end.
+/// An input takes half a second, and minutes on a busy host; after this it is taken not to end.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// One that takes longer is a defect too: what a guest asks for must be bounded.
 const SLOW: Duration = Duration::from_secs(300);

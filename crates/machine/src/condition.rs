@@ -21,6 +21,8 @@ pub enum Condition {
     Debug(String),
     /// Text completed on COM1.
     Serial(String),
+    /// Text completed on LPT1.
+    Parallel(String),
     /// Text on the screen.
     Screen(String),
     /// A write to a port, of any value or one.
@@ -112,6 +114,7 @@ impl fmt::Display for Condition {
         match self {
             Condition::Debug(text) => write!(f, "debug:{text}"),
             Condition::Serial(text) => write!(f, "serial:{text}"),
+            Condition::Parallel(text) => write!(f, "parallel:{text}"),
             Condition::Screen(text) => write!(f, "screen:{text}"),
             Condition::Port { port, value: None } => write!(f, "port:{port:#x}"),
             Condition::Port { port, value: Some(value) } => write!(f, "port:{port:#x}={value:#x}"),
@@ -131,8 +134,8 @@ impl fmt::Display for Condition {
 }
 
 /// The forms [`Condition`] takes, for messages.
-const FORMS: &str = "debug:TEXT, serial:TEXT, screen:TEXT, port:0x80 or port:0x80=0x55, address:0x7c00, \
-                     address:f000:fff0, instructions:N, time:500ms, halt, shutdown, suspend, reset, guest-panic";
+const FORMS: &str = "debug:TEXT, serial:TEXT, parallel:TEXT, screen:TEXT, port:0x80 or port:0x80=0x55, \
+                     address:0x7c00, address:f000:fff0, instructions:N, time:500ms, halt, shutdown, suspend, reset, guest-panic";
 
 impl FromStr for Condition {
     type Err = ConfigError;
@@ -150,6 +153,7 @@ impl FromStr for Condition {
         match kind {
             "debug" => nonempty(rest).map(Condition::Debug),
             "serial" => nonempty(rest).map(Condition::Serial),
+            "parallel" => nonempty(rest).map(Condition::Parallel),
             "screen" => nonempty(rest).map(Condition::Screen),
             "port" => {
                 let (port, value) = match rest.split_once('=') {

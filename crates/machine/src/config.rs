@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use warmboot_chipset::{self as chipset, disk::BlockSource, virtio::Interface};
 use warmboot_cpu::Path;
 
-use crate::{ConfigError, Generation, generations, machine_types};
+use crate::{BootOptions, ConfigError, Generation, generations, machine_types, tables};
 
 /// The largest amount of memory a machine can have.
 pub const MEMORY_MAXIMUM: u64 = 64 << 30;
@@ -208,7 +208,7 @@ pub struct Config {
     pub rng: bool,
     /// Which interfaces virtio devices have; the machine type's when absent.
     pub virtio: Option<Interface>,
-    /// Boot order: letters of `a` (floppy), `c` (disk), `d` (CD), `n` (network).
+    /// What firmware is told about booting, as [`BootOptions::parse`] reads it.
     pub boot: String,
     /// COM1 exists.
     pub serial: bool,
@@ -262,10 +262,10 @@ impl Config {
     /// One sentence about the first that no machine can have.
     pub fn check_choices(&self) -> Result<(), ConfigError> {
         let fail = |message: String| Err(ConfigError::new(message));
-        if machine_types::find(&self.machine).is_none() {
+        let Some(machine_type) = machine_types::find(&self.machine) else {
             let names: Vec<&str> = machine_types::ALL.iter().map(|machine| machine.name).collect();
             return fail(format!("unknown machine `{}`; there are {}", self.machine, names.join(", ")));
-        }
+        };
         if self.generation.is_none() && generations::find(&self.emulator).is_none() {
             let names: Vec<&str> = generations::ALL.iter().map(|generation| generation.name).collect();
             return fail(format!("unknown emulator `{}`; there are {}", self.emulator, names.join(", ")));
@@ -282,14 +282,9 @@ impl Config {
                 self.memory
             ));
         }
-        let mut seen = std::collections::BTreeSet::new();
-        for letter in self.boot.chars() {
-            if !"acdn".contains(letter) || !seen.insert(letter) {
-                return fail(format!(
-                    "boot order `{}`; expected different letters of a (floppy), c (disk), d (CD), n (network)",
-                    self.boot
-                ));
-            }
+        let boot = BootOptions::parse(&self.boot).map_err(|error| ConfigError::new(error.to_string()))?;
+        if !tables::tells(machine_type, &boot) {
+            return fail(format!("boot `{}`: {} tells firmware the order alone", self.boot, self.machine));
         }
         Ok(())
     }

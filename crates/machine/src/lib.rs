@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod board;
+mod boot_options;
 mod bridge;
 mod build;
 mod clock;
@@ -35,6 +36,7 @@ mod trace;
 mod wiring;
 
 pub use board::{Board, PowerState};
+pub use boot_options::{BootOptions, BootOptionsError};
 pub use clock::cost;
 pub use condition::{Address, Condition, DEFAULT_LIMIT_TIME, Ended, Limits, count, memory, time};
 pub use config::{

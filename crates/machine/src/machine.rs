@@ -702,6 +702,7 @@ struct Watch {
     conditions: Vec<Condition>,
     debug_from: usize,
     serial_from: usize,
+    parallel_from: usize,
     resets: u64,
     time: Option<u64>,
     /// When to look at the screen next, if that is waited for.
@@ -729,6 +730,11 @@ impl Watch {
                         "condition `{condition}`: this machine has no serial port; ask for one"
                     )));
                 }
+                Condition::Parallel(_) if machine.board.parallel().is_none() => {
+                    return Err(ConfigError::new(format!(
+                        "condition `{condition}`: this machine has no parallel port; ask for one"
+                    )));
+                }
                 Condition::GuestPanicked if machine.board.pvpanic().is_none() => {
                     return Err(ConfigError::new(format!(
                         "condition `{condition}`: this machine has no panic port; ask for one"
@@ -745,6 +751,7 @@ impl Watch {
             conditions: until.to_vec(),
             debug_from: machine.debug_log().len(),
             serial_from: machine.serial_log().len(),
+            parallel_from: machine.parallel_log().len(),
             resets: machine.resets,
             time: least(|condition| match condition {
                 Condition::Time(at) => Some(*at),
@@ -780,10 +787,11 @@ impl Watch {
         }
         let port_hit = machine.board.attachments.port_hit.take();
         let hit_port = port_hit.and_then(|index| machine.board.attachments.port_watch.get(index).copied());
-        let (debug, serial) = (machine.debug_log(), machine.serial_log());
+        let (debug, serial, parallel) = (machine.debug_log(), machine.serial_log(), machine.parallel_log());
         let found = self.conditions.iter().find(|condition| match condition {
             Condition::Debug(text) => completed(debug, self.debug_from, text),
             Condition::Serial(text) => completed(serial, self.serial_from, text),
+            Condition::Parallel(text) => completed(parallel, self.parallel_from, text),
             Condition::Port { port, value } => hit_port == Some((*port, *value)),
             Condition::Instructions(at) => machine.instructions() >= *at,
             Condition::Time(at) => machine.virtual_time() >= *at,
@@ -798,6 +806,7 @@ impl Watch {
         let found = found.cloned();
         self.debug_from = debug.len();
         self.serial_from = serial.len();
+        self.parallel_from = parallel.len();
         found
     }
 

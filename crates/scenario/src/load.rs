@@ -180,7 +180,11 @@ pub(crate) const MACHINE: &[Field] = &[
     Field::new("append", Shape::Text, "Its command line."),
     Field::new("vga", Shape::Choice(vga_names), "Display adapter."),
     Field::new("vga-rom", Shape::Text, "Its option ROM, named as firmware is; there is a default."),
-    Field::new("boot", Shape::Text, "Boot order: letters of a, c, d, n."),
+    Field::new(
+        "boot",
+        Shape::Text,
+        "Boot order: letters of a, c, d, n; then `,menu=on`, `,splash-time=N`, `,reboot-timeout=N` in milliseconds.",
+    ),
     Field::new("serial", Shape::Truth, "COM1 exists."),
     Field::new("parallel", Shape::Truth, "LPT1 exists."),
     Field::new("debug-exit", Shape::Either(&[Shape::Truth, Shape::Number(0xffff)]), "The debug-exit port."),

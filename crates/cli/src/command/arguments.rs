@@ -92,8 +92,9 @@ pub(crate) struct MachineArguments {
     /// Which interfaces virtio devices have: legacy, transitional or modern [default: the machine type's]
     #[arg(long, value_name = "INTERFACE", value_parser = virtio_interface)]
     virtio: Option<VirtioInterface>,
-    /// Boot order: a floppy, c hard disk, d CD-ROM, n network [default: cad]
-    #[arg(long, value_name = "ORDER")]
+    /// Boot order: a floppy, c hard disk, d CD-ROM, n network; then ,menu=on ,splash-time=MILLISECONDS
+    /// ,reboot-timeout=MILLISECONDS [default: cad]
+    #[arg(long, value_name = "ORDER[,OPTION]")]
     boot: Option<String>,
     /// Add the debug-exit port, at 0xf4 unless another is named
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, value_parser = port)]
@@ -274,7 +275,7 @@ fn contents(config: &Config) -> String {
     let drives: Vec<String> =
         config.drives.iter().map(|drive| format!("{}={}", drive.at, drive.name)).collect();
     format!(
-        "{} on {}, {} MiB, firmware {}, {} option ROMs, {}{}drives [{}], boot order {}, {} COM1, {} LPT1, {} panic port, {}",
+        "{} on {}, {} MiB, firmware {}, {} option ROMs, {}{}drives [{}], boot {}, {} COM1, {} LPT1, {} panic port, {}",
         config.machine,
         config.emulator,
         config.memory >> 20,
@@ -322,7 +323,7 @@ impl SymbolArguments {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Run")]
 pub(crate) struct RunArguments {
-    /// End when this is met: debug:TEXT, serial:TEXT, screen:TEXT, port:0x80=0x55, address:0x7c00,
+    /// End when this is met: debug:TEXT, serial:TEXT, parallel:TEXT, screen:TEXT, port:0x80=0x55, address:0x7c00,
     /// address:f000:fff0, instructions:N, time:500ms, halt, shutdown, suspend, reset,
     /// guest-panic (may be repeated: the first one met ends the run)
     #[arg(long, value_name = "CONDITION")]

@@ -20,7 +20,7 @@ pub fn cmos(description: &Description) -> [u8; 128] {
     for (index, value) in drives(description) {
         put(index, value);
     }
-    let [first, second, third] = boot_order(&description.boot);
+    let [first, second, third] = boot_order(&description.boot.order);
     put(0x3d, second << 4 | first);
     put(0x38, third << 4); // bit 0 clear: firmware checks a floppy's signature
     put(0x37, 0x20); // the century where a PS/2 has it; the clock does not keep it

@@ -16,7 +16,10 @@ use warmboot_chipset::pvpanic;
 
 pub use warmboot_chipset::fw_cfg::{Item, Key};
 
-use crate::machine_types::{MachineType, SmbiosContents};
+use crate::{
+    BootOptions,
+    machine_types::{MachineType, SmbiosContents},
+};
 
 /// All that the tables depend on.
 #[derive(Clone, Debug)]
@@ -35,8 +38,8 @@ pub struct Description {
     pub amd: bool,
     /// PMBASE of the PIIX4 when firmware reads the ACPI tables: FADT holds its ports.
     pub pm_base: u16,
-    /// Boot order as letters: `a` floppy, `c` hard disk, `d` CD-ROM, `n` network.
-    pub boot: String,
+    /// What firmware is told about booting.
+    pub boot: BootOptions,
     /// The fw_cfg file of the option ROM that is first in the boot order, when one is.
     pub first_option_rom: Option<String>,
     /// PCI device number of the display adapter, when there is one on PCI.
@@ -47,8 +50,6 @@ pub struct Description {
     pub parallel: bool,
     /// Whether there is the panic port.
     pub pvpanic: bool,
-    /// Whether firmware shall offer its boot menu.
-    pub boot_menu: bool,
     /// Floppy drives A and B.
     pub floppies: [Option<FloppyKind>; 2],
     /// IDE hard disks: primary master and slave, secondary master and slave. CD-ROMs are not
@@ -67,13 +68,12 @@ impl Description {
             cpuid_features: 0x078b_fbfd,
             amd: true,
             pm_base: 0x600,
-            boot: "cad".to_owned(),
+            boot: BootOptions::default(),
             first_option_rom: None,
             vga_slot: None,
             serial: false,
             parallel: false,
             pvpanic: false,
-            boot_menu: false,
             floppies: [None; 2],
             disks: [None; 4],
         }
@@ -102,6 +102,23 @@ pub fn fw_cfg(description: &Description) -> Vec<Item> {
 /// The file that says where the panic port is.
 const PVPANIC_FILE: &str = "etc/pvpanic-port";
 
+/// The item that says whether to offer the boot menu.
+const BOOT_MENU_ITEM: u16 = 0x000e;
+
+/// The file that says how long the boot menu is offered, in milliseconds.
+const MENU_WAIT_FILE: &str = "etc/boot-menu-wait";
+
+/// Whether firmware of this machine type is told all that `options` say.
+pub(crate) fn tells(machine_type: &MachineType, options: &BootOptions) -> bool {
+    let contents = &machine_type.fw_cfg;
+    let timed = options.splash_time.is_some() || options.reboot_timeout.is_some();
+    (!options.menu || contents.items.contains(&BOOT_MENU_ITEM))
+        && (!timed || contents.files.contains(&FAIL_WAIT_FILE))
+}
+
+/// The file that says after how many milliseconds to reset when nothing boots; -1: never.
+const FAIL_WAIT_FILE: &str = "etc/boot-fail-wait";
+
 /// The files' names: a device's own stands by its name or, where the emulator has an order of its own,
 /// behind those of the machine.
 fn files(description: &Description) -> Vec<&'static str> {
@@ -113,6 +130,11 @@ fn files(description: &Description) -> Vec<&'static str> {
             names.iter().position(|name| *name == "etc/system-states").map_or(names.len(), |at| at + 1)
         };
         names.insert(at, PVPANIC_FILE);
+    }
+    if description.boot.splash_time.is_some()
+        && let Some(at) = names.iter().position(|name| *name == FAIL_WAIT_FILE)
+    {
+        names.insert(at + usize::from(names.is_sorted()), MENU_WAIT_FILE);
     }
     names
 }
@@ -129,7 +151,7 @@ fn item(key: u16, description: &Description) -> Vec<u8> {
         0x0005 | 0x000f => cpus, // processors, and most processors
         // NUMA: the number of nodes, then a node for each processor. There are no nodes.
         0x000d => vec![0; 8 * (1 + usize::from(description.cpus))],
-        0x000e => u16::from(description.boot_menu).to_le_bytes().to_vec(),
+        BOOT_MENU_ITEM => u16::from(description.boot.menu).to_le_bytes().to_vec(),
         0x8001 => match description.machine_type.smbios {
             SmbiosContents::Strings { manufacturer, product, version } => {
                 smbios::strings([manufacturer, product, version])
@@ -190,7 +212,8 @@ fn file(name: &str, description: &Description, tables: &Tables) -> Vec<u8> {
         "etc/smbios/smbios-tables" => smbios(|smbios| &smbios.tables),
         "bootorder" => boot_order(description),
         PVPANIC_FILE => pvpanic::PORT.to_le_bytes().to_vec(),
-        "etc/boot-fail-wait" => (-1i32).to_le_bytes().to_vec(),
+        FAIL_WAIT_FILE => description.boot.reboot_timeout.map_or(-1, i32::from).to_le_bytes().to_vec(),
+        MENU_WAIT_FILE => description.boot.splash_time.unwrap_or_default().to_le_bytes().to_vec(),
         "etc/e820" => e820(description),
         "etc/system-states" => vec![0x80, 0, 0, 0x81, 0x82, 0x80],
         _ => Vec::new(), // bios-geometry, etc/tpm/log: there, and empty

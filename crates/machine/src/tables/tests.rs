@@ -3,7 +3,7 @@ use std::sync::Arc;
 use rstest::rstest;
 
 use super::*;
-use crate::machine_types;
+use crate::{BootOptions, machine_types};
 use warmboot_chipset::disk::{Disk, ZeroSource};
 
 const MIB: u64 = 1 << 20;
@@ -46,9 +46,9 @@ fn memory_below_and_above(#[case] machine_type: &str, #[case] memory: u64, #[cas
 #[case::sixteen(describe("pc-i440fx-7.2", 16 * MIB), &[(0x17, 0), (0x18, 0x3c), (0x35, 0)])]
 #[case::four_gib(describe("pc-i440fx-7.2", 4 * GIB), &[(0x35, 0xbf), (0x5c, 0x40)])]
 #[case::old_four_gib(describe("pc-i440fx-1.4", 4 * GIB), &[(0x35, 0xdf), (0x5c, 0x20)])]
-#[case::order(Description { boot: "dcn".into(), ..describe("pc-i440fx-7.2", MIB) },
+#[case::order(Description { boot: order("dcn"), ..describe("pc-i440fx-7.2", MIB) },
     &[(0x38, 0x40), (0x3d, 0x23)])]
-#[case::network(Description { boot: "n".into(), cpus: 2, ..describe("pc-i440fx-7.2", MIB) },
+#[case::network(Description { boot: order("n"), cpus: 2, ..describe("pc-i440fx-7.2", MIB) },
     &[(0x38, 0x00), (0x3d, 0x04), (0x5f, 1)])]
 #[case::drives(with_drives(), &[
     (0x10, 0x40), (0x12, 0xff), (0x14, 0x07), (0x19, 0x2f), (0x1a, 0x2f), (0x1b, 0x10),
@@ -61,6 +61,10 @@ fn cmos_bytes(#[case] description: Description, #[case] expect: &[(usize, u8)]) 
         assert_eq!(bytes[index], value, "byte {index:02x}");
     }
     assert_eq!(bytes[..0x0e], [0; 0x0e], "the clock's bytes");
+}
+
+fn order(letters: &str) -> BootOptions {
+    BootOptions { order: letters.to_owned(), ..BootOptions::default() }
 }
 
 fn with_drives() -> Description {
@@ -278,4 +282,27 @@ fn panic_port(#[case] machine_type: &str, #[case] before: &str, #[case] after: O
     let items = fw_cfg(&Description { pvpanic: true, ..describe(machine_type, 128 * MIB) });
     assert_eq!(find(&items, file(PVPANIC_FILE)), [0x05, 0x05]);
     assert!(!names(false).contains(&PVPANIC_FILE));
+}
+
+/// What firmware is told about the boot menu and a boot that fails, as QEMU 7.2's `-boot` has it.
+#[rstest]
+#[case::by_name("pc-i440fx-7.2", &["etc/boot-fail-wait", "etc/boot-menu-wait", "etc/e820"])]
+#[case::in_order("pc-i440fx-2.3", &["etc/boot-menu-wait", "etc/boot-fail-wait"])]
+#[case::isa("isapc", &["etc/boot-fail-wait", "etc/boot-menu-wait"])]
+fn boot_menu(#[case] machine_type: &str, #[case] expect: &[&str]) {
+    let boot = BootOptions::parse("menu=on,splash-time=500,reboot-timeout=1000").expect("well written");
+    let description = Description { boot, ..describe(machine_type, 128 * MIB) };
+    let names = files(&description);
+    let first = names.iter().position(|name| *name == expect[0]).expect("it is there");
+    assert_eq!(names[first..first + expect.len()], *expect);
+    let items = fw_cfg(&description);
+    assert_eq!(find(&items, Key::Number(0x000e)), [1, 0]);
+    assert_eq!(find(&items, file(MENU_WAIT_FILE)), [0xf4, 0x01]);
+    assert_eq!(find(&items, file(FAIL_WAIT_FILE)), [0xe8, 0x03, 0, 0]);
+    assert!(tells(description.machine_type, &description.boot));
+    let without = describe(machine_type, 128 * MIB);
+    assert!(!files(&without).contains(&MENU_WAIT_FILE));
+    let items = fw_cfg(&without);
+    assert_eq!(find(&items, Key::Number(0x000e)), [0, 0]);
+    assert_eq!(find(&items, file(FAIL_WAIT_FILE)), [0xff; 4]);
 }

@@ -1,0 +1,108 @@
+//! What firmware is told about booting, as one text with QEMU's words:
+//! `cad,menu=on,splash-time=500,reboot-timeout=1000`.
+
+use thiserror::Error;
+
+/// Drives are tried in this order when nothing else is said.
+const ORDER: &str = "cad";
+
+/// What firmware is told about booting.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BootOptions {
+    /// Letters of `a` (floppy), `c` (hard disk), `d` (CD-ROM), `n` (network), in the order of trying.
+    pub order: String,
+    /// Firmware shall offer its boot menu.
+    pub menu: bool,
+    /// How long it shows its splash screen and offers the menu, in milliseconds; its own choice when absent.
+    pub splash_time: Option<u16>,
+    /// How long it waits before it resets the machine when nothing boots, in milliseconds; it waits for ever when
+    /// absent.
+    pub reboot_timeout: Option<u16>,
+}
+
+impl Default for BootOptions {
+    fn default() -> BootOptions {
+        BootOptions { order: ORDER.to_owned(), menu: false, splash_time: None, reboot_timeout: None }
+    }
+}
+
+/// Why a text says nothing about booting.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum BootOptionsError {
+    /// Letters that are no order.
+    #[error(
+        "boot order `{0}`; expected different letters of a (floppy), c (disk), d (CD), n (network), then \
+         ,menu=on ,splash-time=MILLISECONDS ,reboot-timeout=MILLISECONDS"
+    )]
+    Order(String),
+    /// An option there is not.
+    #[error(
+        "boot option `{0}`; expected order=LETTERS, menu=on, menu=off, splash-time=N or reboot-timeout=N, \
+         where N is 0 to 65535 milliseconds"
+    )]
+    Option(String),
+}
+
+impl BootOptions {
+    /// Reads letters, options, or both; letters come first unless they have their name, `order`.
+    ///
+    /// # Errors
+    /// What is wrong, and what was expected.
+    pub fn parse(text: &str) -> Result<BootOptions, BootOptionsError> {
+        let mut options = BootOptions::default();
+        for (number, part) in text.split(',').enumerate() {
+            let wrong = || BootOptionsError::Option(part.to_owned());
+            let milliseconds = |text: &str| text.parse().map(Some).map_err(|_| wrong());
+            match part.split_once('=') {
+                None if number == 0 => options.order = order(part)?,
+                Some(("order", letters)) => options.order = order(letters)?,
+                Some(("menu", "on")) => options.menu = true,
+                Some(("menu", "off")) => options.menu = false,
+                Some(("splash-time", time)) => options.splash_time = milliseconds(time)?,
+                Some(("reboot-timeout", time)) => options.reboot_timeout = milliseconds(time)?,
+                _ => return Err(wrong()),
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn order(letters: &str) -> Result<String, BootOptionsError> {
+    let mut seen = std::collections::BTreeSet::new();
+    if letters.chars().all(|letter| "acdn".contains(letter) && seen.insert(letter)) {
+        Ok(letters.to_owned())
+    } else {
+        Err(BootOptionsError::Order(letters.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case::letters("cd", Ok(("cd", false, None, None)))]
+    #[case::nothing("", Ok(("", false, None, None)))]
+    #[case::menu("menu=on", Ok(("cad", true, None, None)))]
+    #[case::all("d,menu=on,splash-time=500,reboot-timeout=65535", Ok(("d", true, Some(500), Some(65535))))]
+    #[case::named("menu=off,order=a", Ok(("a", false, None, None)))]
+    #[case::twice("cc", Err("boot order `cc`; expected different letters"))]
+    #[case::letter("x", Err("boot order `x`"))]
+    #[case::late("menu=on,cd", Err("boot option `cd`"))]
+    #[case::word("menu=yes", Err("boot option `menu=yes`"))]
+    #[case::long("reboot-timeout=65536", Err("boot option `reboot-timeout=65536`; expected order=LETTERS"))]
+    #[case::comma("cad,", Err("boot option ``"))]
+    fn check(#[case] text: &str, #[case] expect: Result<(&str, bool, Option<u16>, Option<u16>), &str>) {
+        let found = BootOptions::parse(text);
+        match expect {
+            Ok((order, menu, splash_time, reboot_timeout)) => {
+                let expect = BootOptions { order: order.to_owned(), menu, splash_time, reboot_timeout };
+                assert_eq!(found, Ok(expect));
+            }
+            Err(expect) => {
+                let message = found.expect_err("an error").to_string();
+                assert!(message.starts_with(expect), "{message}");
+            }
+        }
+    }
+}
