@@ -4,6 +4,7 @@
 //! place, or half of one, is seen. `disk-hello` and `floppy-hello` read by CHS (AH=02h) with the
 //! geometry that AH=08h tells, hard disks by LBA (AH=42h) too, and say on COM1 whether all was right.
 //! `read-loop` keeps a read in flight for ever: a place to press Ctrl+Alt+Del in; `idle` has none.
+//! `copy-sector` writes its second sector over its first by the task file alone.
 //! `touch-pages` keeps writing to 640 pages: what it costs to go back from there is what a bench wants
 //! to know.
 
@@ -59,6 +60,14 @@ pub(crate) const TOUCH_PAGES: TestRom = TestRom {
     about: "boot sector that adds one to a dword of each page from 2 MiB to 4.5 MiB again and again, after saying \"touching\" on COM1",
     kind: Kind::HardDisk,
     build: || disk(SECTORS, touch_pages),
+    symbols: None,
+};
+
+pub(crate) const COPY_SECTOR: TestRom = TestRom {
+    name: "copy-sector",
+    about: "boot sector that writes sector 1 of its disk over sector 0 by the task file, says \"copied\" on COM1 and halts",
+    kind: Kind::HardDisk,
+    build: || disk(SECTORS, copy_sector),
     symbols: None,
 };
 
@@ -319,6 +328,61 @@ fn touch_pages(b: &mut Block) -> Built {
 }
 
 /// Port 92h bit 1 is the gate. Interrupts stay off: a BIOS opens the gate when it serves one.
+/// READ SECTORS and WRITE SECTORS (ATA-6, 8.34 and 8.62) with one sector, polled.
+fn copy_sector(b: &mut Block) -> Built {
+    const READ_SECTORS: u32 = 0x20;
+    const WRITE_SECTORS: u32 = 0x30;
+    const LBA_OF_DRIVE_0: u32 = 0xe0;
+    const DRQ: i32 = 1 << 3;
+    const BUSY: i32 = 1 << 7;
+    begin(b)?;
+    b.cli()?;
+    let command = b.target("command");
+    b.mov(cx, 1u32 << 8 | READ_SECTORS)?;
+    b.call(command)?;
+    b.mov(di, BUFFER)?;
+    b.mov(cx, 256u32)?;
+    b.rep().insw()?;
+    b.mov(cx, WRITE_SECTORS)?;
+    b.call(command)?;
+    b.mov(si, BUFFER)?;
+    b.mov(cx, 256u32)?;
+    b.rep().outsw()?;
+    b.mov(dx, 0x1f7u32)?;
+    let busy = b.here()?;
+    b.in_(al, dx)?;
+    b.test(al, BUSY)?;
+    b.jnz(busy)?;
+    say(b, "text-copied")?;
+    b.hlt()?;
+
+    // The command in CL for one sector, that in CH, of the first drive; then DX is the data port, and data are asked for.
+    b.name("command")?;
+    b.mov(dx, 0x1f2u32)?;
+    b.mov(al, 1u32)?; // how many
+    b.out(dx, al)?;
+    b.inc(dx)?;
+    b.mov(al, ch)?; // which
+    b.out(dx, al)?;
+    for part in [0u32, 0, LBA_OF_DRIVE_0] {
+        b.inc(dx)?;
+        b.mov(al, part)?;
+        b.out(dx, al)?;
+    }
+    b.inc(dx)?;
+    b.mov(al, cl)?;
+    b.out(dx, al)?;
+    let wait = b.here()?;
+    b.in_(al, dx)?;
+    b.and(al, BUSY | DRQ)?;
+    b.cmp(al, DRQ)?;
+    b.jne(wait)?;
+    b.mov(dx, 0x1f0u32)?;
+    b.ret()?;
+    write_print(b)?;
+    text(b, "text-copied", b"copied\r\n")
+}
+
 fn idle_a20_off(b: &mut Block) -> Built {
     begin(b)?;
     b.cli()?;

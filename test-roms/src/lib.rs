@@ -89,6 +89,7 @@ const ALL: &[TestRom] = &[
     disk::DISK_HELLO,
     disk::READ_LOOP,
     disk::TOUCH_PAGES,
+    disk::COPY_SECTOR,
     disk::IDLE,
     disk::IDLE_A20_OFF,
     ports::PRINTER,

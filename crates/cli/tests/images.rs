@@ -145,3 +145,29 @@ fn refused(#[case] drive: &str, #[case] expect: &str) {
     assert!(message.contains(expect) && message.matches("error:").count() == 1, "{message}");
     assert!(contents(folder.path()) == before, "a file was changed");
 }
+
+/// What the guest wrote comes into the file that says `,write`, but not as another format's header, which the next run
+/// would believe.
+#[rstest]
+#[case::bytes(b"some bytes", "write", None)]
+#[case::header(b"QFI\xfb\0\0\0\x02", "write", Some("begins as an image of another format"))]
+#[case::header_as_bytes(b"QFI\xfb\0\0\0\x02", "write,format=raw", None)]
+#[case::not_asked(b"some bytes", "format=raw", Some(""))]
+fn written_back(#[case] start: &[u8], #[case] options: &str, #[case] kept: Option<&str>) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let rom = warmboot_test_roms::find("copy-sector").expect("a disk");
+    let mut disk = (rom.build)().expect("its bytes");
+    disk[512..512 + start.len()].copy_from_slice(start);
+    let path = folder.path().join("disk.img");
+    fs::write(&path, &disk).expect("written");
+    let drive = format!("ide0-0=disk.img,{options}");
+    let output = boot(folder.path(), &["--serial", "--drive", &drive, "--until", "serial:copied"]);
+    let message = String::from_utf8_lossy(&output.stderr);
+    let refused = kept.is_some_and(|message| !message.is_empty());
+    assert_eq!(output.status.code(), Some(if refused { 2 } else { 0 }), "{message}");
+    assert!(message.contains(kept.unwrap_or_default()), "{message}");
+    if kept.is_none() {
+        disk.copy_within(512..1024, 0);
+    }
+    assert!(fs::read(&path).expect("a disk") == disk, "the file is not as it should be");
+}
