@@ -67,7 +67,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "payloads",
-        arguments: "[--run | --compare]",
+        arguments: "[--run | --compare] [PROGRAM]",
         about: "get real programs; boot them all, whole and saved in the middle: one digest; or hold their text beside QEMU's",
         run: payloads::run,
     },

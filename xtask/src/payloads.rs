@@ -2,6 +2,7 @@
 //! `scenarios/payloads` say, and booted again: whole, forked in the middle, and saved there and gone on with in a
 //! new process. All of it must end in one digest. Variables that OVMF and a person at its
 //! shell set must be in the flash chip's file, and in the next boot.
+//! With a part of a program's name after it, `--run` does the second for that program alone.
 //! `--compare` holds their text beside QEMU's.
 
 mod compare;
@@ -32,20 +33,32 @@ const SCENARIOS: &str = "scenarios/payloads";
 pub fn run(arguments: &[String]) -> Result<(), Failure> {
     firmware::run_all()?;
     made::ensure()?;
-    match arguments {
-        [] => Ok(()),
-        [one] if one == "--run" => {
-            shell::build("release")?;
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if words.is_empty() {
+        return Ok(());
+    }
+    shell::build("release")?;
+    match words.as_slice() {
+        ["--run"] => {
             scenarios([SCENARIOS.to_owned()])?;
             PROGRAMS.iter().try_for_each(one_digest)?;
             kept_variables()
         }
-        [one] if one == "--compare" => {
-            shell::build("release")?;
-            compare::run()
-        }
-        _ => Err("expected nothing, --run or --compare".into()),
+        ["--run", name] => programs_with(name)?.into_iter().try_for_each(one_digest),
+        ["--compare"] => compare::run(PROGRAMS),
+        ["--compare", name] => compare::run(programs_with(name)?),
+        _ => Err("expected nothing, --run [PROGRAM] or --compare [PROGRAM]".into()),
     }
+}
+
+/// The programs whose names have `text` in them.
+fn programs_with(text: &str) -> Result<Vec<&'static Program>, Failure> {
+    let found: Vec<&Program> = PROGRAMS.iter().filter(|program| program.name.contains(text)).collect();
+    if found.is_empty() {
+        let names: Vec<&str> = PROGRAMS.iter().map(|program| program.name).collect();
+        return Err(format!("no program has `{text}` in its name; there are {}", names.join("; ")).into());
+    }
+    Ok(found)
 }
 
 /// What `cargo xtask test` has time for.

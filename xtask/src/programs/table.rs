@@ -77,7 +77,7 @@ pub const PROGRAMS: &[Program] = &[
         theirs: &["-cdrom", "{0}"],
         typed: GRUB,
         milestone: Says::Screen("\n(cd) (cd,msdos1)\ngrub>"),
-        middle: "100M",
+        middle: "40M",
         ..PROGRAM
     },
     Program {
