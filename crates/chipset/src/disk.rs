@@ -7,7 +7,7 @@ use crate::Moment;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Bytes of an ATA or floppy sector.
 pub const SECTOR: u64 = 512;
@@ -50,7 +50,7 @@ pub trait BlockSource: Send + Sync {
     /// When the image cannot be read; the guest then sees a device error.
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<(), DiskError>;
 
-    /// BLAKE3 of all bytes, which names the image in snapshots and digests.
+    /// What names the bytes in snapshots and digests: one for the same bytes, however they are held.
     fn digest(&self) -> [u8; 32];
 
     /// Whether there are bytes at all: a machine that is only looked at can do without.
@@ -248,7 +248,10 @@ impl Disk {
                 _ => self.read_base(at / CLUSTER * CLUSTER, &mut cluster)?,
             }
             cluster[start..start + part.len()].copy_from_slice(part);
-            Arc::make_mut(&mut overlay.clusters).insert(at / CLUSTER, cluster.into());
+            // A guest may zero a whole disk at one stroke (virtio's WRITE ZEROES).
+            let zeros = cluster.iter().all(|byte| *byte == 0);
+            let cluster = if zeros { zero_cluster() } else { cluster.into() };
+            Arc::make_mut(&mut overlay.clusters).insert(at / CLUSTER, cluster);
             at += part.len() as u64;
             rest = behind;
         }
@@ -268,6 +271,12 @@ impl Disk {
         behind.fill(0);
         if image.is_empty() { Ok(()) } else { self.base.read_at(offset, image) }
     }
+}
+
+/// The one cluster of zeros that all overlays share.
+fn zero_cluster() -> Arc<[u8]> {
+    static ZEROS: LazyLock<Arc<[u8]>> = LazyLock::new(|| vec![0; CLUSTER as usize].into());
+    ZEROS.clone()
 }
 
 /// What the guest wrote: clusters that hide those of the base. Cheap to clone.

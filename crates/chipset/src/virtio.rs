@@ -486,10 +486,17 @@ impl<F: Function> Virtio<F> {
         }
     }
 
+    /// The device status as a driver reads it: that the device needs its reset is new in version 1.
+    fn status(&self) -> u8 {
+        let hidden = if self.accepted(VERSION_1) { 0 } else { DEVICE_NEEDS_RESET };
+        self.state.device_status & !hidden
+    }
+
     /// Device reset (section 2.4), as a driver asks for it.
     fn reset_device(&mut self, fx: &mut Effects) {
         self.function.reset();
-        let State { config, msix, .. } = self.state.clone();
+        let State { config, mut msix, .. } = self.state.clone();
+        msix.pending = 0; // QEMU forgets what no vector could be sent for
         self.state = State {
             config,
             msix,
@@ -555,7 +562,7 @@ impl<F: Function> Virtio<F> {
         bytes.extend(queue.map_or(0, Queue::page).to_le_bytes());
         bytes.extend(queue.map_or(0, |queue| queue.queue_size).to_le_bytes());
         bytes.extend(self.state.queue_select.to_le_bytes());
-        bytes.extend([0, 0, self.state.device_status, self.state.isr]);
+        bytes.extend([0, 0, self.status(), self.state.isr]);
         bytes.extend(self.state.msix_config.to_le_bytes());
         bytes.extend(queue.map_or(NO_VECTOR, |queue| queue.queue_msix_vector).to_le_bytes());
         bytes
@@ -576,7 +583,7 @@ impl<F: Function> Virtio<F> {
         bytes.extend(half(driver_feature, driver_feature_select).to_le_bytes());
         bytes.extend(self.state.msix_config.to_le_bytes());
         bytes.extend((self.state.queues.len() as u16).to_le_bytes());
-        bytes.extend([self.state.device_status, 0]);
+        bytes.extend([self.status(), 0]);
         bytes.extend(self.state.queue_select.to_le_bytes());
         let absent = Queue::new(0);
         let queue = self.selected().unwrap_or(&absent);

@@ -18,14 +18,15 @@ use crate::{
         trace::{AccessTrace, InstructionTrace},
     },
     machine::{
-        AbsentSource, Adapter, Drive, DriveKind, Firmware, Flash, Kernel, MemorySource, Slot, Snapshot, Vga,
-        Watched, parse_keys,
+        AbsentSource, Adapter, BootOptions, Drive, DriveKind, Firmware, Flash, Kernel, MemorySource, Slot,
+        Snapshot, Vga, Watched, parse_keys,
     },
     scenario::{
         self,
         accepted::Accepted,
         drives::DriveSpec,
         flash::FlashSpec,
+        input::Recording,
         session::{Action, Plan, Session},
     },
 };
@@ -51,6 +52,7 @@ pub const FORMATS: &[Format] = &[
     Format { name: "kernel", run: kernel },
     Format { name: "option-rom", run: option_rom },
     Format { name: "qcow2", run: qcow2 },
+    Format { name: "recording", run: recording },
     Format { name: "scenario", run: scenario },
     Format { name: "snapshot", run: snapshot },
     Format { name: "trace", run: trace },
@@ -108,6 +110,13 @@ fn accepted(bytes: &[u8]) {
     }
 }
 
+/// What was entered during a run.
+fn recording(bytes: &[u8]) {
+    let Ok(recording) = text(bytes).parse::<Recording>() else { return };
+    let again = recording.to_string().parse::<Recording>();
+    assert_eq!(again.as_ref(), Ok(&recording), "what is written is read");
+}
+
 /// What the command takes on its command line, in its own small languages.
 fn argument(bytes: &[u8]) {
     let text = text(bytes);
@@ -119,6 +128,7 @@ fn argument(bytes: &[u8]) {
         let _ = DriveSpec::parse(part);
         let _ = FlashSpec::parse(part);
         let _ = parse_keys(part);
+        let _ = BootOptions::parse(part);
         let _ = part.parse::<Condition>();
         let _ = part.parse::<ResetPath>();
         let _ = part.parse::<Watched>();

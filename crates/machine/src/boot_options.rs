@@ -31,7 +31,7 @@ impl Default for BootOptions {
 pub enum BootOptionsError {
     /// Letters that are no order.
     #[error(
-        "boot order `{0}`; expected different letters of a (floppy), c (disk), d (CD), n (network), then \
+        "boot order `{0}`; expected at most three different letters of a (floppy), c (disk), d (CD), n (network), then \
          ,menu=on ,splash-time=MILLISECONDS ,reboot-timeout=MILLISECONDS"
     )]
     Order(String),
@@ -69,7 +69,8 @@ impl BootOptions {
 
 fn order(letters: &str) -> Result<String, BootOptionsError> {
     let mut seen = std::collections::BTreeSet::new();
-    if letters.chars().all(|letter| "acdn".contains(letter) && seen.insert(letter)) {
+    // CMOS has room for three.
+    if letters.len() <= 3 && letters.chars().all(|letter| "acdn".contains(letter) && seen.insert(letter)) {
         Ok(letters.to_owned())
     } else {
         Err(BootOptionsError::Order(letters.to_owned()))
@@ -86,7 +87,8 @@ mod tests {
     #[case::menu("menu=on", Ok(("cad", true, None, None)))]
     #[case::all("d,menu=on,splash-time=500,reboot-timeout=65535", Ok(("d", true, Some(500), Some(65535))))]
     #[case::named("menu=off,order=a", Ok(("a", false, None, None)))]
-    #[case::twice("cc", Err("boot order `cc`; expected different letters"))]
+    #[case::twice("cc", Err("boot order `cc`; expected at most three different letters"))]
+    #[case::four("acdn", Err("boot order `acdn`"))]
     #[case::letter("x", Err("boot order `x`"))]
     #[case::late("menu=on,cd", Err("boot option `cd`"))]
     #[case::word("menu=yes", Err("boot option `menu=yes`"))]

@@ -59,17 +59,17 @@ fn slots(
 
 /// A disk's MSI-X table has an entry for each queue and one for the configuration; its size is told less one.
 #[rstest]
-#[case::v7_2("pc-i440fx-7.2", 4, [4, 1])]
-#[case::v5_2("pc-i440fx-5.2", 2, [2, 1])]
-#[case::v5_2_alone("pc-i440fx-5.2", 1, [1, 1])]
-#[case::v5_1("pc-i440fx-5.1", 2, [1, 1])]
-fn queues(#[case] machine: &str, #[case] cpus: u32, #[case] expect: [u8; 2]) {
+#[case::v7_2("pc-i440fx-7.2", 4, &[4, 1])]
+#[case::v5_2("pc-i440fx-5.2", 2, &[2])]
+#[case::v5_2_alone("pc-i440fx-5.2", 1, &[1])]
+#[case::v5_1("pc-i440fx-5.1", 2, &[1])]
+fn queues(#[case] machine: &str, #[case] cpus: u32, #[case] expect: &[u8]) {
     let config = Config { cpus, rng: machine.ends_with("7.2"), ..config(machine, &["virtio0"]) };
     let machine = Machine::new(&config).expect("a machine");
     let sizes =
         machine.pci_config().filter(|(_, bytes)| bytes[..2] == [0xf4, 0x1a]).map(|(_, bytes)| bytes[0x9a]);
     let sizes: Vec<u8> = sizes.collect();
-    assert_eq!(sizes, expect[..sizes.len()]);
+    assert_eq!(sizes, expect);
 }
 
 #[rstest]

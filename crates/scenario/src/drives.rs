@@ -92,7 +92,7 @@ impl DriveSpec {
         Ok(drive)
     }
 
-    /// The slot, the file to write back to, and the drive to build a machine with.
+    /// The drive to build a machine with.
     ///
     /// # Errors
     /// A slot that does not exist, an image that cannot be read or, with `write`, written.

@@ -64,8 +64,8 @@ pub(crate) trait Content: Send + Sync {
     /// Fills `bytes` from `offset`; the range lies inside [`Content::size`].
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()>;
 
-    /// The first bytes at or behind `offset` that may be other than zero: a part of them, never empty.
-    fn data_from(&self, offset: u64) -> io::Result<Option<Range<u64>>>;
+    /// The first bytes from `offset` to `end` that may be other than zero: a part of them, never empty.
+    fn data_from(&self, offset: u64, end: u64) -> io::Result<Option<Range<u64>>>;
 }
 
 /// A host file as it is.
@@ -98,10 +98,11 @@ impl Content for HostFile {
         read_exact_at(&self.file, offset, bytes)
     }
 
-    fn data_from(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
+    fn data_from(&self, offset: u64, end: u64) -> io::Result<Option<Range<u64>>> {
+        let end = end.min(self.size);
         Ok(data_from(&self.file, offset)
-            .filter(|data| data.start < self.size)
-            .map(|data| Range { start: data.start, end: data.end.min(self.size) }))
+            .filter(|data| data.start < end)
+            .map(|data| Range { start: data.start, end: data.end.min(end) }))
     }
 }
 
@@ -118,8 +119,9 @@ impl Content for Vec<u8> {
         Ok(())
     }
 
-    fn data_from(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
-        Ok((offset < self.size()).then(|| offset..self.size()))
+    fn data_from(&self, offset: u64, end: u64) -> io::Result<Option<Range<u64>>> {
+        let end = end.min(self.size());
+        Ok((offset < end).then_some(offset..end))
     }
 }
 
@@ -255,7 +257,7 @@ pub(crate) fn digest(content: &dyn Content) -> io::Result<[u8; 32]> {
     }
     let mut buffer = vec![0; BLOCK as usize];
     let mut at = 0;
-    while let Some(data) = content.data_from(at)? {
+    while let Some(data) = content.data_from(at, size)? {
         let start = data.start / BLOCK * BLOCK;
         if whole {
             zeros(&mut hasher, start - at);

@@ -176,10 +176,12 @@ impl Image {
         self.cluster() / self.entry_size() * self.cluster()
     }
 
-    /// Checks every entry of the tables, and that no bytes of the file are used twice.
+    /// Checks every entry of the tables, and that no bytes of the file are used twice. A table that is there twice is
+    /// found before one is read: what is read, and remembered, is no more than what the file has.
     fn check(&self, mut used: Used) -> io::Result<()> {
         let cluster = self.cluster();
-        for (index, table) in self.l1.iter().copied().enumerate().filter(|(_, table)| *table != 0) {
+        let tables = || self.l1.iter().copied().enumerate().filter(|(_, table)| *table != 0);
+        for (index, table) in tables() {
             let disk = index as u64 * self.reach();
             let what = |problem| bad(format!("the L2 table of byte {disk} of the disk {problem}"));
             if !table.is_multiple_of(cluster) {
@@ -189,14 +191,13 @@ impl Image {
                 return Err(what(format!("is said to be at byte {table}, outside the file")));
             }
             used.add(table, cluster);
+        }
+        used.check()?;
+        for (index, table) in tables() {
+            let disk = index as u64 * self.reach();
             let mut piece = 0;
-            while piece < cluster {
-                match self.file.data_from(table + piece)? {
-                    Some(data) if data.start < table + cluster => {
-                        piece = piece.max((data.start - table) / PIECE * PIECE);
-                    }
-                    _ => break,
-                }
+            while let Some(data) = self.file.data_from(table + piece, table + cluster)? {
+                piece = piece.max((data.start - table) / PIECE * PIECE);
                 let bytes = self.table_piece(table, piece)?;
                 let first = disk + piece / self.entry_size() * cluster;
                 for (number, entry) in bytes.chunks_exact(self.entry_size() as usize).enumerate() {
@@ -314,8 +315,8 @@ impl Image {
             let bytes = match &mut cache.table {
                 Some((at, bytes)) if *at == table + piece => bytes,
                 last => {
-                    let data = self.file.data_from(table + piece)?.map_or(u64::MAX, |data| data.start);
-                    let hole = (data.saturating_sub(table) / PIECE * PIECE).min(cluster);
+                    let data = self.file.data_from(table + piece, table + cluster)?;
+                    let hole = data.map_or(cluster, |data| data.start.saturating_sub(table) / PIECE * PIECE);
                     if hole > piece {
                         let clusters = (hole - entry) / self.entry_size();
                         let length = clusters * cluster - within;
@@ -423,19 +424,22 @@ impl Content for Image {
         Ok(())
     }
 
-    fn data_from(&self, mut offset: u64) -> io::Result<Option<Range<u64>>> {
-        while offset < self.size {
+    fn data_from(&self, mut offset: u64, end: u64) -> io::Result<Option<Range<u64>>> {
+        let end = end.min(self.size);
+        while offset < end {
             let (mapping, length) = self.map(offset)?;
+            let length = length.min(end - offset);
             // Data behind, moved to where it shows: from `at` there, `offset` here.
             let found = match (mapping, &self.backing) {
                 (Mapping::Zeros, _) | (Mapping::Backing, None) => None,
                 (Mapping::Compressed { .. }, _) => return Ok(Some(offset..offset + length)),
-                (Mapping::Data(at), _) => self.clusters().data_from(at)?.map(|data| (at, data)),
-                (Mapping::Backing, Some(backing)) => backing.data_from(offset)?.map(|data| (offset, data)),
+                (Mapping::Data(at), _) => self.clusters().data_from(at, at + length)?.map(|data| (at, data)),
+                (Mapping::Backing, Some(backing)) => {
+                    backing.data_from(offset, offset + length)?.map(|data| (offset, data))
+                }
             };
-            if let Some((at, data)) = found.filter(|(at, data)| data.start < at + length) {
-                let here = |there: u64| offset + (there - at).min(length);
-                return Ok(Some(here(data.start)..here(data.end)));
+            if let Some((at, data)) = found {
+                return Ok(Some(offset + (data.start - at)..offset + (data.end - at)));
             }
             offset += length;
         }
@@ -642,7 +646,7 @@ impl Used {
         }
     }
 
-    fn check(mut self) -> io::Result<()> {
+    fn check(&mut self) -> io::Result<()> {
         self.runs.sort_unstable_by_key(|run| (run.start, run.end));
         for (run, next) in self.runs.iter().zip(self.runs.iter().skip(1)) {
             if next.start < run.end {
@@ -689,7 +693,7 @@ pub fn fuzz_image(bytes: &[u8]) -> Option<u64> {
     let (mut at, mut count) = (0, 0);
     let mut part = vec![0; 1 << 16];
     while count < MOST {
-        let Some(data) = image.data_from(at).ok()? else { break };
+        let Some(data) = image.data_from(at, image.size).ok()? else { break };
         assert!(at <= data.start && data.start < data.end && data.end <= image.size, "{at}: {data:?}");
         let length = (data.end - data.start).min(part.len() as u64);
         image.read_at(data.start, part.get_mut(..length as usize)?).ok()?;

@@ -240,6 +240,7 @@ fn samples(format: &str) -> Result<Vec<Vec<u8>>, Failure> {
             "rom.o,.text=0xe0000,base=0x1000",
             "clocks",
             "chip=rtc",
+            "cad,menu=on,splash-time=500,reboot-timeout=1000",
             "seabios/out/rom.o@0xc0000",
         ]),
         "gdb" => vec![
@@ -272,6 +273,11 @@ fn samples(format: &str) -> Result<Vec<Vec<u8>>, Failure> {
         "flash" => vec![rom("hello")?],
         "kernel" => vec![bzimage(), multiboot(true), multiboot(false)],
         "qcow2" => vec![qcow2()],
+        "recording" => vec![
+            b"# a run\ninstructions:5 time:5ns send \"ls\\n\"\ninstructions:9 time:2ms press ctrl-alt-delete\n\
+              instructions:9 time:2ms reset system\ninstructions:12 time:3ms close\ninstructions:12 time:3ms quit\n"
+                .to_vec(),
+        ],
         "option-rom" => vec![rom("linuxboot")?, rom("multiboot")?],
         "snapshot" => vec![saved("pc-i440fx-7.2")?, saved("pc-q35-7.2")?, saved("isapc")?],
         _ => Vec::new(),

@@ -25,6 +25,7 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("CLK/Temp: ", SPEED),
     ("Status: Testing", SPEED),
     ("bogomips", SPEED),
+    (" Testing: ", "which part of memory is being tested when the screen is looked at"),
     ("APIC calibration not consistent", SPEED),
     ("APIC delta adjusted", SPEED),
     ("Kernel Offset: ", PLACE),
@@ -91,8 +92,8 @@ fn compare(program: &Program) -> Result<bool, Failure> {
 /// What is compared of a text.
 fn lines(text: &str, explained: &mut BTreeMap<&'static str, usize>) -> String {
     let mut kept = String::new();
-    for line in plain(text).lines() {
-        let line = without_time(line).trim_end();
+    for line in whole_lines(&plain(text)) {
+        let line = without_time(&line).trim_end();
         match EXPLAINED.iter().find(|(part, _)| line.contains(part)) {
             Some((_, reason)) => *explained.entry(*reason).or_default() += 1,
             None if line.is_empty() => {}
@@ -131,6 +132,24 @@ fn plain(text: &str) -> String {
     plain
 }
 
+/// The text's lines. One that a kernel's line cuts in two, since it comes when it comes, is one again behind it.
+fn whole_lines(text: &str) -> Vec<String> {
+    let mut whole = Vec::new();
+    let mut cut = String::new();
+    for line in text.lines() {
+        let mut behind = line.match_indices('[').map(|(at, _)| line.split_at(at));
+        match behind.find(|(_, behind)| without_time(behind) != *behind) {
+            Some((before, kernel)) => {
+                cut.push_str(before);
+                whole.push(kernel.to_owned());
+            }
+            None => whole.push(std::mem::take(&mut cut) + line),
+        }
+    }
+    whole.extend(Some(cut).filter(|cut| !cut.is_empty()));
+    whole
+}
+
 /// A kernel's line without `[    1.234567] `.
 fn without_time(line: &str) -> &str {
     line.strip_prefix('[')
@@ -148,6 +167,7 @@ mod tests {
     #[case::colours("\u{1b}[1m\u{1b}[37mESC\u{1b}[0m in", "ESC in\n")]
     #[case::cursor("a\u{1b}[05;01Hb", "a\nb\n")]
     #[case::time("[    0.123456] Linux\r\n[ none] x\r\n\r\n", "Linux\n[ none] x\n")]
+    #[case::between("/ # ca[    1.5] a\n[    2.5] b\nt x\n", "a\nb\n/ # cat x\n")]
     #[case::character_set("\u{1b}(0lqk\u{1b}(B", "lqk\n")]
     #[case::explained("[    0.000000] tsc: Detected\nb", "b\n")]
     #[case::cut("a\u{1b}[", "a\n")]

@@ -106,7 +106,6 @@ pub const PROGRAMS: &[Program] = &[
         theirs: CLOUD_QEMU,
         milestone: Says::Serial("end Kernel panic"),
         middle: "900M",
-        quick: true,
         ..PROGRAM
     },
     Program {
@@ -127,7 +126,6 @@ pub const PROGRAMS: &[Program] = &[
         milestone: Says::Serial("Shell>"),
         long: true,
         middle: "500M",
-        quick: true,
         ..PROGRAM
     },
     Program {

@@ -44,6 +44,9 @@ const OTHER_QUEUED: [u8; 3] = [0x63, 0x64, 0x65];
 /// Commands in a list.
 const SLOTS: u8 = 32;
 
+/// Bytes of a packet command's answer that are moved at once: a disc may be read by one command.
+const MOST_AT_ONCE: u64 = 4 << 20;
+
 /// A queued command (NCQ) the drive has taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Queued {
@@ -449,11 +452,16 @@ impl Worker<'_> {
                 issued.moved += segment.length as u64;
                 Some(segment)
             };
-            let sent = drive.send_answer(attachment, self.memory, &mut next);
-            if sent == Sent::Short {
-                self.port.interrupt_status |= OFS;
+            let sent = drive.send_answer(attachment, self.memory, MOST_AT_ONCE, &mut next);
+            if sent == Sent::Part {
+                let due = Some(attachment.disk.done_at(self.fx.now()));
+                self.port.channel.operation = Some(Operation { work, due });
+            } else {
+                if sent == Sent::Short {
+                    self.port.interrupt_status |= OFS;
+                }
+                self.port.bus(self.attached, self.fx).packet_sent(sent);
             }
-            self.port.bus(self.attached, self.fx).packet_sent(sent);
         } else {
             let bytes = drive.dma_bytes();
             match scatter.part(0, bytes) {

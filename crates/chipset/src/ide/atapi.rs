@@ -93,6 +93,8 @@ impl Packet {
 pub(crate) enum Sent {
     /// The guest has all of it.
     All,
+    /// The guest has as much as is sent at once, and more is to come.
+    Part,
     /// Its descriptors were too short.
     Short,
     /// The medium could not be read.
@@ -416,10 +418,11 @@ impl Bus<'_> {
         let mut walk = Walk::new(bus_master);
         let drive = &mut drives[usize::from(*selected & 1)];
         let mut next = |memory: &mut dyn GuestMemory, limit: usize| walk.next(bus_master, memory, limit);
-        let sent = drive.send_answer(attachment, memory, &mut next);
+        // What the descriptors of one walk can take is bounded already.
+        let sent = drive.send_answer(attachment, memory, u64::MAX, &mut next);
         self.channel.bus_master.set_active(false);
         match sent {
-            Sent::Short => {}
+            Sent::Short | Sent::Part => {}
             Sent::All | Sent::Unreadable => self.packet_sent(sent),
         }
     }
@@ -649,15 +652,20 @@ impl Bus<'_> {
 }
 
 impl Drive {
-    /// Sends the rest of a packet command's answer into the stretches of memory that `next` gives,
-    /// each at most as long as it is told.
+    /// Sends the rest of a packet command's answer, about `most` bytes at once, into the stretches of memory that
+    /// `next` gives, each at most as long as it is told.
     pub(crate) fn send_answer(
         &mut self,
         attachment: &Attachment,
         memory: &mut dyn GuestMemory,
+        most: u64,
         next: &mut dyn FnMut(&mut dyn GuestMemory, usize) -> Option<Segment>,
     ) -> Sent {
+        let end = self.packet.remaining.saturating_sub(most);
         while self.packet.remaining != 0 {
+            if end != 0 && self.packet.remaining <= end {
+                return Sent::Part;
+            }
             if self.packet.block.is_some() && !self.load_block(attachment) {
                 return Sent::Unreadable;
             }

@@ -93,7 +93,7 @@ impl Blk {
         &self.state.overlay
     }
 
-    /// What the header asks for, and how many bytes were written besides the outcome.
+    /// Does what the header asks for, and gives the outcome.
     fn execute(&mut self, kind: u32, sector: u64, chain: &Chain, memory: &mut dyn GuestMemory) -> u8 {
         let data = length(&chain.writable) - 1;
         match kind & !BARRIER {

@@ -6,7 +6,7 @@ use clap::Args;
 use warmboot::{
     Condition, Config, Limits, Machine, MachineSpec, Places,
     inspect::symbols::Symbols,
-    machine::{DEFAULT_LIMIT_TIME, Firmware, Flash, Kernel, Path, Vga, VirtioInterface},
+    machine::{BootOptions, DEFAULT_LIMIT_TIME, Firmware, Flash, Kernel, Path, Vga, VirtioInterface},
     scenario::{
         drives::DriveSpec,
         firmware,
@@ -222,7 +222,7 @@ impl MachineArguments {
             ("--virtio", self.virtio.is_none() || self.virtio == config.virtio),
             ("--seed", self.seed.is_none_or(|seed| seed == config.seed)),
             ("--pvpanic", !self.pvpanic || config.pvpanic),
-            ("--boot", says(&self.boot, &config.boot)),
+            ("--boot", self.boot.as_ref().is_none_or(|boot| same_boot(boot, &config.boot))),
             ("--serial", !ports.serial || config.serial),
             ("--parallel", !ports.parallel || config.parallel),
             (
@@ -249,6 +249,11 @@ impl MachineArguments {
     pub(crate) fn places(&self) -> Result<Places, InputError> {
         places(self.firmware_dir.as_ref())
     }
+}
+
+/// Whether two texts say the same about booting.
+fn same_boot(given: &str, built: &str) -> bool {
+    BootOptions::parse(given).is_ok_and(|given| BootOptions::parse(built) == Ok(given))
 }
 
 /// Whether `given` are the chips of the machine. What is in them may be newer than either.

@@ -221,17 +221,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     let screen_text = arguments.screen_text.as_deref().map(Sink::open).transpose()?;
     let trace = arguments.trace.as_deref().map(TraceTo::open).transpose()?;
     let trace_io = arguments.trace_io.as_deref().map(TraceTo::open).transpose()?;
-    differ(&[
-        ("--trace", &trace.as_ref().map(|trace| &trace.sink)),
-        ("--trace-io", &trace_io.as_ref().map(|trace| &trace.sink)),
-        ("--debugcon", &debugcon.as_ref()),
-        ("--serial", &serial.as_ref()),
-        ("--parallel", &parallel.as_ref()),
-        ("--snapshot-out", &snapshot.as_ref()),
-        ("--screenshot", &screenshot.as_ref()),
-        ("--screen-text", &screen_text.as_ref()),
-        ("--input-out", &input_out.as_ref()),
-    ])?;
+    let written_back = written_back(&spec, &places)?;
     let sinks = [
         ("--debugcon", &debugcon),
         ("--serial", &serial),
@@ -243,6 +233,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     let traces = [("--trace", &trace), ("--trace-io", &trace_io)];
     let traced = traces.iter().filter_map(|(name, trace)| Some((*name, &trace.as_ref()?.sink)));
     let given = sinks.iter().filter_map(|(name, sink)| Some((*name, sink.as_ref()?)));
+    let saved = snapshot.iter().map(|sink| ("--snapshot-out", sink));
+    let back = written_back.iter().map(|(name, sink)| (name.as_str(), sink));
+    differ(&traced.clone().chain(given.clone()).chain(saved).chain(back).collect::<Vec<_>>())?;
     if let Some((name, _)) = given.chain(traced).find(|(_, sink)| arguments.screen && sink.is_standard()) {
         return Err(InputError::new(format!(
             "{name}: with --screen, standard output is the screen; name a file"
@@ -462,11 +455,23 @@ impl Tracing {
     }
 }
 
+/// The files that what the guest wrote to drives and flash chips goes back to, by option.
+fn written_back(spec: &MachineSpec, places: &Places) -> Result<Vec<(String, Sink)>, InputError> {
+    let drives = spec.drives.iter().filter(|drive| drive.write_back);
+    let drives = drives.map(|drive| Ok((format!("--drive {}", drive.at), drive.path(places))));
+    let flash = spec.flash.iter().filter(|flash| flash.write_back);
+    let flash = flash.map(|flash| Ok((format!("--pflash {}", flash.image), flash.path(places)?)));
+    let sink = |named: Result<(String, PathBuf), InputError>| {
+        let (name, path) = named?;
+        Ok((name, Sink::open(&path.display().to_string())?))
+    };
+    drives.chain(flash).map(sink).collect()
+}
+
 /// Refuses two options that name the same file.
-fn differ(sinks: &[(&str, &Option<&Sink>)]) -> Result<(), InputError> {
+fn differ(sinks: &[(&str, &Sink)]) -> Result<(), InputError> {
     for (index, (name, sink)) in sinks.iter().enumerate() {
         for (other, earlier) in sinks.iter().take(index) {
-            let (Some(sink), Some(earlier)) = (sink, earlier) else { continue };
             if sink.is_same(earlier) && !sink.is_standard() {
                 return Err(InputError::new(format!("{other} and {name} name the same file")));
             }

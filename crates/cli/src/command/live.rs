@@ -33,6 +33,9 @@ pub(crate) trait Host {
     /// Takes note of what they do, for `patience` if they do nothing.
     fn look(&mut self, machine: &Machine, patience: Duration) -> Result<(), InputError>;
 
+    /// They want the run to end.
+    fn quits(&self) -> bool;
+
     /// What goes into the machine as it stands; `None` when there is nothing, or no room for it.
     fn next(&mut self, machine: &Machine) -> Option<Entry>;
 
@@ -104,12 +107,13 @@ fn converse(
         {
             host.look(machine, ahead.min(PATIENCE))?;
         }
+        // Whoever wants to leave need not wait until a recording is over.
+        if host.quits() {
+            return Ok(Some(session.quit(machine)));
+        }
         while session.coming() == 0
             && let Some(entry) = host.next(machine)
         {
-            if entry == Entry::Quit {
-                return Ok(Some(session.quit(machine)));
-            }
             // A reset may let time pass: what comes after it has another moment.
             let last = matches!(entry, Entry::Reset(_) | Entry::Close);
             if let Err(error) = session.enter(machine, entry) {

@@ -186,6 +186,10 @@ impl Host for Screen {
         Ok(())
     }
 
+    fn quits(&self) -> bool {
+        self.asked.contains(&Entry::Quit)
+    }
+
     fn next(&mut self, machine: &Machine) -> Option<Entry> {
         self.asked.pop_front().or_else(|| {
             let has_room = machine.keyboard_is_idle() != Some(false);

@@ -134,10 +134,11 @@ impl Host for Standard {
         Ok(())
     }
 
+    fn quits(&self) -> bool {
+        self.keys.as_ref().is_some_and(|keys| keys.quit)
+    }
+
     fn next(&mut self, machine: &Machine) -> Option<Entry> {
-        if self.keys.as_ref().is_some_and(|keys| keys.quit) {
-            return Some(Entry::Quit);
-        }
         if self.waiting.is_empty() && !self.more {
             self.closed = true;
             return Some(Entry::Close);

@@ -365,8 +365,8 @@ impl SavedDrive {
         if (source.size(), source.digest()) != (wanted.size, wanted.digest) {
             return Err(SnapshotError::DriveDiffers {
                 at: at.clone(),
-                found: format!("{} bytes, BLAKE3 {}", source.size(), hex(&source.digest())),
-                expected: format!("{size} bytes, BLAKE3 {digest}"),
+                found: format!("{} bytes, digest {}", source.size(), hex(&source.digest())),
+                expected: format!("{size} bytes, digest {digest}"),
             });
         }
         Ok(Drive {

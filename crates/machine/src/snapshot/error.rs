@@ -127,7 +127,7 @@ pub enum SnapshotError {
         reason: String,
     },
     /// A disk image was not given.
-    #[error("the snapshot needs the image of drive {at} (`{name}`, {size} bytes, BLAKE3 {digest})")]
+    #[error("the snapshot needs the image of drive {at} (`{name}`, {size} bytes, digest {digest})")]
     DriveMissing {
         /// The drive.
         at: String,
@@ -135,7 +135,7 @@ pub enum SnapshotError {
         name: String,
         /// Its length in bytes.
         size: u64,
-        /// BLAKE3 of its bytes.
+        /// What [`BlockSource::digest`](crate::BlockSource::digest) says of it.
         digest: String,
     },
     /// A disk image is not the one the machine had.

@@ -338,6 +338,41 @@ fn large_and_empty(#[case] tables: u64) {
     assert_eq!((source.size(), bytes), (entries << 39, [0; 512]));
 }
 
+/// Each image of a chain has nothing at every second cluster, and zeros between: what is behind one is looked for as
+/// far as it reaches, and no further.
+#[test]
+fn a_chain_of_nothing_is_short_work() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let names = ["0", "1", "2", "3", "4"].map(|name| folder.path().join(name));
+    let clusters: Vec<Has> = [Has::Nothing, Has::Zeros].repeat(4096);
+    for (number, path) in names.iter().enumerate() {
+        let next = (number + 1).to_string();
+        let backing = (number < 4).then_some((next.as_str(), "qcow2"));
+        let mut image = Sketch { backing, clusters: &clusters, ..PLAIN }.write();
+        image[SIZE..SIZE + 8].copy_from_slice(&(512_u64 << 20).to_be_bytes());
+        fs::write(path, image).expect("written");
+    }
+    let source = images::open(&names[0], None).expect("opens");
+    assert_eq!(source.size(), 512 << 20);
+}
+
+/// Every L1 entry names one L2 table, of entries that cannot be joined: refused before the table is read so often.
+#[test]
+fn one_table_for_all() {
+    let mut image = Sketch { cluster_bits: 21, clusters: &[], ..PLAIN }.write();
+    let (cluster, entries) = (1_u64 << 21, 1_u64 << 12);
+    image.resize(6 << 21, 0);
+    image[SIZE..SIZE + 8].copy_from_slice(&(entries << 39).to_be_bytes());
+    image[L1_SIZE..L1_SIZE + 4].copy_from_slice(&(entries as u32).to_be_bytes());
+    for entry in image[2 << 21..].chunks_exact_mut(8).take(entries as usize) {
+        entry.copy_from_slice(&(3 * cluster).to_be_bytes());
+    }
+    for (index, entry) in image[3 << 21..4 << 21].chunks_exact_mut(8).enumerate() {
+        entry.copy_from_slice(&((4 + index as u64 % 2) * cluster).to_be_bytes());
+    }
+    check_refused(&image, "are used twice");
+}
+
 /// A large image's digest is one thing for what it holds, however it is held.
 #[test]
 fn large_images_of_one_content_have_one_digest() {

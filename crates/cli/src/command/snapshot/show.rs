@@ -133,7 +133,7 @@ fn text(snapshot: &Snapshot, mut machine: Machine) -> String {
             .map_or(0, |at| machine.disk_writes(at).iter().map(|(_, bytes)| bytes.len()).sum());
         let _ = writeln!(
             text,
-            "drive         {} {:?} `{}`, {} bytes{access}, BLAKE3 {}; {written} bytes written over it",
+            "drive         {} {:?} `{}`, {} bytes{access}, digest {}; {written} bytes written over it",
             drive.at, drive.kind, drive.name, drive.size, drive.digest
         );
     }
