@@ -171,3 +171,40 @@ fn written_back(#[case] start: &[u8], #[case] options: &str, #[case] kept: Optio
     }
     assert!(fs::read(&path).expect("a disk") == disk, "the file is not as it should be");
 }
+
+/// What would be written over by another option, or by another drive's older bytes, is refused before the run.
+#[rstest]
+#[case::drives(&["--drive", "ide0-0=disk.img,write", "--drive", "ide0-1=./disk.img,write"])]
+#[case::log(&["--drive", "ide0-0=disk.img,write", "--debugcon", "disk.img"])]
+#[case::flash(&["--drive", "ide0-0=disk.img,write", "--pflash", "disk.img,write-back"])]
+fn two_that_write_one_file(#[case] options: &[&str]) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    images(folder.path());
+    let before = contents(folder.path());
+    let output = Command::new(env!("CARGO_BIN_EXE_warmboot"))
+        .arg("boot")
+        .args(options)
+        .current_dir(folder.path())
+        .output()
+        .expect("the command runs");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("--drive ide0-0") && message.contains("name the same file"), "{message}");
+    assert!(contents(folder.path()) == before, "a file was changed");
+}
+
+/// A raw disk that begins as a qcow2 image names no file of the host: not when its machine goes on, either.
+#[test]
+fn a_snapshot_takes_a_raw_disk_as_raw() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(folder.path().join("disk.img"), qcow2(CLUSTER, &[], Some("secret"))).expect("written");
+    let drive = ["--drive", "ide0-0=disk.img,format=raw", "--until", "instructions:1000"];
+    let run = |more: &[&str]| digest(&boot(folder.path(), &[&drive, more].concat()));
+    let expect = run(&["--snapshot-out", "x.snapshot"]);
+    let load = Command::new(env!("CARGO_BIN_EXE_warmboot"))
+        .args(["boot", "--load", "x.snapshot", "--until", "instructions:1000", "--json"])
+        .current_dir(folder.path())
+        .output()
+        .expect("the command runs");
+    assert_eq!(digest(&load), expect);
+}

@@ -81,12 +81,24 @@ fn order(letters: &str) -> Result<String, BootOptionsError> {
 mod tests {
     use super::*;
 
+    fn options(
+        order: &str,
+        menu: bool,
+        splash_time: Option<u16>,
+        reboot_timeout: Option<u16>,
+    ) -> BootOptions {
+        BootOptions { order: order.to_owned(), menu, splash_time, reboot_timeout }
+    }
+
     #[rstest::rstest]
-    #[case::letters("cd", Ok(("cd", false, None, None)))]
-    #[case::nothing("", Ok(("", false, None, None)))]
-    #[case::menu("menu=on", Ok(("cad", true, None, None)))]
-    #[case::all("d,menu=on,splash-time=500,reboot-timeout=65535", Ok(("d", true, Some(500), Some(65535))))]
-    #[case::named("menu=off,order=a", Ok(("a", false, None, None)))]
+    #[case::letters("cd", Ok(options("cd", false, None, None)))]
+    #[case::nothing("", Ok(options("", false, None, None)))]
+    #[case::menu("menu=on", Ok(options("cad", true, None, None)))]
+    #[case::all(
+        "d,menu=on,splash-time=500,reboot-timeout=65535",
+        Ok(options("d", true, Some(500), Some(65535)))
+    )]
+    #[case::named("menu=off,order=a", Ok(options("a", false, None, None)))]
     #[case::twice("cc", Err("boot order `cc`; expected at most three different letters"))]
     #[case::four("acdn", Err("boot order `acdn`"))]
     #[case::letter("x", Err("boot order `x`"))]
@@ -94,13 +106,10 @@ mod tests {
     #[case::word("menu=yes", Err("boot option `menu=yes`"))]
     #[case::long("reboot-timeout=65536", Err("boot option `reboot-timeout=65536`; expected order=LETTERS"))]
     #[case::comma("cad,", Err("boot option ``"))]
-    fn check(#[case] text: &str, #[case] expect: Result<(&str, bool, Option<u16>, Option<u16>), &str>) {
+    fn check(#[case] text: &str, #[case] expect: Result<BootOptions, &str>) {
         let found = BootOptions::parse(text);
         match expect {
-            Ok((order, menu, splash_time, reboot_timeout)) => {
-                let expect = BootOptions { order: order.to_owned(), menu, splash_time, reboot_timeout };
-                assert_eq!(found, Ok(expect));
-            }
+            Ok(expect) => assert_eq!(found, Ok(expect)),
             Err(expect) => {
                 let message = found.expect_err("an error").to_string();
                 assert!(message.starts_with(expect), "{message}");

@@ -36,6 +36,7 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("RTC can wake from S4", TURN),
     ("Video ROM", "the option ROM that starts kernels is ours, of another length"),
     ("Freeing initrd memory", TURN),
+    ("Trying to unpack rootfs image", TURN),
     ("AT Translated Set 2 keyboard", TURN),
 ];
 const PLACE: &str = "where the kernel goes is drawn from its clock, and how much it leaves free with it";

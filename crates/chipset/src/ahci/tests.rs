@@ -198,6 +198,29 @@ fn command(
     assert_eq!((bench.get(IS), bench.line), (0, false));
 }
 
+/// A packet command that reads more than 4 MiB takes the disc's time again for each further piece.
+#[test]
+fn much_of_a_disc_comes_in_pieces() {
+    const BLOCKS: u16 = 2500;
+    const STRETCH: u32 = 1 << 20;
+    let mut bench = Bench::new();
+    let image = pattern(usize::from(BLOCKS) * 2048);
+    let disc = Disk::new(Arc::new(MemorySource(image.clone().into())));
+    let latency = disc.done_at(Moment(0)).0;
+    bench.chip.attach(CD, disc, DriveKind::Cdrom);
+    let [high, low] = BLOCKS.to_be_bytes();
+    let packet = [0x28, 0, 0, 0, 0, 0, 0, high, low, 0, 0, 0];
+    bench.prepare(ATAPI, &frame(0xa0, 1, 0, 0), &packet, &[(BUFFER, STRETCH); 5]);
+    bench.put(at(CD, 0x38), 1);
+    let before = bench.now.0;
+    bench.settle();
+    assert_eq!((bench.now.0 - before) / latency, 2);
+    let count = u32::from_le_bytes(bench.bytes(LIST + 4, 4).try_into().expect("four bytes"));
+    assert_eq!((count as usize, bench.get(at(CD, 0x38))), (image.len(), 0));
+    let last = &image[4 * STRETCH as usize..];
+    assert_eq!(bench.bytes(BUFFER, last.len()), last);
+}
+
 /// Data lies where the descriptors say, whichever way it goes.
 #[rstest]
 #[case::dma(0x35, 0x25, 0)]

@@ -350,6 +350,9 @@ fn broken(
     let (index, status) = if interface.is_modern() { (range::COMMON, 0x14) } else { (range::LEGACY, 0x12) };
     bench.put(index, status, DRIVER_IS_FINE.into());
     assert!(bench.needs_reset());
+    // A legacy driver does not see it.
+    let seen = bench.get(index, status, 1) & u64::from(DEVICE_NEEDS_RESET) != 0;
+    assert_eq!(seen, interface.is_modern());
     bench.run(0);
     assert_eq!(bench.chip.state.queues[0].used_index, before);
     bench.put(index, status, 0);
