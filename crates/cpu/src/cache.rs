@@ -15,7 +15,7 @@ use crate::{
 
 /// Slots of the table when it is first used, and at most; powers of two.
 const FIRST_SLOTS: usize = 256;
-const MOST_SLOTS: usize = 8192;
+const MOST_SLOTS: usize = 32768;
 /// Most instructions kept (some 20 MiB): a guest can have the same bytes decoded in many ways.
 const MOST_OPS: usize = 1 << 18;
 

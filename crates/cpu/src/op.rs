@@ -123,7 +123,9 @@ pub struct Op {
 /// What executes an op.
 pub type Handler<B> = fn(&mut Core, &mut B, &Op) -> Exec;
 
-/// An op with its handler, as the code cache keeps it.
+/// An op with its handler, as the code cache keeps it: all of it in one line of the host's cache, since more code than
+/// that holds is what large guests run.
+#[repr(align(64))]
 pub struct Lowered<B: Bus> {
     /// Operands.
     pub op: Op,
