@@ -22,10 +22,10 @@ use crate::{Failure, shell};
 
 /// Seconds of a run that names neither them nor a count.
 const SECONDS: u64 = 60;
-/// An input takes half a second, and minutes on a busy host; after this it is taken not to end.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// An input takes some seconds at most, and more on a busy host; after this it is taken not to end.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// One that takes longer is a defect too: what a guest asks for must be bounded.
-const SLOW: Duration = Duration::from_secs(300);
+const SLOW: Duration = Duration::from_secs(60);
 
 /// Something that is fuzzed.
 trait Target: Sync {

@@ -128,7 +128,7 @@ fn argument(bytes: &[u8]) {
         let _ = DriveSpec::parse(part);
         let _ = FlashSpec::parse(part);
         let _ = parse_keys(part);
-        let _ = BootOptions::parse(part);
+        let _ = part.parse::<BootOptions>();
         let _ = part.parse::<Condition>();
         let _ = part.parse::<ResetPath>();
         let _ = part.parse::<Watched>();

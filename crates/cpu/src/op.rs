@@ -120,6 +120,9 @@ pub struct Op {
     pub code: iced_x86::Code,
 }
 
+// With the two numbers that the cache keeps beside it, an op is one line of a host's cache.
+const _: () = assert!(size_of::<Op>() <= 48);
+
 /// What executes an op.
 pub type Handler<B> = fn(&mut Core, &mut B, &Op) -> Exec;
 

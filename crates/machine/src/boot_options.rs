@@ -1,13 +1,14 @@
 //! What firmware is told about booting, as one text with QEMU's words:
 //! `cad,menu=on,splash-time=500,reboot-timeout=1000`.
 
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Drives are tried in this order when nothing else is said.
-const ORDER: &str = "cad";
-
-/// What firmware is told about booting.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// What firmware is told about booting; a snapshot has its text.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct BootOptions {
     /// Letters of `a` (floppy), `c` (hard disk), `d` (CD-ROM), `n` (network), in the order of trying.
     pub order: String,
@@ -22,7 +23,7 @@ pub struct BootOptions {
 
 impl Default for BootOptions {
     fn default() -> BootOptions {
-        BootOptions { order: ORDER.to_owned(), menu: false, splash_time: None, reboot_timeout: None }
+        BootOptions { order: "cad".to_owned(), menu: false, splash_time: None, reboot_timeout: None }
     }
 }
 
@@ -43,12 +44,11 @@ pub enum BootOptionsError {
     Option(String),
 }
 
-impl BootOptions {
+impl FromStr for BootOptions {
+    type Err = BootOptionsError;
+
     /// Reads letters, options, or both; letters come first unless they have their name, `order`.
-    ///
-    /// # Errors
-    /// What is wrong, and what was expected.
-    pub fn parse(text: &str) -> Result<BootOptions, BootOptionsError> {
+    fn from_str(text: &str) -> Result<BootOptions, BootOptionsError> {
         let mut options = BootOptions::default();
         for (number, part) in text.split(',').enumerate() {
             let wrong = || BootOptionsError::Option(part.to_owned());
@@ -64,6 +64,38 @@ impl BootOptions {
             }
         }
         Ok(options)
+    }
+}
+
+impl TryFrom<String> for BootOptions {
+    type Error = BootOptionsError;
+
+    fn try_from(text: String) -> Result<BootOptions, BootOptionsError> {
+        text.parse()
+    }
+}
+
+impl From<BootOptions> for String {
+    fn from(options: BootOptions) -> String {
+        options.to_string()
+    }
+}
+
+/// One text for what is the same: what is as always is left out.
+impl fmt::Display for BootOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BootOptions { order, menu, splash_time, reboot_timeout } = self;
+        f.write_str(order)?;
+        if *menu {
+            f.write_str(",menu=on")?;
+        }
+        if let Some(time) = splash_time {
+            write!(f, ",splash-time={time}")?;
+        }
+        if let Some(time) = reboot_timeout {
+            write!(f, ",reboot-timeout={time}")?;
+        }
+        Ok(())
     }
 }
 
@@ -107,9 +139,12 @@ mod tests {
     #[case::long("reboot-timeout=65536", Err("boot option `reboot-timeout=65536`; expected order=LETTERS"))]
     #[case::comma("cad,", Err("boot option ``"))]
     fn check(#[case] text: &str, #[case] expect: Result<BootOptions, &str>) {
-        let found = BootOptions::parse(text);
+        let found: Result<BootOptions, _> = text.parse();
         match expect {
-            Ok(expect) => assert_eq!(found, Ok(expect)),
+            Ok(expect) => {
+                assert_eq!(expect.to_string().parse(), Ok(expect.clone()));
+                assert_eq!(found, Ok(expect));
+            }
             Err(expect) => {
                 let message = found.expect_err("an error").to_string();
                 assert!(message.starts_with(expect), "{message}");

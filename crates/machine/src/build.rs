@@ -15,7 +15,7 @@ use warmboot_cpu::{Cpu, Hypervisor, Model};
 use warmboot_memory::{BlockId, Memory};
 
 use crate::{
-    BootOptions, Config, ConfigError, Generation, Machine, MachineType,
+    Config, ConfigError, Generation, Machine, MachineType,
     board::{Attachments, Board, PowerState, Wires},
     clock::Clock,
     config::{self, Adapter, DriveKind},
@@ -424,7 +424,7 @@ impl Parts<'_> {
         let [_, _, _, edx] = features;
         description.cpuid_features = edx;
         description.amd = vendor.get(1) == Some(&AMD);
-        description.boot = BootOptions::parse(&self.config.boot).unwrap_or_default(); // it was checked
+        description.boot.clone_from(&self.config.boot);
         description.first_option_rom = self.config.kernel.as_ref().map(kernel::option_rom_file);
         for unit in 0..2u8 {
             let drive = floppy.attachment(unit).map(|attachment| attachment.format.kind);

@@ -208,8 +208,8 @@ pub struct Config {
     pub rng: bool,
     /// Which interfaces virtio devices have; the machine type's when absent.
     pub virtio: Option<Interface>,
-    /// What firmware is told about booting, as [`BootOptions::parse`] reads it.
-    pub boot: String,
+    /// What firmware is told about booting.
+    pub boot: BootOptions,
     /// COM1 exists.
     pub serial: bool,
     /// LPT1 exists.
@@ -241,7 +241,7 @@ impl Default for Config {
             drives: Vec::new(),
             rng: false,
             virtio: None,
-            boot: "cad".into(),
+            boot: BootOptions::default(),
             serial: false,
             parallel: false,
             debug_exit: None,
@@ -282,8 +282,7 @@ impl Config {
                 self.memory
             ));
         }
-        let boot = BootOptions::parse(&self.boot).map_err(|error| ConfigError::new(error.to_string()))?;
-        if !tables::tells(machine_type, &boot) {
+        if !tables::tells(machine_type, &self.boot) {
             return fail(format!("boot `{}`: {} tells firmware the order alone", self.boot, self.machine));
         }
         Ok(())

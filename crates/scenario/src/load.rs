@@ -500,6 +500,7 @@ fn machine_spec<'a, 'de>(
     spec.vga = vga.unwrap_or(spec.vga);
     spec.vga_rom = text("vga-rom")?;
     spec.symbols = files("symbols", &mut named.symbols)?;
+    let boot = |source: &Source, value: &Value<'_>| table::parsed(source, value, str::parse);
     spec.boot = reader.optional("boot", boot)?.unwrap_or(spec.boot);
     spec.pvpanic = reader.optional("pvpanic", table::boolean)?.unwrap_or(spec.pvpanic);
     spec.parallel = reader.optional("parallel", table::boolean)?.unwrap_or(spec.parallel);
@@ -556,12 +557,6 @@ fn memory(source: &Source, value: &Value<'_>) -> Result<u64, Problem> {
     };
     possible(source, value, &Config { memory, ..Config::default() })?;
     Ok(memory)
-}
-
-fn boot(source: &Source, value: &Value<'_>) -> Result<String, Problem> {
-    let boot = table::string(source, value)?.to_owned();
-    possible(source, value, &Config { boot: boot.clone(), ..Config::default() })?;
-    Ok(boot)
 }
 
 /// Refuses a value that no machine can have.

@@ -8,8 +8,8 @@ use std::{
 };
 
 use warmboot_machine::{
-    Adapter, Config, Firmware, Flash, Generation, Kernel, MachineType, Vga, VirtioInterface, cpu_models,
-    generations, machine_types,
+    Adapter, BootOptions, Config, Firmware, Flash, Generation, Kernel, MachineType, Vga, VirtioInterface,
+    cpu_models, generations, machine_types,
 };
 
 use crate::{
@@ -93,8 +93,8 @@ pub struct MachineSpec {
     pub rng: bool,
     /// Which interfaces virtio devices have; the machine type has a default.
     pub virtio: Option<VirtioInterface>,
-    /// Boot order.
-    pub boot: String,
+    /// What firmware is told about booting.
+    pub boot: BootOptions,
     /// COM1 exists.
     pub serial: bool,
     /// LPT1 exists.

@@ -95,7 +95,7 @@ pub(crate) struct MachineArguments {
     /// Boot order: a floppy, c hard disk, d CD-ROM, n network; then ,menu=on ,splash-time=MILLISECONDS
     /// ,reboot-timeout=MILLISECONDS [default: cad]
     #[arg(long, value_name = "ORDER[,OPTION]")]
-    boot: Option<String>,
+    boot: Option<BootOptions>,
     /// Add the debug-exit port, at 0xf4 unless another is named
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, value_parser = port)]
     debug_exit: Option<Option<u16>>,
@@ -150,7 +150,7 @@ impl MachineArguments {
         }
         spec.rng = self.rng;
         spec.virtio = self.virtio;
-        spec.boot = text(&self.boot, spec.boot);
+        spec.boot = self.boot.clone().unwrap_or(spec.boot);
         spec.serial = ports.serial;
         spec.parallel = ports.parallel;
         spec.debug_exit = self.debug_exit.map(|port| port.unwrap_or(DEBUG_EXIT));
@@ -222,7 +222,7 @@ impl MachineArguments {
             ("--virtio", self.virtio.is_none() || self.virtio == config.virtio),
             ("--seed", self.seed.is_none_or(|seed| seed == config.seed)),
             ("--pvpanic", !self.pvpanic || config.pvpanic),
-            ("--boot", self.boot.as_ref().is_none_or(|boot| same_boot(boot, &config.boot))),
+            ("--boot", self.boot.as_ref().is_none_or(|boot| *boot == config.boot)),
             ("--serial", !ports.serial || config.serial),
             ("--parallel", !ports.parallel || config.parallel),
             (
@@ -249,11 +249,6 @@ impl MachineArguments {
     pub(crate) fn places(&self) -> Result<Places, InputError> {
         places(self.firmware_dir.as_ref())
     }
-}
-
-/// Whether two texts say the same about booting.
-fn same_boot(given: &str, built: &str) -> bool {
-    BootOptions::parse(given).is_ok_and(|given| BootOptions::parse(built) == Ok(given))
 }
 
 /// Whether `given` are the chips of the machine. What is in them may be newer than either.

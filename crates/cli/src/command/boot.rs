@@ -221,7 +221,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     let screen_text = arguments.screen_text.as_deref().map(Sink::open).transpose()?;
     let trace = arguments.trace.as_deref().map(TraceTo::open).transpose()?;
     let trace_io = arguments.trace_io.as_deref().map(TraceTo::open).transpose()?;
-    let written_back = written_back(&spec, &places)?;
+    let targets = write_back_targets(&spec, &places)?;
     let sinks = [
         ("--debugcon", &debugcon),
         ("--serial", &serial),
@@ -234,7 +234,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     let traced = traces.iter().filter_map(|(name, trace)| Some((*name, &trace.as_ref()?.sink)));
     let given = sinks.iter().filter_map(|(name, sink)| Some((*name, sink.as_ref()?)));
     let saved = snapshot.iter().map(|sink| ("--snapshot-out", sink));
-    let back = written_back.iter().map(|(name, sink)| (name.as_str(), sink));
+    let back = targets.iter().map(|(name, sink)| (name.as_str(), sink));
     differ(&traced.clone().chain(given.clone()).chain(saved).chain(back).collect::<Vec<_>>())?;
     if let Some((name, _)) = given.chain(traced).find(|(_, sink)| arguments.screen && sink.is_standard()) {
         return Err(InputError::new(format!(
@@ -456,7 +456,7 @@ impl Tracing {
 }
 
 /// The files that what the guest wrote to drives and flash chips goes back to, by option.
-fn written_back(spec: &MachineSpec, places: &Places) -> Result<Vec<(String, Sink)>, InputError> {
+fn write_back_targets(spec: &MachineSpec, places: &Places) -> Result<Vec<(String, Sink)>, InputError> {
     let drives = spec.drives.iter().filter(|drive| drive.write_back);
     let drives = drives.map(|drive| Ok((format!("--drive {}", drive.at), drive.path(places))));
     let flash = spec.flash.iter().filter(|flash| flash.write_back);

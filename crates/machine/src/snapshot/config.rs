@@ -7,7 +7,7 @@ use warmboot_chipset::{disk::BlockSource, virtio::Interface};
 
 use super::{SnapshotError, file::hex};
 use crate::{
-    Config, Firmware,
+    BootOptions, Config, Firmware,
     config::{Adapter, Drive, DriveKind, Flash, Kernel, Vga},
 };
 
@@ -49,8 +49,8 @@ pub struct SavedConfig {
     /// Which interfaces virtio devices have, when they are not the machine type's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub virtio: Option<Interface>,
-    /// Boot order.
-    pub boot: String,
+    /// What firmware is told about booting.
+    pub boot: BootOptions,
     /// COM1 exists.
     pub serial: bool,
     /// LPT1 exists.

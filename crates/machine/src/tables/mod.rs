@@ -108,6 +108,9 @@ const BOOT_MENU_ITEM: u16 = 0x000e;
 /// The file that says how long the boot menu is offered, in milliseconds.
 const MENU_WAIT_FILE: &str = "etc/boot-menu-wait";
 
+/// The file that says after how many milliseconds to reset when nothing boots; -1: never.
+const FAIL_WAIT_FILE: &str = "etc/boot-fail-wait";
+
 /// Whether firmware of this machine type is told all that `options` say.
 pub(crate) fn tells(machine_type: &MachineType, options: &BootOptions) -> bool {
     let contents = &machine_type.fw_cfg;
@@ -115,9 +118,6 @@ pub(crate) fn tells(machine_type: &MachineType, options: &BootOptions) -> bool {
     (!options.menu || contents.items.contains(&BOOT_MENU_ITEM))
         && (!timed || contents.files.contains(&FAIL_WAIT_FILE))
 }
-
-/// The file that says after how many milliseconds to reset when nothing boots; -1: never.
-const FAIL_WAIT_FILE: &str = "etc/boot-fail-wait";
 
 /// The files' names: a device's own stands by its name or, where the emulator has an order of its own,
 /// behind those of the machine.

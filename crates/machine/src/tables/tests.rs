@@ -290,7 +290,7 @@ fn panic_port(#[case] machine_type: &str, #[case] before: &str, #[case] after: O
 #[case::in_order("pc-i440fx-2.3", &["etc/boot-menu-wait", "etc/boot-fail-wait"])]
 #[case::isa("isapc", &["etc/boot-fail-wait", "etc/boot-menu-wait"])]
 fn boot_menu(#[case] machine_type: &str, #[case] expect: &[&str]) {
-    let boot = BootOptions::parse("menu=on,splash-time=500,reboot-timeout=1000").expect("well written");
+    let boot = "menu=on,splash-time=500,reboot-timeout=1000".parse().expect("well written");
     let description = Description { boot, ..describe(machine_type, 128 * MIB) };
     let names = files(&description);
     let first = names.iter().position(|name| *name == expect[0]).expect("it is there");
