@@ -109,6 +109,8 @@ pub struct Core {
     pub(crate) linear_mask: u64,
     /// The same of descriptor tables and task state segments: 64 bits in all of long mode.
     pub(crate) system_mask: u64,
+    /// What the running block's offsets are relative to; zero in a single step.
+    pub(crate) block_base: u64,
     /// An offset can be jumped to when, added to this, it is at most `code_limit`.
     code_bias: u64,
     code_limit: u64,
@@ -177,6 +179,7 @@ impl Core {
             bits: Bits::Sixteen,
             linear_mask: 0xffff_ffff,
             system_mask: 0xffff_ffff,
+            block_base: 0,
             code_bias: 0,
             code_limit: 0xffff,
             context: context::NEVER,
@@ -540,7 +543,9 @@ impl Core {
     pub fn effective_address(&self, op: &Op) -> u64 {
         let memory = &op.memory;
         let index = self.register(memory.index) << (memory.scale & 3);
-        let sum = self.register(memory.base).wrapping_add(index).wrapping_add(memory.displacement);
+        // There is no register of number BLOCK.
+        let base = self.state.gpr.get(usize::from(memory.base)).copied().unwrap_or(self.block_base);
+        let sum = base.wrapping_add(index).wrapping_add(memory.displacement);
         sum & memory.mask
     }
 
@@ -905,6 +910,12 @@ impl Core {
         }
         self.state.rip = offset;
         Ok(())
+    }
+
+    /// The offset in the code segment that a near branch's `immediate` says.
+    #[inline(always)]
+    pub(crate) fn target_of(&self, immediate: u64) -> u64 {
+        self.block_base.wrapping_add(immediate) & self.linear_mask
     }
 
     /// As [`Core::near_jump`], for an instruction behind which its block may go on.

@@ -1,5 +1,8 @@
 //! Decoded straight-line blocks, keyed by where their bytes lie and how they were decoded.
 //!
+//! Code of 32 and 64 bits is decoded for its place in the page, not for its address: a library that many
+//! processes have, each at another address, is decoded once.
+//!
 //! There are two levels. [`Code`] holds all blocks by frame; it is immutable once shared, so that
 //! forks have it in common and copy only what they change. In front of it each processor has a
 //! direct-mapped table of its own, which begins small and grows with what runs: a fork that runs
@@ -16,32 +19,47 @@ use crate::{
 /// Slots of the table when it is first used, and at most; powers of two.
 const FIRST_SLOTS: usize = 256;
 const MOST_SLOTS: usize = 32768;
-/// Most instructions kept (some 20 MiB): a guest can have the same bytes decoded in many ways.
-const MOST_OPS: usize = 1 << 18;
+/// Most instructions kept (some 100 MiB): a guest can have the same bytes decoded in many ways.
+const MOST_OPS: usize = 1 << 20;
 
-/// What decoding depends on, packed so that it is quick to compare; in order of frames.
+/// What decoding depends on; in order of frames.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Key {
-    /// Frame << 32 | offset << 2 | how it is decoded.
-    place: u64,
-    /// Offset in the code segment: branch targets are absolute.
-    pub(crate) rip: u64,
+    frame: u32,
+    /// Offset in the code segment that the bytes are decoded for.
+    origin: u32,
+    /// Offset in the frame << 2 | how they are decoded.
+    place: u16,
 }
 
 impl Key {
+    /// That of the bytes at `offset` of a frame, where `rip` is in the code segment.
     #[inline(always)]
     pub(crate) fn new(frame: u32, offset: u16, bits: Bits, rip: u64) -> Key {
-        Key { place: u64::from(frame) << 32 | u64::from(offset) << 2 | bits as u64, rip }
+        // Branch targets of 16-bit code are cut to 16 bits, so what they are relative to matters.
+        let origin = if bits == Bits::Sixteen { rip as u32 } else { rip as u32 & 0xfff };
+        Key { frame, origin, place: offset << 2 | bits as u16 }
     }
 
     /// Where the bytes are.
     pub(crate) fn frame(self) -> u32 {
-        (self.place >> 32) as u32
+        self.frame
     }
 
     /// Where in the frame.
     pub(crate) fn offset(self) -> u16 {
-        (self.place >> 2) as u16
+        self.place >> 2
+    }
+
+    /// Offset in the code segment that the bytes are decoded for.
+    pub(crate) fn origin(self) -> u32 {
+        self.origin
+    }
+
+    /// What the ops' offsets are relative to, where the bytes are at `rip`.
+    #[inline(always)]
+    pub(crate) fn base(self, rip: u64) -> u64 {
+        rip.wrapping_sub(u64::from(self.origin))
     }
 
     /// How they are decoded.
@@ -82,25 +100,59 @@ pub(crate) struct Block<B: Bus> {
     /// Length in bytes.
     pub(crate) bytes: u16,
     pub(crate) end: End,
-    /// What is executed: some ops are two instructions ([`crate::exec::pair`]).
-    pub(crate) ops: Arc<[Lowered<B>]>,
-    /// An op for each instruction, for who wants to stop before any of them.
-    pub(crate) each: Arc<[Lowered<B>]>,
+    /// How often it was run to its open end.
+    pub(crate) passed: u8,
+    /// How many ops there are, and how many instructions.
+    ops: u8,
+    instructions: u8,
+    /// The ops, and behind them the instructions, unless these are the same.
+    code: Arc<[Lowered<B>]>,
 }
 
 impl<B: Bus> Clone for Block<B> {
     fn clone(&self) -> Self {
-        Block {
-            key: self.key,
-            bytes: self.bytes,
-            end: self.end,
-            ops: self.ops.clone(),
-            each: self.each.clone(),
-        }
+        Block { code: self.code.clone(), ..*self }
     }
 }
 
 impl<B: Bus> Block<B> {
+    /// A block of fewer than 256 instructions. `ops` are fewer than `each` where some are two instructions.
+    pub(crate) fn new(
+        key: Key,
+        bytes: u16,
+        end: End,
+        mut ops: Vec<Lowered<B>>,
+        each: &[Lowered<B>],
+    ) -> Block<B> {
+        let (count, instructions) = (ops.len() as u8, each.len() as u8);
+        if count != instructions {
+            ops.extend_from_slice(each);
+        }
+        Block { key, bytes, end, passed: 0, ops: count, instructions, code: ops.into() }
+    }
+
+    /// What is executed: some ops are two instructions ([`crate::exec::pair`]).
+    #[inline(always)]
+    pub(crate) fn ops(&self) -> &[Lowered<B>] {
+        self.code.get(..usize::from(self.ops)).unwrap_or_default()
+    }
+
+    /// An op for each instruction, for who wants to stop before any of them.
+    pub(crate) fn each(&self) -> &[Lowered<B>] {
+        self.code.get(self.code.len() - usize::from(self.instructions)..).unwrap_or_default()
+    }
+
+    /// How many instructions it has.
+    #[inline(always)]
+    pub(crate) fn instructions(&self) -> u64 {
+        self.instructions.into()
+    }
+
+    /// What it counts in [`MOST_OPS`].
+    fn weight(&self) -> usize {
+        usize::from(self.instructions)
+    }
+
     fn overlaps(&self, offset: u16, length: u16) -> bool {
         let start = u32::from(self.key.offset());
         let written = u32::from(offset);
@@ -129,7 +181,7 @@ impl<B: Bus> FrameCode<B> {
     }
 
     fn ops(&self) -> usize {
-        self.0.iter().map(|block| block.each.len()).sum()
+        self.0.iter().map(Block::weight).sum()
     }
 }
 
@@ -162,11 +214,11 @@ impl<B: Bus> Code<B> {
     fn insert(&mut self, block: Block<B>) {
         let frame = self.frames.entry(block.key.frame());
         let blocks = &mut Arc::make_mut(frame.or_insert_with(|| Arc::new(FrameCode(Vec::new())))).0;
-        self.ops += block.each.len();
+        self.ops += block.weight();
         match blocks.binary_search_by_key(&block.key, |block| block.key) {
             Ok(index) => {
                 if let Some(old) = blocks.get_mut(index) {
-                    self.ops -= old.ops.len();
+                    self.ops -= old.weight();
                     *old = block;
                 }
             }
@@ -175,15 +227,16 @@ impl<B: Bus> Code<B> {
     }
 }
 
-/// A block in the table, and when it was last found by translating.
+/// A block in the table, and when it was last found by translating; in one line of the host's cache.
+#[repr(align(64))]
 pub(crate) struct Entry<B: Bus> {
     pub(crate) block: Block<B>,
+    /// Offset in the code segment.
+    rip: u64,
     /// The linear address it was found at, and [`crate::Core::code_stamp`] then: as long as it is the
     /// same, so is the translation.
     linear: u64,
     stamp: u64,
-    /// How often it was run to its open end.
-    pub(crate) passed: u8,
 }
 
 impl<B: Bus> Entry<B> {
@@ -193,9 +246,15 @@ impl<B: Bus> Entry<B> {
     }
 }
 
+/// Most bases that are kept of a frame.
+const MOST_BASES: usize = 16;
+
 /// Decoded blocks; empty until the first run.
 pub(crate) struct Cache<B: Bus> {
     slots: Vec<Option<Entry<B>>>,
+    /// What the offsets of a frame's blocks in the table are relative to, where not zero: at least all such bases,
+    /// unless they were too many to keep.
+    bases: BTreeMap<u32, Vec<u64>>,
     /// Blocks put into the table since it has its size.
     fills: usize,
     code: Arc<Code<B>>,
@@ -203,7 +262,7 @@ pub(crate) struct Cache<B: Bus> {
 
 impl<B: Bus> Default for Cache<B> {
     fn default() -> Self {
-        Cache { slots: Vec::new(), fills: 0, code: Arc::default() }
+        Cache { slots: Vec::new(), bases: BTreeMap::new(), fills: 0, code: Arc::default() }
     }
 }
 
@@ -214,7 +273,7 @@ impl<B: Bus> Cache<B> {
         let index = slot(rip, self.slots.len());
         match self.slots.get_mut(index) {
             Some(Some(entry))
-                if entry.linear == linear && entry.stamp == stamp && entry.block.key.rip == rip =>
+                if entry.linear == linear && entry.stamp == stamp && entry.rip == rip =>
             {
                 Some(entry)
             }
@@ -222,24 +281,24 @@ impl<B: Bus> Cache<B> {
         }
     }
 
-    /// Whether the block of `key` is known; it is then in the table.
-    pub(crate) fn recall(&mut self, key: Key) -> bool {
-        if self.entry(key).is_some() {
+    /// Whether the block of `key` is known; it is then in the table, for offset `rip`.
+    pub(crate) fn recall(&mut self, key: Key, rip: u64) -> bool {
+        if self.entry(key, rip).is_some() {
             return true;
         }
         let Some(block) = self.code.get(key).cloned() else { return false };
-        self.fill(block);
+        self.fill(block, rip);
         true
     }
 
-    /// The block of `key`, if the table has it.
-    pub(crate) fn entry(&mut self, key: Key) -> Option<&mut Entry<B>> {
-        let index = slot(key.rip, self.slots.len());
-        self.slots.get_mut(index)?.as_mut().filter(|entry| entry.block.key == key)
+    /// The block of `key` for offset `rip`, if the table has it.
+    pub(crate) fn entry(&mut self, key: Key, rip: u64) -> Option<&mut Entry<B>> {
+        let index = slot(rip, self.slots.len());
+        self.slots.get_mut(index)?.as_mut().filter(|entry| entry.block.key == key && entry.rip == rip)
     }
 
-    /// Keeps a block and has its bytes watched.
-    pub(crate) fn insert(&mut self, block: Block<B>, watch: &mut Watch, tlb: &mut Tlb) {
+    /// Keeps a block and has its bytes watched; it is then in the table, for offset `rip`.
+    pub(crate) fn insert(&mut self, block: Block<B>, rip: u64, watch: &mut Watch, tlb: &mut Tlb) {
         if self.code.ops >= MOST_OPS {
             self.clear(watch);
         }
@@ -247,10 +306,10 @@ impl<B: Bus> Cache<B> {
         block.add_to(&mut bytes);
         watch.add_code(tlb, block.key.frame(), &bytes);
         Arc::make_mut(&mut self.code).insert(block.clone());
-        self.fill(block);
+        self.fill(block, rip);
     }
 
-    fn fill(&mut self, block: Block<B>) {
+    fn fill(&mut self, block: Block<B>, rip: u64) {
         let now = self.slots.len();
         if now == 0 || (self.fills >= now && now < MOST_SLOTS) {
             let mut old = std::mem::take(&mut self.slots);
@@ -260,12 +319,24 @@ impl<B: Bus> Cache<B> {
                 self.place(entry);
             }
         }
+        self.note_base(block.key, rip);
         // No stamp is all ones.
-        self.place(Entry { block, linear: 0, stamp: u64::MAX, passed: 0 });
+        self.place(Entry { block, rip, linear: 0, stamp: u64::MAX });
+    }
+
+    fn note_base(&mut self, key: Key, rip: u64) {
+        let base = key.base(rip);
+        if base == 0 {
+            return;
+        }
+        let bases = self.bases.entry(key.frame()).or_default();
+        if bases.len() < MOST_BASES && !bases.contains(&base) {
+            bases.push(base);
+        }
     }
 
     fn place(&mut self, entry: Entry<B>) {
-        let index = slot(entry.block.key.rip, self.slots.len());
+        let index = slot(entry.rip, self.slots.len());
         if let Some(slot) = self.slots.get_mut(index) {
             *slot = Some(entry);
             self.fills += 1;
@@ -294,19 +365,33 @@ impl<B: Bus> Cache<B> {
         let Some(shared) = code.frames.get_mut(&frame) else { return };
         let own = Arc::make_mut(shared);
         let slots = &mut self.slots;
+        let bases = self.bases.get(&frame).map(Vec::as_slice).unwrap_or_default();
+        let few = bases.len() < MOST_BASES;
         own.0.retain(|block| {
             let stays = !block.overlaps(offset, length);
             if !stays {
-                code.ops -= block.each.len();
-                let index = slot(block.key.rip, slots.len());
-                if let Some(slot) = slots.get_mut(index)
-                    && slot.as_ref().is_some_and(|cached| cached.block.key == block.key)
-                {
-                    *slot = None;
+                code.ops -= block.weight();
+                let bases = std::iter::once(&0).chain(if few { bases } else { &[] });
+                for base in bases {
+                    let index = slot(base.wrapping_add(block.key.origin().into()), slots.len());
+                    if let Some(slot) = slots.get_mut(index)
+                        && slot.as_ref().is_some_and(|cached| cached.block.key == block.key)
+                    {
+                        *slot = None;
+                    }
                 }
             }
             stays
         });
+        if !few {
+            // What is left of the frame's blocks comes back when it is looked for.
+            for slot in slots {
+                if slot.as_ref().is_some_and(|cached| cached.block.key.frame() == frame) {
+                    *slot = None;
+                }
+            }
+            self.bases.remove(&frame);
+        }
         if own.0.is_empty() {
             code.frames.remove(&frame);
         }
@@ -316,6 +401,7 @@ impl<B: Bus> Cache<B> {
     /// Drops everything.
     pub(crate) fn clear(&mut self, watch: &mut Watch) {
         self.slots.clear();
+        self.bases.clear();
         self.fills = 0;
         self.code = Arc::default();
         watch.forget_code();
@@ -323,7 +409,7 @@ impl<B: Bus> Cache<B> {
 
     /// A cache with the same blocks, all of them shared. Its `Watch` must be a fork of this one's.
     pub(crate) fn fork(&self) -> Cache<B> {
-        Cache { slots: Vec::new(), fills: 0, code: self.code.clone() }
+        Cache { slots: Vec::new(), bases: BTreeMap::new(), fills: 0, code: self.code.clone() }
     }
 
     /// Makes this cache true of the frames of another processor: where a frame's bytes differ, its

@@ -4,14 +4,12 @@
 //! one, and an instruction that faults (or is stopped by an instruction breakpoint) is one, its
 //! delivery included. Delivering an interrupt is none.
 
-use std::sync::Arc;
-
-use iced_x86::Instruction;
+use iced_x86::{Instruction, OpKind};
 
 use crate::{
     Bus, Core, Exception, Exec, Frame, Hypervisor, Lowered, Model, Observed, Occurrence, Op, Path, State,
     StateError, Stop,
-    access::attention,
+    access::{Bits, attention},
     cache::{Block, Cache, End, Key},
     decode::{Decoded, Flow, LONGEST, decode},
     exceptions::Event,
@@ -560,7 +558,7 @@ impl<B: Bus> Cpu<B> {
                 Some(entry) => entry,
                 None => {
                     let Some(key) = self.find(bus) else { return some };
-                    match self.cache.entry(key) {
+                    match self.cache.entry(key, rip) {
                         Some(entry) => entry,
                         None => return some,
                     }
@@ -568,6 +566,7 @@ impl<B: Bus> Cpu<B> {
             };
             some = true;
             let core = &mut self.core;
+            core.block_base = entry.block.key.base(rip);
             // Loops are run here, as long as nothing is to be looked at.
             loop {
                 let ran = run_block(core, bus, &entry.block);
@@ -581,7 +580,7 @@ impl<B: Bus> Cpu<B> {
                 }
                 if again && core.state.rip == rip {
                     if entry.block.end == End::Fill {
-                        fill::rounds(core, bus, &entry.block.each);
+                        fill::rounds(core, bus, entry.block.each());
                     }
                     continue;
                 }
@@ -590,10 +589,10 @@ impl<B: Bus> Cpu<B> {
                         End::Near | End::Fill => {}
                         End::Other => return true,
                         End::Open => {
-                            entry.passed = entry.passed.saturating_add(1);
-                            if entry.passed == OFTEN {
+                            entry.block.passed = entry.block.passed.saturating_add(1);
+                            if entry.block.passed == OFTEN {
                                 let key = entry.block.key;
-                                self.extend(bus, key);
+                                self.extend(bus, key, rip);
                             }
                         }
                     }
@@ -608,8 +607,10 @@ impl<B: Bus> Cpu<B> {
     fn block_watched(&mut self, bus: &mut B) -> bool {
         let Some(key) = self.find(bus) else { return false };
         let core = &mut self.core;
-        let Some(entry) = self.cache.entry(key) else { return false };
-        for (index, op) in entry.block.each.iter().enumerate() {
+        let rip = core.state.rip;
+        let Some(entry) = self.cache.entry(key, rip) else { return false };
+        core.block_base = key.base(rip);
+        for (index, op) in entry.block.each().iter().enumerate() {
             let met = || self.breakpoints.iter().any(|breakpoint| breakpoint.matches(&core.state));
             // The look between instructions stops at one, or at the end of the budget.
             if index != 0 && (core.retired >= core.budget_end || met()) {
@@ -648,12 +649,14 @@ impl<B: Bus> Cpu<B> {
             return None;
         }
         let key = Key::new(frame, (linear & 0xfff) as u16, core.bits, rip);
-        if !self.cache.recall(key) {
+        if !self.cache.recall(key, rip) {
             let block = build(bus, key, core.model, false)?;
-            self.cache.insert(block, &mut core.watch, &mut core.tlb);
+            self.cache.insert(block, rip, &mut core.watch, &mut core.tlb);
         }
-        let entry = self.cache.entry(key)?;
-        if u64::from(entry.block.bytes) > core.code_room(rip) {
+        let entry = self.cache.entry(key, rip)?;
+        let bytes = u64::from(entry.block.bytes);
+        // Offsets begin anew at the top of the address space: ops have them behind it.
+        if bytes > core.code_room(rip) || bytes > core.linear_mask.saturating_sub(rip) {
             return None;
         }
         // A translation that was not kept can change unnoticed.
@@ -665,10 +668,10 @@ impl<B: Bus> Cpu<B> {
 
     /// Lets the block of `key` go on beyond its conditional branches.
     #[cold]
-    fn extend(&mut self, bus: &B, key: Key) {
+    fn extend(&mut self, bus: &B, key: Key, rip: u64) {
         let core = &mut self.core;
         if let Some(block) = build(bus, key, core.model, true) {
-            self.cache.insert(block, &mut core.watch, &mut core.tlb);
+            self.cache.insert(block, rip, &mut core.watch, &mut core.tlb);
         }
     }
 
@@ -697,6 +700,7 @@ impl<B: Bus> Cpu<B> {
             bus.observe(core.cycle(), &core.state);
         }
         core.state.rip = start.wrapping_add(u64::from(lowered.op.length)) & core.linear_mask;
+        core.block_base = 0;
         let done = (lowered.run)(core, bus, &lowered.op);
         let completed = done.is_ok();
         let attention = settle(core, bus, start, done);
@@ -731,11 +735,11 @@ enum Ran {
 #[inline(always)]
 fn run_block<B: Bus>(core: &mut Core, bus: &mut B, block: &Block<B>) -> Ran {
     let first = core.retired;
-    let count = block.each.len() as u64;
+    let count = block.instructions();
     if B::OBSERVES || first.wrapping_add(count) > core.budget_end {
-        return run_each(core, bus, &block.each);
+        return run_each(core, bus, block.each());
     }
-    run_ops(core, bus, &block.ops, count)
+    run_ops(core, bus, block.ops(), count)
 }
 
 /// As [`run_block`], instruction by instruction.
@@ -754,6 +758,7 @@ fn run_each<B: Bus>(core: &mut Core, bus: &mut B, each: &[Lowered<B>]) -> Ran {
 fn run_ops<B: Bus>(core: &mut Core, bus: &mut B, ops: &[Lowered<B>], count: u64) -> Ran {
     // What was retired before the block, had all of it been executed once, in order.
     let mut first = core.retired;
+    let base = core.block_base;
     let mut rest = ops.iter();
     while let Some(lowered) = rest.next() {
         core.retired = first.wrapping_add(u64::from(lowered.op.before));
@@ -761,7 +766,7 @@ fn run_ops<B: Bus>(core: &mut Core, bus: &mut B, ops: &[Lowered<B>], count: u64)
             bus.observe(core.cycle(), &core.state);
         }
         // What changes CS ends its block.
-        core.state.rip = lowered.next;
+        core.state.rip = base.wrapping_add(lowered.next);
         let done = (lowered.run)(core, bus, &lowered.op);
         if done.is_err() || core.attention != 0 {
             if done.is_ok() && core.attention == attention::JUMPED {
@@ -779,7 +784,8 @@ fn run_ops<B: Bus>(core: &mut Core, bus: &mut B, ops: &[Lowered<B>], count: u64)
                 }
                 return Ran::Jumped;
             }
-            let start = lowered.next.wrapping_sub(u64::from(lowered.op.length)) & core.linear_mask;
+            let next = base.wrapping_add(lowered.next);
+            let start = next.wrapping_sub(u64::from(lowered.op.length)) & core.linear_mask;
             settle(core, bus, start, done);
             return Ran::Attention;
         }
@@ -879,10 +885,14 @@ fn build<B: Bus>(bus: &B, key: Key, model: &Model, beyond: bool) -> Option<Block
     let mut at = usize::from(key.offset());
     while end == End::Near && at < page.len() {
         let bytes = page.get(at..(at + LONGEST).min(page.len()))?;
-        let rip = key.rip.wrapping_add((at - usize::from(key.offset())) as u64);
+        let rip = u64::from(key.origin()) + (at - usize::from(key.offset())) as u64;
         let Decoded::Op { mut lowered, flow, instruction } = decode(bytes, key.bits(), rip, model) else {
             break;
         };
+        if key.bits() != Bits::Sixteen && instruction.op0_kind() == OpKind::NearBranch16 {
+            // It goes to the first 64 KiB, wherever it is from: a single step knows from where.
+            break;
+        }
         at += usize::from(lowered.op.length);
         (lowered.op.before, lowered.op.after) = (each.len() as u8, each.len() as u8 + 1);
         let both = each
@@ -920,8 +930,7 @@ fn build<B: Bus>(bus: &B, key: Key, model: &Model, beyond: bool) -> Option<Block
     if end != End::Fill {
         find_inside(&mut ops, &targets);
     }
-    let each: Arc<[Lowered<B>]> = each.into();
-    Some(Block { key, bytes, end, ops: ops.into(), each })
+    Some(Block::new(key, bytes, end, ops, &each))
 }
 
 /// Where a branch that leaves nothing behind goes to: Jcc, JMP, LOOPcc or JCXZ, not CALL.

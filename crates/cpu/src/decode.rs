@@ -53,7 +53,8 @@ impl Flow {
     }
 }
 
-/// Decodes the instruction at offset `rip` of a code segment, for a processor of this model.
+/// Decodes the instruction at offset `rip` of a code segment, for a processor of this model. Where the op says where
+/// it goes or what it reaches relative to the instruction, it is by this offset.
 pub(crate) fn decode<B: Bus>(bytes: &[u8], bits: Bits, rip: u64, model: &Model) -> Decoded<B> {
     let bitness = bits.bitness();
     let mut decoder = Decoder::with_ip(bitness, bytes, rip, options(model, bits));
@@ -363,7 +364,11 @@ fn operand(instruction: &Instruction, index: u32, op: &mut Op) -> Operand {
             }
             op.memory = Memory {
                 segment: segment_number(instruction),
-                base: address_register(instruction.memory_base()),
+                base: if instruction.is_ip_rel_memory_operand() {
+                    gpr::BLOCK
+                } else {
+                    address_register(instruction.memory_base())
+                },
                 index: address_register(instruction.memory_index()),
                 scale,
                 displacement: instruction.memory_displacement64(),

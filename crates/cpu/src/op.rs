@@ -60,7 +60,7 @@ impl Operand {
 pub struct Memory {
     /// Segment register, in encoding order, overrides applied.
     pub segment: u8,
-    /// Base register or [`crate::state::gpr::ZERO`].
+    /// Base register, [`crate::state::gpr::ZERO`] or [`crate::state::gpr::BLOCK`].
     pub base: u8,
     /// Index register or ZERO.
     pub index: u8,
@@ -104,7 +104,7 @@ pub struct Op {
     /// The memory reference; for string instructions `segment` is the source segment.
     pub memory: Memory,
     /// Immediate, sign-extended to 64 bits as the instruction defines; near branch target offset
-    /// (already absolute within the segment); far pointer as selector << 32 | offset; first
+    /// (within the segment, less what the block is relative to); far pointer as selector << 32 | offset; first
     /// immediate of ENTER; x87's opcode, as FSTENV stores it.
     pub immediate: u64,
     /// Second immediate (ENTER); number of a fourth register (VBLENDVPS), or of the vector register that
@@ -132,7 +132,7 @@ pub type Handler<B> = fn(&mut Core, &mut B, &Op) -> Exec;
 pub struct Lowered<B: Bus> {
     /// Operands.
     pub op: Op,
-    /// Offset of the instruction behind it.
+    /// Offset of the instruction behind it, less what the block is relative to.
     pub next: u64,
     /// Code.
     pub run: Handler<B>,

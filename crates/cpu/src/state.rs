@@ -21,6 +21,8 @@ pub mod gpr {
     pub const RDI: u8 = 7;
     /// A slot that always reads zero: a missing base or index register.
     pub const ZERO: u8 = 16;
+    /// What a block's offsets are relative to, in place of RIP as a base register.
+    pub const BLOCK: u8 = 17;
 }
 
 /// Segment registers in encoding order.

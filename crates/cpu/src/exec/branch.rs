@@ -90,13 +90,14 @@ fn loops<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
 
 fn jump_if<B: Bus, const CODE: u8>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
     if core.state.flags.condition(CODE) {
-        return core.branch(op.immediate);
+        return core.branch(core.target_of(op.immediate));
     }
     Ok(())
 }
 
 fn jump<B: Bus>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
-    if op.inside == ELSEWHERE { core.near_jump(op.immediate) } else { core.branch(op.immediate) }
+    let target = core.target_of(op.immediate);
+    if op.inside == ELSEWHERE { core.near_jump(target) } else { core.branch(target) }
 }
 
 fn jump_to<B: Bus, W: Width, Target: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
@@ -105,7 +106,7 @@ fn jump_to<B: Bus, W: Width, Target: Kind>(core: &mut Core, bus: &mut B, op: &Op
 }
 
 fn call<B: Bus, W: Width>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    call_at::<B, W>(core, bus, op.immediate)
+    call_at::<B, W>(core, bus, core.target_of(op.immediate))
 }
 
 fn call_to<B: Bus, W: Width, Target: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
@@ -175,7 +176,7 @@ impl Condition for NotEqual {
 fn loop_while<B: Bus, Count: Width, Also: Condition>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
     let count = Count::from_u64(core.register(gpr::RCX).wrapping_sub(1));
     if count != Count::default() && Also::holds(core.state.flags.zero()) {
-        core.branch(op.immediate)?;
+        core.branch(core.target_of(op.immediate))?;
     }
     write_part(core, gpr::RCX, count);
     Ok(())
@@ -183,7 +184,7 @@ fn loop_while<B: Bus, Count: Width, Also: Condition>(core: &mut Core, _bus: &mut
 
 fn jump_if_zero<B: Bus, Count: Width>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
     if Count::from_u64(core.register(gpr::RCX)) == Count::default() {
-        return core.branch(op.immediate);
+        return core.branch(core.target_of(op.immediate));
     }
     Ok(())
 }

@@ -235,7 +235,7 @@ fn both<B: Bus, W: Width, D: Kind, S: Kind, A: First, const CODE: u8>(
         write_register(core, op.dst, result);
     }
     if core.state.flags.condition(CODE) {
-        let target = target::<D, S>(op);
+        let target = core.target_of(target::<D, S>(op));
         if !core.can_jump_to(target) {
             return before_jump(core, op);
         }
