@@ -171,7 +171,7 @@ impl Core {
             bootstrap,
             index,
             cores: 1,
-            tlb: Tlb::default(),
+            tlb: Tlb::new(index),
             watch: Watch::default(),
             written: Vec::new(),
             views: [View::default(); 8],
@@ -595,21 +595,26 @@ impl Core {
     /// The value at `segment:offset` where its translation is known and nothing stands in the way.
     #[inline(always)]
     pub(crate) fn load_quickly<W: Width, B: Bus>(&self, bus: &B, segment: u8, offset: u64) -> Option<W> {
-        let (frame, within) = self.readable(segment, offset, W::BYTES)?;
-        W::read_from(bus.frame(frame), within)
+        let (frame, place, within) = self.readable(segment, offset, W::BYTES)?;
+        W::read_from(bus.held(place, frame)?, within)
     }
 
-    /// The frame that has `segment:offset`, and where in it, where the translation is known and nothing
-    /// stands in the way of reading `length` bytes, if the frame has as many.
+    /// The frame that has `segment:offset`, where it is held, and where in it that is, where the translation is
+    /// known and nothing stands in the way of reading `length` bytes, if the frame has as many.
     #[inline(always)]
-    fn readable(&self, segment: u8, offset: u64, length: usize) -> Option<(Frame, usize)> {
+    fn readable(&self, segment: u8, offset: u64, length: usize) -> Option<(Frame, usize, usize)> {
         let view = &self.views[usize::from(segment & 7)];
         let linear = view.base.wrapping_add(offset) & self.linear_mask;
         let slot = self.tlb.slot(Access::Read, linear)?;
         let known = slot.tag == (linear & !0xfff) | self.context;
         let within = (linear & 0xfff) as usize;
         // An end beyond 64 bits lies in another page.
-        (known && offset.wrapping_add(length as u64) <= view.read_end).then_some((Frame(slot.frame), within))
+        let place = self.tlb.place(Access::Read, linear);
+        (known && offset.wrapping_add(length as u64) <= view.read_end).then_some((
+            Frame(slot.frame),
+            place,
+            within,
+        ))
     }
 
     /// As [`Core::readable`], for writing up to 64 bytes: the translation, and where in the frame. Nobody
@@ -621,6 +626,12 @@ impl Core {
             watched == 0 || (chunk(within) == 0 && chunk(within + length - 1) == 0)
         };
         self.known_to_write(segment, offset, length).filter(|(slot, within)| beside(slot.watched, *within))
+    }
+
+    /// The page of a translation for writing.
+    #[inline(always)]
+    fn held_of<'a, B: Bus>(&self, bus: &'a mut B, slot: &Entry) -> Option<&'a mut [u8; 4096]> {
+        bus.held_mut(self.tlb.place(Access::Write, slot.tag), Frame(slot.frame))
     }
 
     /// As [`Core::writable`], whoever watches.
@@ -660,7 +671,7 @@ impl Core {
     #[inline(always)]
     fn store_quickly<W: Width, B: Bus>(&self, bus: &mut B, segment: u8, offset: u64, value: W) -> bool {
         let Some((slot, within)) = self.writable(segment, offset, W::BYTES) else { return false };
-        bus.own_frame(Frame(slot.frame)).is_some_and(|page| value.write_to(page, within))
+        self.held_of(bus, slot).is_some_and(|page| value.write_to(page, within))
     }
 
     /// As [`Core::store_at`], of what could not be written quickly: most often there is something in the page
@@ -678,7 +689,7 @@ impl Core {
     fn store_beside<W: Width, B: Bus>(&self, bus: &mut B, segment: u8, offset: u64, value: W) -> bool {
         let Some((slot, within)) = self.known_to_write(segment, offset, W::BYTES) else { return false };
         self.tlb.is_beside(slot.linear(within), W::BYTES)
-            && bus.own_frame(Frame(slot.frame)).is_some_and(|page| value.write_to(page, within))
+            && self.held_of(bus, slot).is_some_and(|page| value.write_to(page, within))
     }
 
     #[cold]
@@ -702,7 +713,7 @@ impl Core {
         if slot.frame != slot.read_frame {
             return Err(change);
         }
-        let Some(page) = bus.own_frame(Frame(slot.frame)) else { return Err(change) };
+        let Some(page) = self.held_of(bus, slot) else { return Err(change) };
         let Some(before) = W::read_from(page, within) else { return Err(change) };
         change(&mut self.state.flags, before).write_to(page, within);
         Ok(())
@@ -717,7 +728,7 @@ impl Core {
         segment: u8,
         offset: u64,
     ) -> Option<&'a [u8; N]> {
-        let (frame, within) = self.readable(segment, offset, N)?;
+        let (frame, _, within) = self.readable(segment, offset, N)?;
         bus.frame(frame).get(within..)?.first_chunk()
     }
 
@@ -795,6 +806,7 @@ impl Core {
             && within + length <= 4096
             && (slot.watched & chunks(within, length) == 0 || self.watch.beside(slot.frame, within, length))
         {
+            bus.hold(self.tlb.place(Access::Write, linear), Frame(slot.frame));
             return Ok(Place(Where::Direct { frame: Frame(slot.frame), offset: within as u16 }));
         }
         let range = self

@@ -70,9 +70,20 @@ pub trait Bus {
     /// The bytes of a frame, to be written. Never changes which frame a page has.
     fn frame_mut(&mut self, frame: Frame) -> &mut [u8; 4096];
 
-    /// As [`Bus::frame_mut`], where that takes nothing but an address; `None` says nothing of the frame.
+    /// A processor is going to ask for a frame again and again, at a place of its own, where it asked for
+    /// another before.
+    fn hold(&mut self, _place: usize, _frame: Frame) {}
+
+    /// As [`Bus::frame`], of the frame that was last held at `place`, where that takes nothing but an address;
+    /// `None` says nothing of the frame.
     #[inline(always)]
-    fn own_frame(&mut self, frame: Frame) -> Option<&mut [u8; 4096]> {
+    fn held(&self, _place: usize, frame: Frame) -> Option<&[u8; 4096]> {
+        Some(self.frame(frame))
+    }
+
+    /// As [`Bus::held`], to be written.
+    #[inline(always)]
+    fn held_mut(&mut self, _place: usize, frame: Frame) -> Option<&mut [u8; 4096]> {
         Some(self.frame_mut(frame))
     }
 

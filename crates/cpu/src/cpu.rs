@@ -119,6 +119,7 @@ impl<B: Bus> Cpu<B> {
         (core.unknown_msrs_ignored, core.microcode) = (other.core.unknown_msrs_ignored, other.core.microcode);
         core.a20_mask = other.core.a20_mask;
         core.written.clear();
+        core.tlb.set_index(core.index);
         core.flush_tlb();
         self.breakpoints.clone_from(&other.breakpoints);
         self.passed = other.passed;

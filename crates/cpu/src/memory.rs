@@ -126,6 +126,9 @@ impl Core {
             };
             let entry = Entry { tag: tag | device, physical: physical & !0xfff, watched, frame, read_frame };
             self.tlb.insert(access, entry);
+            if access != Access::Fetch && frame != NO_FRAME {
+                bus.hold(self.tlb.place(access, linear), Frame(frame));
+            }
         }
         Ok(Target { physical, frame, read_frame })
     }
@@ -224,6 +227,7 @@ impl Core {
             && slot.tag == (linear & !0xfff) | self.context
             && let Some(value) = W::read_from(bus.frame(Frame(slot.frame)), (linear & 0xfff) as usize)
         {
+            bus.hold(self.tlb.place(Access::Read, linear), Frame(slot.frame));
             return Ok(value);
         }
         let value = self.read_slow(bus, linear, W::BYTES as u8, self.privilege())?;
@@ -246,6 +250,7 @@ impl Core {
                     self.tlb.keep_near(linear, self.watch.bits_at(frame, offset));
                 }
                 value.write_to(bus.frame_mut(Frame(frame)), offset);
+                bus.hold(self.tlb.place(Access::Write, linear), Frame(frame));
                 return Ok(());
             }
         }

@@ -70,6 +70,8 @@ const NOTHING_NEAR: Near = Near { chunk: usize::MAX, bits: u64::MAX };
 /// Direct-mapped tables, empty until the first run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tlb {
+    /// Which processor's it is.
+    index: u8,
     read: Vec<Entry>,
     write: Vec<Entry>,
     /// Beside `write`, entry for entry.
@@ -79,6 +81,24 @@ pub(crate) struct Tlb {
 }
 
 impl Tlb {
+    /// That of processor `index`.
+    pub(crate) fn new(index: u8) -> Tlb {
+        Tlb { index, ..Tlb::default() }
+    }
+
+    /// It is processor `index`'s from now on.
+    pub(crate) fn set_index(&mut self, index: u8) {
+        self.index = index;
+    }
+
+    /// Where the machine holds the frame of the slot that `linear` would be in ([`crate::Bus::hold`]); fetches,
+    /// which look at no frame, have none.
+    #[inline(always)]
+    pub(crate) fn place(&self, access: Access, linear: u64) -> usize {
+        let table = 2 * usize::from(self.index) + usize::from(access == Access::Write);
+        table * ENTRIES + ((linear >> 12) as usize & (ENTRIES - 1))
+    }
+
     /// The slot `linear` would be in.
     #[inline(always)]
     pub(crate) fn slot(&self, access: Access, linear: u64) -> Option<&Entry> {

@@ -738,9 +738,20 @@ impl Bus for Board {
         self.memory.frame_mut(warmboot_memory::Frame(frame.0))
     }
 
+    fn hold(&mut self, place: usize, frame: Frame) {
+        self.memory.hold(place, warmboot_memory::Frame(frame.0));
+    }
+
     #[inline(always)]
-    fn own_frame(&mut self, frame: Frame) -> Option<&mut [u8; 4096]> {
-        self.memory.own_frame(warmboot_memory::Frame(frame.0))
+    fn held(&self, place: usize, frame: Frame) -> Option<&[u8; 4096]> {
+        debug_assert!(self.memory.held_frame(place).is_none_or(|held| held.0 == frame.0));
+        self.memory.held(place)
+    }
+
+    #[inline(always)]
+    fn held_mut(&mut self, place: usize, frame: Frame) -> Option<&mut [u8; 4096]> {
+        debug_assert!(self.memory.held_frame(place).is_none_or(|held| held.0 == frame.0));
+        self.memory.held_mut(place)
     }
 
     fn read(&mut self, cycle: Cycle, physical: u64, size: u8) -> u64 {

@@ -182,10 +182,28 @@ impl Memory {
         self.table.frame_mut(frame)
     }
 
-    /// As [`Memory::frame_mut`], unless that would take a copy first.
+    /// Holds a frame's page, so that [`Memory::held`] finds it at `place` until another is held there.
+    pub fn hold(&mut self, place: usize, frame: Frame) {
+        self.table.hold(place, frame);
+    }
+
+    /// The bytes of the frame held at `place`; `None` where it was not kept.
     #[inline(always)]
-    pub fn own_frame(&mut self, frame: Frame) -> Option<&mut [u8; PAGE_SIZE]> {
-        self.table.own_frame(frame)
+    #[must_use]
+    pub fn held(&self, place: usize) -> Option<&[u8; PAGE_SIZE]> {
+        self.table.held(place)
+    }
+
+    /// As [`Memory::held`], to be changed, unless that would take a copy first.
+    #[inline(always)]
+    pub fn held_mut(&mut self, place: usize) -> Option<&mut [u8; PAGE_SIZE]> {
+        self.table.held_mut(place)
+    }
+
+    /// The frame held at `place`.
+    #[must_use]
+    pub fn held_frame(&self, place: usize) -> Option<Frame> {
+        self.table.held_frame(place)
     }
 
     /// Copies bytes out of a block.

@@ -11,10 +11,18 @@
 //! cleared in one place ([`Table::seal`]), which [`Table::fork`] and [`Table::return_to`] call on a
 //! table before they share anything of it. A slot without the tag is never written through. Page
 //! contents are otherwise immutable, so two tables that hold the same page hold the same bytes.
+//!
+//! Who asks for a page again and again has it held ([`Table::hold`]): that is one load, not two.
+//!
+//! > **Invariant.** A held pointer is that of its frame's slot, tag and all. Whoever changes a slot
+//! > changes or forgets it ([`Table::renew`]).
 
 #![allow(unsafe_code)]
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    ptr::NonNull,
+    sync::{Arc, OnceLock},
+};
 
 /// Bytes per page.
 pub const PAGE_SIZE: usize = 4096;
@@ -191,6 +199,25 @@ fn copied(spare: &mut Vec<Arc<Page>>, bytes: &[u8; PAGE_SIZE]) -> Arc<Page> {
     Arc::new(Page { bytes: *bytes, hash: OnceLock::new() })
 }
 
+/// Most places for held pages: a few hundred for each of 32 processors.
+const MOST_HELD: usize = 1 << 14;
+
+/// A slot's pointer, tag and all, not owned.
+#[derive(Clone, Copy)]
+struct Held {
+    frame: u32,
+    pointer: Option<NonNull<Page>>,
+}
+
+impl Held {
+    const NOTHING: Held = Held { frame: u32::MAX, pointer: None };
+}
+
+// SAFETY: as for `Slot`, whose pointer this is, and which the same table owns.
+unsafe impl Send for Held {}
+// SAFETY: as above; `&Held` alone gives read access only.
+unsafe impl Sync for Held {}
+
 /// All pages of one memory.
 pub(crate) struct Table {
     leaves: Vec<Arc<Leaf>>,
@@ -200,11 +227,19 @@ pub(crate) struct Table {
     hot: Vec<usize>,
     /// Pages that nothing else refers to, to be written anew.
     spare: Vec<Arc<Page>>,
+    /// By place; see the second invariant above.
+    held: Vec<Held>,
 }
 
 impl Table {
     pub(crate) fn new() -> Table {
-        Table { leaves: Vec::new(), zero: Arc::new(Leaf::zero()), hot: Vec::new(), spare: Vec::new() }
+        Table {
+            leaves: Vec::new(),
+            zero: Arc::new(Leaf::zero()),
+            hot: Vec::new(),
+            spare: Vec::new(),
+            held: Vec::new(),
+        }
     }
 
     /// Adds `count` leaves of zeros; returns the first one's first frame.
@@ -237,19 +272,59 @@ impl Table {
         unsafe { &mut *page.cast::<[u8; PAGE_SIZE]>() }
     }
 
-    /// As [`Table::frame_mut`], if the page is this table's own already.
-    #[inline(always)]
-    pub(crate) fn own_frame(&mut self, frame: Frame) -> Option<&mut [u8; PAGE_SIZE]> {
+    /// Holds a page, so that [`Table::held`] finds it at `place` from now on; it forgets what was held there.
+    pub(crate) fn hold(&mut self, place: usize, frame: Frame) {
+        if place >= self.held.len() {
+            if place >= MOST_HELD {
+                return;
+            }
+            self.held.resize((place + 1).next_multiple_of(LEAF_PAGES), Held::NOTHING);
+        }
         let index = frame.0 as usize;
-        let tagged = self.leaves.get(index >> LEAF_SHIFT)?.slots[index & SLOT_MASK].0;
+        let slot = self.leaves.get(index >> LEAF_SHIFT).map(|leaf| &leaf.slots[index & SLOT_MASK]);
+        let pointer = slot.and_then(|slot| NonNull::new(slot.0.cast_mut()));
+        self.held[place] = Held { frame: frame.0, pointer };
+    }
+
+    /// The bytes of the page held at `place`.
+    #[inline(always)]
+    pub(crate) fn held(&self, place: usize) -> Option<&[u8; PAGE_SIZE]> {
+        let tagged = self.held.get(place)?.pointer?.as_ptr();
+        let page = tagged.map_addr(|address| address & !WRITABLE).cast_const();
+        // SAFETY: a slot points to a page. Said, because a reference is looked at like any option.
+        unsafe { std::hint::assert_unchecked(!page.is_null()) };
+        // SAFETY: by the second invariant this is the pointer of one of our slots, which owns the page; as for
+        // a slot, writers need `&mut Table`.
+        Some(unsafe { &(*page).bytes })
+    }
+
+    /// As [`Table::held`], to be written, if the page is this table's own already.
+    #[inline(always)]
+    pub(crate) fn held_mut(&mut self, place: usize) -> Option<&mut [u8; PAGE_SIZE]> {
+        let tagged = self.held.get(place)?.pointer?.as_ptr();
         if tagged.addr() & WRITABLE == 0 {
             return None;
         }
-        let page = tagged.map_addr(|address| address & !WRITABLE).cast_mut();
-        // SAFETY: a slot points to a page. Said, because a reference is looked at like any option.
+        let page = tagged.map_addr(|address| address & !WRITABLE);
+        // SAFETY: as in `held`.
         unsafe { std::hint::assert_unchecked(!page.is_null()) };
-        // SAFETY: as in `frame_mut`: the tag says that nothing else refers to this page.
+        // SAFETY: the pointer and its tag are the slot's; as in `frame_mut`, the tag says that nothing else
+        // refers to this page.
         Some(unsafe { &mut *page.cast::<[u8; PAGE_SIZE]>() })
+    }
+
+    /// The frame held at `place`.
+    pub(crate) fn held_frame(&self, place: usize) -> Option<Frame> {
+        self.held.get(place).filter(|held| held.pointer.is_some()).map(|held| Frame(held.frame))
+    }
+
+    /// The slot of this frame has another pointer.
+    fn renew(&mut self, index: usize) {
+        let slot = &self.leaves[index >> LEAF_SHIFT].slots[index & SLOT_MASK];
+        let pointer = NonNull::new(slot.0.cast_mut());
+        for held in self.held.iter_mut().filter(|held| held.frame as usize == index) {
+            held.pointer = pointer;
+        }
     }
 
     /// Makes a page this table's own, forgets its hash and its leaf's, and tags it `WRITABLE`.
@@ -277,11 +352,15 @@ impl Table {
         *slot = Slot::from_arc(page);
         let address = slot.address();
         slot.0 = address.map_addr(|address| address | WRITABLE);
+        self.renew(index);
         address.cast_mut()
     }
 
     /// Clears every `WRITABLE` tag: from here on hashes may be cached and leaves shared.
     pub(crate) fn seal(&mut self) {
+        if !self.hot.is_empty() {
+            self.held.clear();
+        }
         for number in self.hot.drain(..) {
             // A hot leaf is unique, so this never copies.
             if let Some(leaf) = Arc::get_mut(&mut self.leaves[number]) {
@@ -298,13 +377,20 @@ impl Table {
     /// A second table with the same contents, sharing everything.
     pub(crate) fn fork(&mut self) -> Table {
         self.seal();
-        Table { leaves: self.leaves.clone(), zero: self.zero.clone(), hot: Vec::new(), spare: Vec::new() }
+        Table {
+            leaves: self.leaves.clone(),
+            zero: self.zero.clone(),
+            hot: Vec::new(),
+            spare: Vec::new(),
+            held: Vec::new(),
+        }
     }
 
     /// Takes over the contents of `other`, which must have as many leaves: costs what differs. Leaves
     /// and pages of this table's own are kept for what it writes next.
     pub(crate) fn return_to(&mut self, other: &mut Table) {
         other.seal();
+        self.held.clear();
         for (leaf, wanted) in self.leaves.iter_mut().zip(&other.leaves) {
             if Arc::ptr_eq(leaf, wanted) {
                 continue;
@@ -355,6 +441,7 @@ impl Table {
             let leaf = Arc::make_mut(&mut self.leaves[index >> LEAF_SHIFT]);
             leaf.hash.take();
             leaf.slots[index & SLOT_MASK].take();
+            self.renew(index);
         }
     }
 
