@@ -272,9 +272,7 @@ impl<B: Bus> Cache<B> {
     pub(crate) fn stamped(&mut self, rip: u64, linear: u64, stamp: u64) -> Option<&mut Entry<B>> {
         let index = slot(rip, self.slots.len());
         match self.slots.get_mut(index) {
-            Some(Some(entry))
-                if entry.linear == linear && entry.stamp == stamp && entry.rip == rip =>
-            {
+            Some(Some(entry)) if entry.linear == linear && entry.stamp == stamp && entry.rip == rip => {
                 Some(entry)
             }
             _ => None,

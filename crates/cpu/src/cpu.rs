@@ -13,10 +13,11 @@ use crate::{
     cache::{Block, Cache, End, Key},
     decode::{Decoded, Flow, LONGEST, decode},
     exceptions::Event,
-    fill,
+    exec, fill,
     op::ELSEWHERE,
     state::{Activity, Segment, Shadow, dr6, segment},
     tlb::{Access, NO_FRAME, News},
+    width::Width,
 };
 
 /// What a run did.
@@ -618,7 +619,7 @@ impl<B: Bus> Cpu<B> {
                 return true;
             }
             let one = Lowered { op: Op { before: 0, after: 1, inside: ELSEWHERE, ..op.op }, ..*op };
-            if run_ops(core, bus, &[one], 1) != Ran::Through {
+            if run_each(core, bus, &[one], key.bits() == Bits::SixtyFour) != Ran::Through {
                 return true;
             }
         }
@@ -737,26 +738,33 @@ enum Ran {
 fn run_block<B: Bus>(core: &mut Core, bus: &mut B, block: &Block<B>) -> Ran {
     let first = core.retired;
     let count = block.instructions();
+    let long = block.key.bits() == Bits::SixtyFour;
     if B::OBSERVES || first.wrapping_add(count) > core.budget_end {
-        return run_each(core, bus, block.each());
+        return run_each(core, bus, block.each(), long);
     }
-    run_ops(core, bus, block.ops(), count)
+    if long {
+        run_ops::<B, u64>(core, bus, block.ops(), count)
+    } else {
+        run_ops::<B, u32>(core, bus, block.ops(), count)
+    }
 }
 
 /// As [`run_block`], instruction by instruction.
 #[cold]
 #[inline(never)]
-fn run_each<B: Bus>(core: &mut Core, bus: &mut B, each: &[Lowered<B>]) -> Ran {
+fn run_each<B: Bus>(core: &mut Core, bus: &mut B, each: &[Lowered<B>], long: bool) -> Ran {
     let first = core.retired;
     let room = usize::try_from(core.budget_end.saturating_sub(first)).unwrap_or(usize::MAX);
     let each = each.get(..room).unwrap_or(each);
-    run_ops(core, bus, each, each.len() as u64)
+    let count = each.len() as u64;
+    if long { run_ops::<B, u64>(core, bus, each, count) } else { run_ops::<B, u32>(core, bus, each, count) }
 }
 
 /// Executes ops, `count` instructions, from the current address on, which is that of the first; as long as a
-/// branch goes to one of them, and the budget has room for all from there on, it goes on with that.
+/// branch goes to one of them, and the budget has room for all from there on, it goes on with that. `W` is as
+/// [`exec::run_op`] has it.
 #[inline(always)]
-fn run_ops<B: Bus>(core: &mut Core, bus: &mut B, ops: &[Lowered<B>], count: u64) -> Ran {
+fn run_ops<B: Bus, W: Width>(core: &mut Core, bus: &mut B, ops: &[Lowered<B>], count: u64) -> Ran {
     // What was retired before the block, had all of it been executed once, in order.
     let mut first = core.retired;
     let base = core.block_base;
@@ -768,7 +776,7 @@ fn run_ops<B: Bus>(core: &mut Core, bus: &mut B, ops: &[Lowered<B>], count: u64)
         }
         // What changes CS ends its block.
         core.state.rip = base.wrapping_add(lowered.next);
-        let done = (lowered.run)(core, bus, &lowered.op);
+        let done = exec::run_op::<B, W>(core, bus, lowered);
         if done.is_err() || core.attention != 0 {
             if done.is_ok() && core.attention == attention::JUMPED {
                 core.attention = 0;
@@ -899,7 +907,7 @@ fn build<B: Bus>(bus: &B, key: Key, model: &Model, beyond: bool) -> Option<Block
         let both = each
             .last()
             .zip(before)
-            .and_then(|(first, before)| crate::exec::pair((first, &before), (&lowered, &instruction)));
+            .and_then(|(first, before)| exec::pair((first, &before), (&lowered, &instruction)));
         each.push(lowered);
         before = if let Some(mut both) = both {
             both.op.after = lowered.op.after;

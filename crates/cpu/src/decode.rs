@@ -150,7 +150,7 @@ const EMPTY: Op = Op {
     third: Operand::NONE,
     length: 1,
     operand_size: 2,
-    lock: false,
+    quick: 0,
     repeat: Repeat::None,
     memory: Memory {
         segment: segment::DS,
@@ -233,7 +233,7 @@ fn lower(instruction: &Instruction, bytes: &[u8], bits: Bits) -> Op {
     let mut op = Op {
         length: instruction.len() as u8,
         operand_size: sizes.operand_size(bits, instruction),
-        lock: instruction.has_lock_prefix(),
+        quick: exec::quick_kind(instruction, bits),
         code: instruction.code(),
         ..EMPTY
     };

@@ -97,8 +97,8 @@ pub struct Op {
     pub length: u8,
     /// Operand size in bytes: 2 or 4 (8 in long mode).
     pub operand_size: u8,
-    /// LOCK prefix (legality is checked when lowering).
-    pub lock: bool,
+    /// Which of the commonest instructions it is, which need no call; zero for all others.
+    pub(crate) quick: u8,
     /// REP prefix of a string instruction.
     pub repeat: Repeat,
     /// The memory reference; for string instructions `segment` is the source segment.

@@ -77,7 +77,8 @@ impl Binary for SubtractBorrow {
     }
 }
 
-fn compute<B: Bus, W: Width, Destination: Kind, Source: Kind, Operation: Binary>(
+#[inline(always)]
+pub(super) fn compute<B: Bus, W: Width, Destination: Kind, Source: Kind, Operation: Binary>(
     core: &mut Core,
     bus: &mut B,
     op: &Op,

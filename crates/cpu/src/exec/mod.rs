@@ -20,6 +20,7 @@ mod moves;
 mod multiply;
 mod operands;
 mod pairs;
+mod quick;
 mod random;
 mod segments;
 mod shift;
@@ -35,6 +36,7 @@ use iced_x86::Instruction;
 use crate::{Bus, Features, Handler};
 
 pub(crate) use pairs::pair;
+pub(crate) use quick::{kind as quick_kind, run as run_op};
 
 /// What a group answers to an instruction.
 type Group<B> = fn(&Instruction) -> Option<Handler<B>>;

@@ -78,7 +78,12 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
     }
 }
 
-fn mov<B: Bus, W: Width, Destination: Kind, Source: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+#[inline(always)]
+pub(super) fn mov<B: Bus, W: Width, Destination: Kind, Source: Kind>(
+    core: &mut Core,
+    bus: &mut B,
+    op: &Op,
+) -> Exec {
     Source::take(core, bus, op, op.src, |core, bus, value: W| {
         Destination::store(core, bus, op, op.dst, value)
     })
@@ -189,7 +194,8 @@ fn xchg<B: Bus, W: Width, Destination: Kind>(core: &mut Core, bus: &mut B, op: &
     Ok(())
 }
 
-fn lea<B: Bus, W: Width>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
+#[inline(always)]
+pub(super) fn lea<B: Bus, W: Width>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
     let offset = core.effective_address(op);
     write_register(core, op.dst, W::from_u64(offset));
     Ok(())

@@ -129,11 +129,11 @@ pub(crate) fn pair<B: Bus>(
     (first, instruction): (&Lowered<B>, &Instruction),
     (jump, jcc): (&Lowered<B>, &Instruction),
 ) -> Option<Lowered<B>> {
-    if !jcc.code().is_jcc_short_or_near() || first.op.lock {
+    if !jcc.code().is_jcc_short_or_near() || instruction.has_lock_prefix() {
         return None;
     }
     let run = handler(instruction, condition(jcc)?)?;
-    let mut op = first.op;
+    let mut op = Op { quick: 0, ..first.op };
     op.length += jump.op.length;
     op.immediate2 = jump.op.length;
     let place = if is_memory(instruction, 0) || is_memory(instruction, 1) {

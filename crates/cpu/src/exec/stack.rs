@@ -63,12 +63,14 @@ fn pop_handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
 }
 
 /// PUSH; PUSH SP pushes SP as it was before.
-fn push<B: Bus, W: Width, Source: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+#[inline(always)]
+pub(super) fn push<B: Bus, W: Width, Source: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     Source::take(core, bus, op, op.dst, |core, bus, value: W| core.push(bus, value))
 }
 
 /// POP to a register; POP SP leaves what was popped.
-fn pop_register<B: Bus, W: Width>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+#[inline(always)]
+pub(super) fn pop_register<B: Bus, W: Width>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     core.pop_then(bus, |core, _, value: W| {
         write_register(core, op.dst, value);
         Ok(())
