@@ -543,8 +543,11 @@ impl Core {
     pub fn effective_address(&self, op: &Op) -> u64 {
         let memory = &op.memory;
         let index = self.register(memory.index) << (memory.scale & 3);
-        // There is no register of number BLOCK.
-        let base = self.state.gpr.get(usize::from(memory.base)).copied().unwrap_or(self.block_base);
+        let base = match self.state.gpr.get(usize::from(memory.base)) {
+            Some(base) => *base,
+            // There is no register of number BLOCK. It is rare, and must not make the others wait for a choice.
+            None => std::hint::black_box(self.block_base),
+        };
         let sum = base.wrapping_add(index).wrapping_add(memory.displacement);
         sum & memory.mask
     }

@@ -17,7 +17,6 @@ use crate::{
     op::ELSEWHERE,
     state::{Activity, Segment, Shadow, dr6, segment},
     tlb::{Access, NO_FRAME, News},
-    width::Width,
 };
 
 /// What a run did.
@@ -619,7 +618,7 @@ impl<B: Bus> Cpu<B> {
                 return true;
             }
             let one = Lowered { op: Op { before: 0, after: 1, inside: ELSEWHERE, ..op.op }, ..*op };
-            if run_each(core, bus, &[one], key.bits() == Bits::SixtyFour) != Ran::Through {
+            if run_each(core, bus, &[one]) != Ran::Through {
                 return true;
             }
         }
@@ -738,45 +737,43 @@ enum Ran {
 fn run_block<B: Bus>(core: &mut Core, bus: &mut B, block: &Block<B>) -> Ran {
     let first = core.retired;
     let count = block.instructions();
-    let long = block.key.bits() == Bits::SixtyFour;
     if B::OBSERVES || first.wrapping_add(count) > core.budget_end {
-        return run_each(core, bus, block.each(), long);
+        return run_each(core, bus, block.each());
     }
-    if long {
-        run_ops::<B, u64>(core, bus, block.ops(), count)
-    } else {
-        run_ops::<B, u32>(core, bus, block.ops(), count)
-    }
+    run_ops(core, bus, block.ops(), count)
 }
 
 /// As [`run_block`], instruction by instruction.
 #[cold]
 #[inline(never)]
-fn run_each<B: Bus>(core: &mut Core, bus: &mut B, each: &[Lowered<B>], long: bool) -> Ran {
+fn run_each<B: Bus>(core: &mut Core, bus: &mut B, each: &[Lowered<B>]) -> Ran {
     let first = core.retired;
     let room = usize::try_from(core.budget_end.saturating_sub(first)).unwrap_or(usize::MAX);
     let each = each.get(..room).unwrap_or(each);
-    let count = each.len() as u64;
-    if long { run_ops::<B, u64>(core, bus, each, count) } else { run_ops::<B, u32>(core, bus, each, count) }
+    run_ops(core, bus, each, each.len() as u64)
 }
 
 /// Executes ops, `count` instructions, from the current address on, which is that of the first; as long as a
-/// branch goes to one of them, and the budget has room for all from there on, it goes on with that. `W` is as
-/// [`exec::run_op`] has it.
+/// branch goes to one of them, and the budget has room for all from there on, it goes on with that.
 #[inline(always)]
-fn run_ops<B: Bus, W: Width>(core: &mut Core, bus: &mut B, ops: &[Lowered<B>], count: u64) -> Ran {
+fn run_ops<B: Bus>(core: &mut Core, bus: &mut B, ops: &[Lowered<B>], count: u64) -> Ran {
     // What was retired before the block, had all of it been executed once, in order.
     let mut first = core.retired;
     let base = core.block_base;
     let mut rest = ops.iter();
     while let Some(lowered) = rest.next() {
-        core.retired = first.wrapping_add(u64::from(lowered.op.before));
         if B::OBSERVES {
+            core.retired = first.wrapping_add(u64::from(lowered.op.before));
             bus.observe(core.cycle(), &core.state);
         }
         // What changes CS ends its block.
         core.state.rip = base.wrapping_add(lowered.next);
-        let done = exec::run_op::<B, W>(core, bus, lowered);
+        if exec::only_registers(&lowered.op) {
+            exec::run_in_registers(core, bus, &lowered.op);
+            continue;
+        }
+        core.retired = first.wrapping_add(u64::from(lowered.op.before));
+        let done = exec::run_op(core, bus, lowered);
         if done.is_err() || core.attention != 0 {
             if done.is_ok() && core.attention == attention::JUMPED {
                 core.attention = 0;

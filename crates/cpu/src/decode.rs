@@ -233,7 +233,7 @@ fn lower(instruction: &Instruction, bytes: &[u8], bits: Bits) -> Op {
     let mut op = Op {
         length: instruction.len() as u8,
         operand_size: sizes.operand_size(bits, instruction),
-        quick: exec::quick_kind(instruction, bits),
+        quick: exec::quick_number(instruction),
         code: instruction.code(),
         ..EMPTY
     };

@@ -97,7 +97,7 @@ pub struct Op {
     pub length: u8,
     /// Operand size in bytes: 2 or 4 (8 in long mode).
     pub operand_size: u8,
-    /// Which of the commonest instructions it is, which need no call; zero for all others.
+    /// Which of the commonest instructions it is ([`crate::exec::run_op`]); zero for all others.
     pub(crate) quick: u8,
     /// REP prefix of a string instruction.
     pub repeat: Repeat,

@@ -126,6 +126,11 @@ fn port(text: &str) -> Result<u16, String> {
 }
 
 impl MachineArguments {
+    /// Whether the guest is one that runs for long, in much memory.
+    pub(crate) fn needs_much(&self) -> bool {
+        self.kernel.is_some() || self.memory.is_some_and(|memory| memory > 128 << 20)
+    }
+
     /// The machine they describe, with these `ports` too.
     pub(crate) fn spec(&self, ports: Ports) -> MachineSpec {
         let mut spec = MachineSpec::default();

@@ -192,6 +192,13 @@ struct Report<'a> {
     history: Option<NamedHistory>,
 }
 
+impl Arguments {
+    /// Whether the guest is one that runs for long, in much memory.
+    pub(crate) fn needs_much(&self) -> bool {
+        self.machine.needs_much()
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, InputError> {
     let start = Instant::now();
     let places = arguments.machine.places()?;

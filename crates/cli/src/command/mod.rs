@@ -3,6 +3,7 @@
 mod arguments;
 mod boot;
 mod fork;
+mod huge_pages;
 pub(crate) mod interrupt;
 mod live;
 mod machines;
@@ -59,7 +60,13 @@ enum Outcome {
 
 /// Runs the command of this process's arguments.
 pub(crate) fn run() -> ExitCode {
-    let outcome = match CommandLine::parse().command {
+    let command = CommandLine::parse().command;
+    match &command {
+        Command::Boot(arguments) if arguments.needs_much() => huge_pages::ask_for_them(),
+        Command::Run(_) => huge_pages::ask_for_them(),
+        _ => {}
+    }
+    let outcome = match command {
         Command::Boot(arguments) => boot::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Snapshot(command) => snapshot::run(&command),

@@ -88,7 +88,12 @@ pub(super) fn compute<B: Bus, W: Width, Destination: Kind, Source: Kind, Operati
     })
 }
 
-fn compare<B: Bus, W: Width, Destination: Kind, Source: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+#[inline(always)]
+pub(super) fn compare<B: Bus, W: Width, Destination: Kind, Source: Kind>(
+    core: &mut Core,
+    bus: &mut B,
+    op: &Op,
+) -> Exec {
     Destination::take(core, bus, op, op.dst, |core, bus, a: W| {
         Source::take(core, bus, op, op.src, |core, _, b: W| {
             core.state.flags.set_sub(a, b, a.wrapping_sub(b));
@@ -131,7 +136,8 @@ impl Unary for Negate {
     }
 }
 
-fn change<B: Bus, W: Width, Destination: Kind, Operation: Unary>(
+#[inline(always)]
+pub(super) fn change<B: Bus, W: Width, Destination: Kind, Operation: Unary>(
     core: &mut Core,
     bus: &mut B,
     op: &Op,

@@ -95,7 +95,8 @@ fn jump_if<B: Bus, const CODE: u8>(core: &mut Core, _bus: &mut B, op: &Op) -> Ex
     Ok(())
 }
 
-fn jump<B: Bus>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
+#[inline(always)]
+pub(super) fn jump<B: Bus>(core: &mut Core, _bus: &mut B, op: &Op) -> Exec {
     let target = core.target_of(op.immediate);
     if op.inside == ELSEWHERE { core.near_jump(target) } else { core.branch(target) }
 }
@@ -105,7 +106,8 @@ fn jump_to<B: Bus, W: Width, Target: Kind>(core: &mut Core, bus: &mut B, op: &Op
     core.near_jump(target.to_u64())
 }
 
-fn call<B: Bus, W: Width>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+#[inline(always)]
+pub(super) fn call<B: Bus, W: Width>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     call_at::<B, W>(core, bus, core.target_of(op.immediate))
 }
 
@@ -135,7 +137,8 @@ fn call_slowly<B: Bus, W: Width>(core: &mut Core, bus: &mut B, target: u64, from
 }
 
 /// RET, with or without releasing the arguments.
-fn ret<B: Bus, W: Width, const RELEASES: bool>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+#[inline(always)]
+pub(super) fn ret<B: Bus, W: Width, const RELEASES: bool>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     let offset = core.register(gpr::RSP) & core.stack_mask();
     core.load_then(bus, segment::SS, offset, |core, _, target: W| {
         core.near_jump(target.to_u64())?;

@@ -20,13 +20,13 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
     }
 }
 
-trait Binary {
+pub(super) trait Binary {
     fn apply(a: u64, b: u64) -> u64;
 }
 
-struct And;
+pub(super) struct And;
 struct Or;
-struct Xor;
+pub(super) struct Xor;
 
 impl Binary for And {
     #[inline(always)]
@@ -49,7 +49,8 @@ impl Binary for Xor {
     }
 }
 
-fn compute<B: Bus, W: Width, Destination: Kind, Source: Kind, Operation: Binary>(
+#[inline(always)]
+pub(super) fn compute<B: Bus, W: Width, Destination: Kind, Source: Kind, Operation: Binary>(
     core: &mut Core,
     bus: &mut B,
     op: &Op,

@@ -84,6 +84,10 @@ pub(super) fn mov<B: Bus, W: Width, Destination: Kind, Source: Kind>(
     bus: &mut B,
     op: &Op,
 ) -> Exec {
+    if !Source::MEMORY {
+        let value: W = Source::load(core, bus, op, op.src)?;
+        return Destination::store(core, bus, op, op.dst, value);
+    }
     Source::take(core, bus, op, op.src, |core, bus, value: W| {
         Destination::store(core, bus, op, op.dst, value)
     })
@@ -108,11 +112,11 @@ fn move_if<B: Bus, W: Width, Source: Kind, const CODE: u8>(core: &mut Core, bus:
 }
 
 /// What MOVZX and MOVSX fill the upper part with.
-trait Extend {
+pub(super) trait Extend {
     fn extend<From: Width>(value: From) -> u64;
 }
 
-struct Zero;
+pub(super) struct Zero;
 struct Sign;
 
 impl Extend for Zero {
@@ -155,7 +159,8 @@ fn extension<B: Bus, How: Extend>(instruction: &Instruction) -> Option<Handler<B
     }
 }
 
-fn extend<B: Bus, To: Width, From: Width, Source: Kind, How: Extend>(
+#[inline(always)]
+pub(super) fn extend<B: Bus, To: Width, From: Width, Source: Kind, How: Extend>(
     core: &mut Core,
     bus: &mut B,
     op: &Op,

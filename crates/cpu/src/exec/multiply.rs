@@ -109,7 +109,8 @@ fn imul<W: Width>(core: &mut Core, op: &Op, a: W, b: W) {
     core.state.flags.set_result(low, matters, matters);
 }
 
-fn imul_two<B: Bus, W: Width, Destination: Kind, Source: Kind>(
+#[inline(always)]
+pub(super) fn imul_two<B: Bus, W: Width, Destination: Kind, Source: Kind>(
     core: &mut Core,
     bus: &mut B,
     op: &Op,

@@ -16,20 +16,21 @@ use super::{
         Imm, Kind, Mem, Reg, by_condition, condition, is_immediate, is_memory, is_register, size,
         write_register,
     },
+    quick,
     shift::{self, Shift as _},
 };
 use crate::{Bus, Core, Exec, Handler, Lowered, Op, flags::Flags, width::Width};
 
 /// What the first instruction does; `b` says nothing where it has one operand.
-trait First {
+pub(super) trait First {
     /// Whether the result goes to the first operand.
     const WRITES: bool;
 
     fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W;
 }
 
-struct Compare;
-struct Test;
+pub(super) struct Compare;
+pub(super) struct Test;
 struct Add;
 struct Subtract;
 struct And;
@@ -132,8 +133,9 @@ pub(crate) fn pair<B: Bus>(
     if !jcc.code().is_jcc_short_or_near() || instruction.has_lock_prefix() {
         return None;
     }
-    let run = handler(instruction, condition(jcc)?)?;
-    let mut op = Op { quick: 0, ..first.op };
+    let code = condition(jcc)?;
+    let run = handler(instruction, code)?;
+    let mut op = Op { quick: quick::number_of_pair(instruction, code), ..first.op };
     op.length += jump.op.length;
     op.immediate2 = jump.op.length;
     let place = if is_memory(instruction, 0) || is_memory(instruction, 1) {
@@ -219,7 +221,8 @@ fn target<D: Kind, S: Kind>(op: &Op) -> u64 {
     if D::MEMORY || S::MEMORY { op.immediate } else { op.memory.displacement }
 }
 
-fn both<B: Bus, W: Width, D: Kind, S: Kind, A: First, const CODE: u8>(
+#[inline(always)]
+pub(super) fn both<B: Bus, W: Width, D: Kind, S: Kind, A: First, const CODE: u8>(
     core: &mut Core,
     bus: &mut B,
     op: &Op,

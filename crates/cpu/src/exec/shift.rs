@@ -43,7 +43,7 @@ pub(super) trait Shift {
     fn apply<W: Width>(flags: &mut Flags, a: W, count: u32) -> W;
 }
 
-struct ShiftLeft;
+pub(super) struct ShiftLeft;
 pub(super) struct ShiftRight;
 struct ShiftArithmetic;
 struct RotateLeft;
@@ -138,7 +138,8 @@ impl Shift for RotateCarryRight {
     }
 }
 
-fn shift<B: Bus, W: Width, Destination: Kind, Count: Kind, Operation: Shift>(
+#[inline(always)]
+pub(super) fn shift<B: Bus, W: Width, Destination: Kind, Count: Kind, Operation: Shift>(
     core: &mut Core,
     bus: &mut B,
     op: &Op,
