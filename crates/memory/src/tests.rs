@@ -66,6 +66,55 @@ fn forks_do_not_see_each_other() {
     assert_eq!(second.place_of(frame), Some((block, 0x3000)));
 }
 
+/// A held page is its frame's whatever happens to it in between, or no page at all.
+#[rstest]
+#[case::nothing(|_: &mut Memory, _: Frame| {}, Some(1))]
+#[case::written(|memory: &mut Memory, frame: Frame| memory.frame_mut(frame)[5] = 2, Some(2))]
+#[case::another_is_held(|memory: &mut Memory, frame: Frame| memory.hold(7, Frame(frame.0 + 1)), Some(0))]
+#[case::no_such_frame(|memory: &mut Memory, _: Frame| memory.hold(7, Frame(u32::MAX)), None)]
+#[case::forked_and_written(
+    |memory: &mut Memory, frame: Frame| {
+        let fork = memory.fork();
+        memory.hold(7, frame);
+        memory.frame_mut(frame)[5] = 3;
+        drop(fork);
+    },
+    Some(3)
+)]
+#[case::forked(|memory: &mut Memory, _: Frame| drop(memory.fork()), None)]
+#[case::gone_back(
+    |memory: &mut Memory, frame: Frame| {
+        let mut before = memory.fork();
+        memory.frame_mut(frame)[5] = 4;
+        memory.return_to(&mut before);
+    },
+    None
+)]
+fn held_pages(
+    #[values(false, true)] own: bool,
+    #[case] change: fn(&mut Memory, Frame),
+    #[case] expect: Option<u8>,
+) {
+    let (mut memory, block) = with_block(4 * MIB);
+    let frame = memory.frame_of(block, 3).unwrap();
+    memory.frame_mut(frame)[5] = 1;
+    if !own {
+        drop(memory.fork());
+    }
+    memory.hold(7, frame);
+    assert_eq!(memory.held_mut(7).is_some(), own);
+    change(&mut memory, frame);
+    let held = memory.held(7).map(|page| page[5]);
+    // Where nothing had to be shared, a fork leaves what is held as it is.
+    assert!(held == expect || (!own && held == Some(1)), "{held:?}");
+    let frame_held = memory.held_frame(7);
+    if let Some(page) = memory.held_mut(7) {
+        page[5] = 9;
+        assert_eq!(memory.frame(frame_held.unwrap())[5], 9);
+    }
+    assert!(memory.held(8).is_none() && memory.held(usize::MAX).is_none());
+}
+
 #[test]
 fn forks_live_in_other_threads() {
     let (mut memory, block) = with_block(MIB);
