@@ -174,6 +174,31 @@ fn keys_reach_the_guest_and_the_run_can_be_had_again() {
     assert_eq!(again(folder.path(), &machine), digest(&text));
 }
 
+/// Whoever watches a recording need not wait for its end.
+#[rstest]
+#[case::screen(&["--screen", "--vga", "std", "--vga-rom", "rom:linuxboot"], "\x1b[?1049h")]
+#[case::com1(&["--serial", "stdio"], "")]
+fn quitting_while_a_recording_is_replayed(#[case] live: &[&str], #[case] wait: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    // A firmware that jumps to itself, and a recording that goes on for hours.
+    let mut firmware = vec![0; 64 << 10];
+    firmware[0xfff0..0xfff2].copy_from_slice(&[0xeb, 0xfe]);
+    std::fs::write(folder.path().join("loop.bin"), firmware).expect("a file");
+    std::fs::write(folder.path().join("input"), "instructions:9000000000000 time:9000000000000ns quit\n")
+        .expect("a file");
+    let mut seat =
+        Seat::new(folder.path(), &[&["--firmware", "loop.bin", "--input", "input"], live].concat());
+    seat.wait_for(wait);
+    // Whatever comes before it listens is lost.
+    while seat.child.try_wait().expect("a child").is_none() {
+        seat.press(&[CONTROL_A, b"x"].concat());
+        thread::sleep(Duration::from_millis(100));
+    }
+    let (status, text) = seat.end();
+    assert_eq!(status, Some(0), "{text}");
+    assert!(text.contains("ended by      quit"), "{text}");
+}
+
 #[test]
 fn the_end_is_shown() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -737,10 +737,30 @@ enum Ran {
 fn run_block<B: Bus>(core: &mut Core, bus: &mut B, block: &Block<B>) -> Ran {
     let first = core.retired;
     let count = block.instructions();
+    if core.attention != 0 {
+        return run_first(core, bus, block.each());
+    }
     if B::OBSERVES || first.wrapping_add(count) > core.budget_end {
         return run_each(core, bus, block.each());
     }
     run_ops(core, bus, block.ops(), count)
+}
+
+/// Executes one instruction, of a block that was found with something to be looked at behind that: the page walk on the
+/// way there wrote where the machine is told of writes.
+#[cold]
+#[inline(never)]
+fn run_first<B: Bus>(core: &mut Core, bus: &mut B, each: &[Lowered<B>]) -> Ran {
+    if let Some(first) = each.first() {
+        if B::OBSERVES {
+            bus.observe(core.cycle(), &core.state);
+        }
+        let start = core.state.rip;
+        core.state.rip = core.block_base.wrapping_add(first.next);
+        let done = (first.run)(core, bus, &first.op);
+        settle(core, bus, start, done);
+    }
+    Ran::Attention
 }
 
 /// As [`run_block`], instruction by instruction.
