@@ -198,6 +198,87 @@ fn pairs_and_loops(#[values(0, 1, 3, 4, 6)] mode: u8, #[values(1, 2, 3, 4, 5, 6)
     }
 }
 
+/// What is run without a call, and what only looks like it: opcode, whether a ModR/M byte follows and with which
+/// middle field, bytes of an immediate.
+const COMMONEST: [(&[u8], Option<Option<u8>>, usize); 27] = [
+    (&[0x8b], Some(None), 0),
+    (&[0x89], Some(None), 0),
+    (&[0x8c], Some(None), 0),
+    (&[0x01], Some(None), 0),
+    (&[0x03], Some(None), 0),
+    (&[0x29], Some(None), 0),
+    (&[0x2b], Some(None), 0),
+    (&[0x31], Some(None), 0),
+    (&[0x33], Some(None), 0),
+    (&[0x39], Some(None), 0),
+    (&[0x3b], Some(None), 0),
+    (&[0x8d], Some(None), 0),
+    (&[0x0f, 0xaf], Some(None), 0),
+    (&[0x0f, 0xb6], Some(None), 0),
+    (&[0x0f, 0xb7], Some(None), 0),
+    (&[0x83], Some(Some(0)), 1),
+    (&[0x83], Some(Some(4)), 1),
+    (&[0xc1], Some(Some(5)), 1),
+    (&[0xc1], Some(Some(4)), 1),
+    (&[0xd1], Some(Some(5)), 0),
+    (&[0xff], Some(Some(0)), 0),
+    (&[0xff], Some(Some(1)), 0),
+    (&[0xb8], None, 4),
+    (&[0x56], None, 0),
+    (&[0x5a], None, 0),
+    (&[0xe8, 0, 0, 0, 0], None, 0),
+    (&[0xc3], None, 0),
+];
+
+/// Random rows of them, of any width, with faults between them and the budget's end anywhere.
+#[rstest]
+fn the_commonest(#[values(1, 2, 3, 4, 5, 6)] mode: u8, #[values(1, 2, 3, 4, 5, 6)] group: u64) {
+    for seed in 0..30 {
+        let mut random = Random(0xbb67_ae85_84ca_a73b ^ (group << 32 | seed << 8 | u64::from(mode)));
+        for _ in 0..8 {
+            random.next();
+        }
+        let mut machine = match mode {
+            1 => Machine::protected(0, &[]),
+            2 => Machine::protected(3, &[]),
+            3 => paged(),
+            4 => Machine::long(&models::MAX, 0, &[]),
+            5 => Machine::long(&models::MAX, 3, &[]),
+            _ => compatibility(),
+        };
+        let mut code = Vec::new();
+        for _ in 0..20 {
+            let (opcode, fields, immediate) = COMMONEST[(random.next() % COMMONEST.len() as u64) as usize];
+            match random.next() % 5 {
+                0 if immediate != 4 => code.push(0x66),
+                1 | 2 if (4..=5).contains(&mode) && immediate != 4 => code.push(0x48),
+                _ => {}
+            }
+            code.extend(opcode);
+            if let Some(field) = fields {
+                // A register, or what ECX or EDI points to.
+                let registers = opcode != [0x8d] && !random.next().is_multiple_of(3);
+                let place = if registers {
+                    0xc0 | random.next() as u8 & 7
+                } else {
+                    1 + 6 * (random.next() as u8 & 1)
+                };
+                code.push(place | field.unwrap_or(random.next() as u8 & 7) << 3);
+            }
+            code.extend((0..immediate).map(|_| random.next() as u8));
+        }
+        code.extend([0xe9, 0, 0, 0, 0]);
+        let back = -(code.len() as i32);
+        let at = code.len() - 4;
+        code[at..].copy_from_slice(&back.to_le_bytes());
+        fill(&mut machine, &mut random);
+        machine.bus.poke(CODE, &code);
+        let gpr = &mut machine.cpu.state_mut().gpr;
+        (gpr[1], gpr[7]) = (DATA + 0x100, DATA + 0xffe);
+        machine.run_limit(300 + seed);
+    }
+}
+
 /// `while (count) place[--count] = value`, as compilers write it.
 const FILL_32: &[u8] = &[0x85, 0xc9, 0x74, 0x06, 0x49, 0x88, 0x14, 0x08, 0xeb, 0xf6, 0xf4];
 const FILL_32_HIGH: &[u8] = &[0x85, 0xc0, 0x74, 0x08, 0x48, 0x88, 0x6c, 0x03, 0x10, 0xeb, 0xf4, 0xf4];

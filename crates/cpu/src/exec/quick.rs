@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{Bus, Core, Exec, Lowered, Op, width::Width};
 
-// By fours, as they are asked for; zero is every other instruction. First what may fault or be looked at.
+// By fours, as they are asked for; zero is every other instruction. First what may fault, or let the machine look.
 const LOAD: u8 = 1;
 const STORE: u8 = 2;
 const LOAD_BYTE: u8 = 3;
@@ -79,8 +79,8 @@ pub(crate) fn number(instruction: &Instruction) -> u8 {
         Code::Retnq => return RETURN + LONG,
         Code::Call_rel32_32 => return CALL,
         Code::Call_rel32_64 => return CALL + LONG,
-        Code::Jmp_rel8_32 | Code::Jmp_rel32_32 => return JUMP,
-        Code::Jmp_rel8_64 | Code::Jmp_rel32_64 => return JUMP + LONG,
+        // Where it goes is the same question for both sizes.
+        Code::Jmp_rel8_32 | Code::Jmp_rel32_32 | Code::Jmp_rel8_64 | Code::Jmp_rel32_64 => return JUMP,
         Code::Mov_rm32_r32 | Code::Mov_rm64_r64 if is_memory(instruction, 0) => STORE,
         Code::Push_r32 | Code::Push_r64 => PUSH,
         Code::Pop_r32 | Code::Pop_r64 => POP,
@@ -141,7 +141,7 @@ fn with_size(instruction: &Instruction, which: u32, number: u8) -> u8 {
     }
 }
 
-/// The first of four numbers whose handler is asked for. It stays a row of questions: a table would be a branch that can
+/// The handler of the number among at most four. It stays a row of questions: a table would be a branch that can
 /// go anywhere.
 macro_rules! one_of {
     ($number:expr, $($asked:ident => $handler:expr),+; $last:expr) => {
