@@ -198,9 +198,11 @@ fn pairs_and_loops(#[values(0, 1, 3, 4, 6)] mode: u8, #[values(1, 2, 3, 4, 5, 6)
     }
 }
 
-/// What is run without a call, and what only looks like it: opcode, whether a ModR/M byte follows and with which
-/// middle field, bytes of an immediate.
-const COMMONEST: [(&[u8], Option<Option<u8>>, usize); 27] = [
+/// Opcode, whether a ModR/M byte follows and with which middle field, bytes of an immediate.
+type Form = (&'static [u8], Option<Option<u8>>, usize);
+
+/// What is run without a call, and what only looks like it.
+const COMMONEST: [Form; 27] = [
     (&[0x8b], Some(None), 0),
     (&[0x89], Some(None), 0),
     (&[0x8c], Some(None), 0),
