@@ -11,6 +11,7 @@ use crate::{
     StateError, Stop,
     access::{Bits, attention},
     cache::{Block, Cache, End, Key},
+    crossing::Crossings,
     decode::{Decoded, Flow, LONGEST, decode},
     exceptions::Event,
     exec, fill,
@@ -66,6 +67,7 @@ const OFTEN: u8 = 16;
 pub struct Cpu<B: Bus> {
     core: Core,
     cache: Cache<B>,
+    crossings: Crossings<B>,
     breakpoints: Vec<Breakpoint>,
     /// The last run stopped at a breakpoint: the next one steps over it.
     passed: bool,
@@ -142,7 +144,13 @@ impl<B: Bus> Cpu<B> {
     /// message; the number is also the initial APIC id.
     #[must_use]
     pub fn new(model: &'static Model, index: u8) -> Cpu<B> {
-        Cpu { core: Core::new(model, index), cache: Cache::default(), breakpoints: Vec::new(), passed: false }
+        Cpu {
+            core: Core::new(model, index),
+            cache: Cache::default(),
+            crossings: Crossings::default(),
+            breakpoints: Vec::new(),
+            passed: false,
+        }
     }
 
     /// The same processor under a hypervisor, which CPUID tells of.
@@ -558,6 +566,9 @@ impl<B: Bus> Cpu<B> {
             let entry = match self.cache.stamped(rip, linear, core.code_stamp) {
                 Some(entry) => entry,
                 None => {
+                    if self.crossings.has(rip, linear, core.code_stamp) {
+                        return some;
+                    }
                     let Some(key) = self.find(bus) else { return some };
                     match self.cache.entry(key, rip) {
                         Some(entry) => entry,
@@ -635,10 +646,8 @@ impl<B: Bus> Cpu<B> {
             return None;
         }
         let linear = core.linear_rip();
-        let tag = (linear & !0xfff) | core.fetch_context;
-        let kept = |core: &Core| core.tlb.slot(Access::Fetch, linear).filter(|slot| slot.tag == tag).copied();
-        let frame = match kept(core) {
-            Some(slot) => slot.frame,
+        let frame = match core.kept_fetch(linear) {
+            Some(frame) => frame.0,
             // A fault is raised by the single step.
             None => match core.resolve(bus, linear, Access::Fetch, core.privilege()) {
                 Ok(target) if target.frame != NO_FRAME => target.frame,
@@ -661,7 +670,7 @@ impl<B: Bus> Cpu<B> {
             return None;
         }
         // A translation that was not kept can change unnoticed.
-        if kept(core).is_some() {
+        if core.kept_fetch(linear).is_some() {
             entry.stamp(linear, core.code_stamp);
         }
         Some(key)
@@ -688,7 +697,7 @@ impl<B: Bus> Cpu<B> {
             core.report(bus, start);
             return;
         }
-        let lowered = match fetch(core, bus) {
+        let lowered = match fetch(core, &mut self.crossings, bus) {
             Ok(lowered) => lowered,
             Err(exception) => {
                 core.retired += 1;
@@ -789,7 +798,7 @@ fn run_ops<B: Bus>(core: &mut Core, bus: &mut B, ops: &[Lowered<B>], count: u64)
         // What changes CS ends its block.
         core.state.rip = base.wrapping_add(lowered.next);
         if exec::only_registers(&lowered.op) {
-            exec::run_in_registers(core, bus, &lowered.op);
+            exec::run_in_registers(core, bus, lowered);
             continue;
         }
         core.retired = first.wrapping_add(u64::from(lowered.op.before));
@@ -862,7 +871,11 @@ fn instruction_breakpoints(state: &State) -> u32 {
 
 /// Reads and decodes the instruction at CS:EIP, page by page, so that a fault on the second page
 /// comes only when the instruction reaches it.
-fn fetch<B: Bus>(core: &mut Core, bus: &mut B) -> Result<Lowered<B>, Exception> {
+fn fetch<B: Bus>(
+    core: &mut Core,
+    crossings: &mut Crossings<B>,
+    bus: &mut B,
+) -> Result<Lowered<B>, Exception> {
     let fault = Exception::general_protection(0);
     let rip = core.state.rip;
     let available = core.code_room(rip).min(LONGEST as u64) as usize;
@@ -870,14 +883,24 @@ fn fetch<B: Bus>(core: &mut Core, bus: &mut B) -> Result<Lowered<B>, Exception> 
         return Err(fault);
     }
     let linear = core.linear_rip();
+    let here = (rip, linear, core.code_stamp);
+    if core.cached
+        && let Some(known) = crossings.get(bus, here)
+    {
+        return Ok(known);
+    }
     let privilege = core.privilege();
     let bits = core.bits;
     let mut bytes = [0; LONGEST];
     let mut have = 0;
+    // The frames it comes from, where they are known to stay, and nobody is told of reads.
+    let (mut first, mut second) = (None, None);
     while have < available {
         let at = linear.wrapping_add(have as u64) & core.linear_mask;
         let target = core.resolve(bus, at, Access::Fetch, privilege)?;
         let room = 4096 - (at & 0xfff) as usize;
+        let from = if have == 0 { &mut first } else { &mut second };
+        *from = core.kept_fetch(at).filter(|frame| core.cached && core.watch.observed_reads(frame.0) == 0);
         // A device is read byte by byte, no further than the instruction goes.
         let more = if target.frame == NO_FRAME { 1 } else { room.min(available - have) };
         for index in 0..more {
@@ -889,7 +912,12 @@ fn fetch<B: Bus>(core: &mut Core, bus: &mut B) -> Result<Lowered<B>, Exception> 
         }
         have += more;
         match decode(bytes.get(..have).unwrap_or(&bytes), bits, rip, core.model) {
-            Decoded::Op { lowered, .. } => return Ok(lowered),
+            Decoded::Op { lowered, .. } => {
+                if let (Some(first), Some(second)) = (first, second) {
+                    crossings.keep(here, (first, second), bytes, lowered);
+                }
+                return Ok(lowered);
+            }
             Decoded::Truncated => {}
         }
     }

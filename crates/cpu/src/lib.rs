@@ -10,6 +10,7 @@ mod cache;
 mod check;
 mod control;
 mod cpu;
+mod crossing;
 mod decode;
 mod descriptor;
 mod exceptions;

@@ -133,6 +133,12 @@ impl Core {
         Ok(Target { physical, frame, read_frame })
     }
 
+    /// The frame that the code at `linear` is fetched from, where its translation is kept.
+    pub(crate) fn kept_fetch(&self, linear: u64) -> Option<Frame> {
+        let slot = self.tlb.slot(Access::Fetch, linear)?;
+        (slot.tag == (linear & !0xfff) | self.fetch_context).then_some(Frame(slot.frame))
+    }
+
     pub(crate) fn read_table<B: Bus>(&mut self, bus: &mut B, address: u64, size: u8) -> u64 {
         let physical = address & self.a20_mask;
         let page = bus.page(physical & !0xfff, self.state.smm);
@@ -178,6 +184,15 @@ impl Core {
         }
     }
 
+    /// Whether page-table entries that `length` bytes at `offset` belong to say that something is present: from others
+    /// no translation was made.
+    fn was_present(&self, table: &[u8; 4096], offset: usize, length: usize) -> bool {
+        let entry = if self.state.cr4 & cr4::PAE != 0 { 8 } else { 4 };
+        let end = (offset + length).min(table.len());
+        let mut entries = (offset & !(entry - 1)..end).step_by(entry);
+        entries.any(|at| table.get(at).is_none_or(|low| low & 1 != 0))
+    }
+
     /// Notices that bytes of a frame have changed: decoded code and translations made from them
     /// are dropped.
     #[cold]
@@ -212,9 +227,15 @@ impl Core {
         } else {
             let frame = Frame(target.frame);
             let offset = (target.physical & 0xfff) as usize;
+            let length = usize::from(size);
+            let matters = self.watch.is_table(frame.0, chunks(offset, length))
+                && self.was_present(bus.frame(frame), offset, length);
             self.store_frame(bus, frame, target.physical, size, value);
             if self.watch.chunks(target.frame) != 0 {
-                self.frame_written(frame, offset, size.into());
+                self.code_hit(frame, offset, length);
+                if matters {
+                    self.flush_tlb();
+                }
                 self.watch.tell_others(frame.0, offset, size.into(), true);
             }
         }
