@@ -38,8 +38,8 @@ fn machine(code: &[u8]) -> Machine {
 #[case::nothing(DATA as u32 + 0x800, 0, 0x4433_2211)]
 #[case::a_byte_of_the_first_page(DATA as u32 + 0xffc, 0x5511_b890, 0x4433_5511)]
 #[case::its_opcode(DATA as u32 + 0xffc, 0x2211_0590, 0x8866_4422)]
-#[case::a_byte_of_the_second(DATA as u32 + 0x1000, 0xc3_6655, 0x6655_2211)]
-#[case::beside_it(DATA as u32 + 0x1002, 0x9090_c3, 0x4433_2211)]
+#[case::a_byte_of_the_second(DATA as u32 + 0x1000, 0x00c3_6655, 0x6655_2211)]
+#[case::beside_it(DATA as u32 + 0x1002, 0x0090_90c3, 0x4433_2211)]
 #[case::where_the_first_is(TABLE as u32, (DATA as u32 + 0x2000) | PRESENT_WRITABLE, 0x4433_9988)]
 #[case::where_the_second_is(TABLE as u32 + 4, (DATA as u32 + 0x3000) | PRESENT_WRITABLE, 0xbbaa_2211)]
 fn changes(#[case] address: u32, #[case] value: u32, #[case] expect: u32) {
