@@ -126,6 +126,11 @@ impl Explained {
         Explained { amd: vendor == AUTH }
     }
 
+    /// Whether what this vendor's processors do in ways of their own is here.
+    pub fn is_known(&self) -> bool {
+        self.amd
+    }
+
     /// Why FOP, FIP and FDP may differ after a block that left this status word.
     pub fn last_instruction(&self, _status: u16) -> Option<&'static str> {
         self.amd.then_some(POINTERS)

@@ -45,6 +45,8 @@ pub struct Options {
     pub modes: Vec<Mode>,
     /// Only forms whose name (as iced-x86's `Code` has it) contains this, in lower case.
     pub filter: String,
+    /// Only on a processor whose own ways are written down ([`explained`]).
+    pub known_only: bool,
 }
 
 impl Options {
@@ -56,6 +58,7 @@ impl Options {
             first: 0,
             modes: Mode::ALL.to_vec(),
             filter: String::new(),
+            known_only: false,
         }
     }
 }
@@ -92,5 +95,5 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
 
 /// What `cargo xtask test` does of it.
 pub fn sample() -> Result<(), Failure> {
-    run::run(&Options { seconds: Some(20), count: u64::MAX, ..Options::new() })
+    run::run(&Options { seconds: Some(20), count: u64::MAX, known_only: true, ..Options::new() })
 }
