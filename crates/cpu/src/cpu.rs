@@ -330,7 +330,8 @@ impl<B: Bus> Cpu<B> {
 
     /// Somebody else (a bus master, another CPU, a snapshot) wrote bytes of a frame, within it.
     pub fn code_written(&mut self, frame: Frame, offset: u16, length: u16) {
-        self.core.frame_written(frame, usize::from(offset & 0xfff), usize::from(length));
+        // What was there before is not known.
+        self.core.frame_written(frame, usize::from(offset & 0xfff), usize::from(length), true);
         self.apply_writes();
     }
 

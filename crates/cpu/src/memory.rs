@@ -194,11 +194,11 @@ impl Core {
     }
 
     /// Notices that bytes of a frame have changed: decoded code and translations made from them
-    /// are dropped.
+    /// are dropped; `present` is false where no translation can have been ([`Core::was_present`]).
     #[cold]
-    pub(crate) fn frame_written(&mut self, frame: Frame, offset: usize, length: usize) {
+    pub(crate) fn frame_written(&mut self, frame: Frame, offset: usize, length: usize, present: bool) {
         self.code_hit(frame, offset, length);
-        if self.watch.is_table(frame.0, chunks(offset, length)) {
+        if present && self.watch.is_table(frame.0, chunks(offset, length)) {
             self.flush_tlb();
         }
     }
@@ -228,15 +228,11 @@ impl Core {
             let frame = Frame(target.frame);
             let offset = (target.physical & 0xfff) as usize;
             let length = usize::from(size);
-            let matters = self.watch.is_table(frame.0, chunks(offset, length))
-                && self.was_present(bus.frame(frame), offset, length);
+            let present = self.was_present(bus.frame(frame), offset, length);
             self.store_frame(bus, frame, target.physical, size, value);
             if self.watch.chunks(target.frame) != 0 {
-                self.code_hit(frame, offset, length);
-                if matters {
-                    self.flush_tlb();
-                }
-                self.watch.tell_others(frame.0, offset, size.into(), true);
+                self.frame_written(frame, offset, length, present);
+                self.watch.tell_others(frame.0, offset, length, true);
             }
         }
     }

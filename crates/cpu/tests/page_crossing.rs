@@ -3,34 +3,19 @@
 
 mod common;
 
-use common::{CODE, DATA, DIRECTORY, LONG_DIRECTORY, Machine, TABLE, assemble};
+use common::{CODE, DATA, LONG_DIRECTORY, Machine, PAGE, PRESENT_WRITABLE, TABLE, assemble};
 use iced_x86::code_asm::*;
 use rstest::rstest;
 use warmboot_cpu::{
     models,
-    state::{cr0, cr4, efer, gpr},
+    state::{efer, gpr},
 };
 
-const PRESENT_WRITABLE: u32 = 3;
-const LARGE: u32 = 0x80;
-
-/// Where the frames from [`DATA`] on are seen, page by page.
-const PAGE: u32 = 0x0040_0000;
 /// Where the instruction begins: three of its five bytes are in the first page.
 const AT: u32 = PAGE + 0xffd;
 
 fn machine(code: &[u8]) -> Machine {
-    let mut machine = Machine::protected(0, code);
-    machine.bus.poke32(DIRECTORY, PRESENT_WRITABLE | LARGE);
-    machine.bus.poke32(DIRECTORY + 4, TABLE as u32 | PRESENT_WRITABLE);
-    for entry in 0..5 {
-        machine.bus.poke32(TABLE + 4 * entry, (DATA as u32 + 0x1000 * entry as u32) | PRESENT_WRITABLE);
-    }
-    let state = machine.cpu.state_mut();
-    state.cr3 = DIRECTORY;
-    state.cr4 = cr4::PSE;
-    state.cr0 |= cr0::PG;
-    machine
+    Machine::seeing((0..5).map(|page| DATA + 0x1000 * page), code)
 }
 
 /// Writes a dword while the guest runs: at which address what, and what the instruction then loads.

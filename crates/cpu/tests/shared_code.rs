@@ -2,32 +2,15 @@
 
 mod common;
 
-use common::{CODE, DATA, DIRECTORY, HIGH, Machine, TABLE, assemble};
+use common::{CODE, DATA, DIRECTORY, HIGH, Machine, PAGE, PRESENT_WRITABLE, TABLE, assemble};
 use iced_x86::code_asm::*;
 use rstest::rstest;
-use warmboot_cpu::{
-    models,
-    state::{cr0, cr4, gpr},
-};
+use warmboot_cpu::{models, state::gpr};
 
-const PRESENT_WRITABLE: u32 = 3;
-const LARGE: u32 = 0x80;
-
-/// Where the frame at [`DATA`] is seen again and again, page after page; also in the last pages of all.
-const PAGE: u32 = 0x0040_0000;
-
+/// The frame at [`DATA`] is seen again and again from [`PAGE`] on; also in the last pages of all.
 fn machine(code: &[u8]) -> Machine {
-    let mut machine = Machine::protected(0, code);
-    machine.bus.poke32(DIRECTORY, PRESENT_WRITABLE | LARGE);
-    machine.bus.poke32(DIRECTORY + 4, TABLE as u32 | PRESENT_WRITABLE);
+    let mut machine = Machine::seeing([DATA; 1024], code);
     machine.bus.poke32(DIRECTORY + 4 * 1023, TABLE as u32 | PRESENT_WRITABLE);
-    for entry in 0..1024 {
-        machine.bus.poke32(TABLE + 4 * entry, DATA as u32 | PRESENT_WRITABLE);
-    }
-    let state = machine.cpu.state_mut();
-    state.cr3 = DIRECTORY;
-    state.cr4 = cr4::PSE;
-    state.cr0 |= cr0::PG;
     machine
 }
 

@@ -21,6 +21,11 @@ pub const IDT: u64 = 0x4000;
 /// Page directory and table used by the paging tests.
 pub const DIRECTORY: u64 = 0x5000;
 pub const TABLE: u64 = 0x6000;
+/// Of their entries.
+pub const PRESENT_WRITABLE: u32 = 3;
+const LARGE: u32 = 0x80;
+/// Where [`Machine::seeing`] has what it is given, in linear memory.
+pub const PAGE: u32 = 0x0040_0000;
 /// Handler of vector n: HLT at HANDLERS + 16 n.
 pub const HANDLERS: u64 = 0x8000;
 pub const CODE: u64 = 0x1_0000;
@@ -211,6 +216,21 @@ impl Machine {
         state.flags = Flags::from(2);
         state.gpr[usize::from(gpr::RSP)] = if cpl == 3 { STACK_3 } else { STACK_0 };
         Machine { cpu, bus }
+    }
+
+    /// Ring 0 with paging: the first 4 MiB mapped as they are, and `frames` from [`PAGE`] on.
+    pub fn seeing(frames: impl IntoIterator<Item = u64>, code: &[u8]) -> Machine {
+        let mut machine = Machine::protected(0, code);
+        machine.bus.poke32(DIRECTORY, PRESENT_WRITABLE | LARGE);
+        machine.bus.poke32(DIRECTORY + 4, TABLE as u32 | PRESENT_WRITABLE);
+        for (entry, frame) in (0..).zip(frames) {
+            machine.bus.poke32(TABLE + 4 * entry, frame as u32 | PRESENT_WRITABLE);
+        }
+        let state = machine.cpu.state_mut();
+        state.cr3 = DIRECTORY;
+        state.cr4 = cr4::PSE;
+        state.cr0 |= cr0::PG;
+        machine
     }
 
     /// 64-bit mode at privilege level `cpl`, on the processor `model`: the first 4 MiB mapped as they are,
