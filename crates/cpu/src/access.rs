@@ -109,8 +109,6 @@ pub struct Core {
     pub(crate) linear_mask: u64,
     /// The same of descriptor tables and task state segments: 64 bits in all of long mode.
     pub(crate) system_mask: u64,
-    /// What the running block's offsets are relative to; zero in a single step.
-    pub(crate) block_base: u64,
     /// An offset can be jumped to when, added to this, it is at most `code_limit`.
     code_bias: u64,
     code_limit: u64,
@@ -159,6 +157,12 @@ enum Where {
     Nowhere,
 }
 
+/// Where in its page a linear address is.
+#[inline(always)]
+fn within(linear: u64) -> usize {
+    (linear & 0xfff) as usize
+}
+
 impl Core {
     pub(crate) fn new(model: &'static Model, index: u8) -> Core {
         let bootstrap = index == 0;
@@ -179,7 +183,6 @@ impl Core {
             bits: Bits::Sixteen,
             linear_mask: 0xffff_ffff,
             system_mask: 0xffff_ffff,
-            block_base: 0,
             code_bias: 0,
             code_limit: 0xffff,
             context: context::NEVER,
@@ -543,11 +546,7 @@ impl Core {
     pub fn effective_address(&self, op: &Op) -> u64 {
         let memory = &op.memory;
         let index = self.register(memory.index) << (memory.scale & 3);
-        let base = match self.state.gpr.get(usize::from(memory.base)) {
-            Some(base) => *base,
-            // There is no register of number BLOCK. It is rare, and must not make the others wait for a choice.
-            None => std::hint::black_box(self.block_base),
-        };
+        let base = self.register(memory.base);
         let sum = base.wrapping_add(index).wrapping_add(memory.displacement);
         sum & memory.mask
     }
@@ -610,7 +609,7 @@ impl Core {
         let linear = view.base.wrapping_add(offset) & self.linear_mask;
         let slot = self.tlb.slot(Access::Read, linear)?;
         let known = slot.tag == (linear & !0xfff) | self.context;
-        let within = (linear & 0xfff) as usize;
+        let within = within(linear);
         // An end beyond 64 bits lies in another page.
         let place = self.tlb.place(Access::Read, linear);
         (known && offset.wrapping_add(length as u64) <= view.read_end).then_some((
@@ -620,32 +619,32 @@ impl Core {
         ))
     }
 
-    /// As [`Core::readable`], for writing up to 64 bytes: the translation, and where in the frame. Nobody
+    /// As [`Core::readable`], for writing up to 64 bytes: the translation, and the linear address. Nobody
     /// watches anything in the chunks they lie in.
     #[inline(always)]
-    fn writable(&self, segment: u8, offset: u64, length: usize) -> Option<(&Entry, usize)> {
+    fn writable(&self, segment: u8, offset: u64, length: usize) -> Option<(&Entry, u64)> {
         let beside = |watched: u64, within: usize| {
             let chunk = |at: usize| watched >> ((at >> 6) & 63) & 1;
             watched == 0 || (chunk(within) == 0 && chunk(within + length - 1) == 0)
         };
-        self.known_to_write(segment, offset, length).filter(|(slot, within)| beside(slot.watched, *within))
+        self.known_to_write(segment, offset, length)
+            .filter(|(slot, linear)| beside(slot.watched, within(*linear)))
     }
 
     /// The page of a translation for writing.
     #[inline(always)]
-    fn held_of<'a, B: Bus>(&self, bus: &'a mut B, slot: &Entry) -> Option<&'a mut [u8; 4096]> {
-        bus.held_mut(self.tlb.place(Access::Write, slot.tag), Frame(slot.frame))
+    fn held_of<'a, B: Bus>(&self, bus: &'a mut B, slot: &Entry, linear: u64) -> Option<&'a mut [u8; 4096]> {
+        bus.held_mut(self.tlb.place(Access::Write, linear), Frame(slot.frame))
     }
 
     /// As [`Core::writable`], whoever watches.
     #[inline(always)]
-    fn known_to_write(&self, segment: u8, offset: u64, length: usize) -> Option<(&Entry, usize)> {
+    fn known_to_write(&self, segment: u8, offset: u64, length: usize) -> Option<(&Entry, u64)> {
         let view = &self.views[usize::from(segment & 7)];
         let linear = view.base.wrapping_add(offset) & self.linear_mask;
         let slot = self.tlb.slot(Access::Write, linear)?;
         let known = slot.tag == (linear & !0xfff) | self.context;
-        let within = (linear & 0xfff) as usize;
-        (known && offset.wrapping_add(length as u64) <= view.write_end).then_some((slot, within))
+        (known && offset.wrapping_add(length as u64) <= view.write_end).then_some((slot, linear))
     }
 
     #[cold]
@@ -672,9 +671,15 @@ impl Core {
     /// Writes the value where its translation is known and nothing stands in the way; false: nothing was
     /// written.
     #[inline(always)]
-    fn store_quickly<W: Width, B: Bus>(&self, bus: &mut B, segment: u8, offset: u64, value: W) -> bool {
-        let Some((slot, within)) = self.writable(segment, offset, W::BYTES) else { return false };
-        self.held_of(bus, slot).is_some_and(|page| value.write_to(page, within))
+    pub(crate) fn store_quickly<W: Width, B: Bus>(
+        &self,
+        bus: &mut B,
+        segment: u8,
+        offset: u64,
+        value: W,
+    ) -> bool {
+        let Some((slot, linear)) = self.writable(segment, offset, W::BYTES) else { return false };
+        self.held_of(bus, slot, linear).is_some_and(|page| value.write_to(page, within(linear)))
     }
 
     /// As [`Core::store_at`], of what could not be written quickly: most often there is something in the page
@@ -690,9 +695,9 @@ impl Core {
     /// Writes the value beside what is watched in its page; false: nothing was written.
     #[inline(always)]
     fn store_beside<W: Width, B: Bus>(&self, bus: &mut B, segment: u8, offset: u64, value: W) -> bool {
-        let Some((slot, within)) = self.known_to_write(segment, offset, W::BYTES) else { return false };
-        self.tlb.is_beside(slot.linear(within), W::BYTES)
-            && self.held_of(bus, slot).is_some_and(|page| value.write_to(page, within))
+        let Some((slot, linear)) = self.known_to_write(segment, offset, W::BYTES) else { return false };
+        self.tlb.is_beside(linear, W::BYTES)
+            && self.held_of(bus, slot, linear).is_some_and(|page| value.write_to(page, within(linear)))
     }
 
     #[cold]
@@ -712,13 +717,13 @@ impl Core {
         offset: u64,
         change: F,
     ) -> Result<(), F> {
-        let Some((slot, within)) = self.writable(segment, offset, W::BYTES) else { return Err(change) };
+        let Some((slot, linear)) = self.writable(segment, offset, W::BYTES) else { return Err(change) };
         if slot.frame != slot.read_frame {
             return Err(change);
         }
-        let Some(page) = self.held_of(bus, slot) else { return Err(change) };
-        let Some(before) = W::read_from(page, within) else { return Err(change) };
-        change(&mut self.state.flags, before).write_to(page, within);
+        let Some(page) = self.held_of(bus, slot, linear) else { return Err(change) };
+        let Some(before) = W::read_from(page, within(linear)) else { return Err(change) };
+        change(&mut self.state.flags, before).write_to(page, within(linear));
         Ok(())
     }
 
@@ -743,8 +748,8 @@ impl Core {
         segment: u8,
         offset: u64,
     ) -> Option<&'a mut [u8; N]> {
-        let (slot, within) = self.writable(segment, offset, N)?;
-        bus.frame_mut(Frame(slot.frame)).get_mut(within..)?.first_chunk_mut()
+        let (slot, linear) = self.writable(segment, offset, N)?;
+        bus.frame_mut(Frame(slot.frame)).get_mut(within(linear)..)?.first_chunk_mut()
     }
 
     /// The bytes from the beginning of a page up to and with `segment:offset`, to be written, where the
@@ -755,9 +760,9 @@ impl Core {
         segment: u8,
         offset: u64,
     ) -> Option<&'a mut [u8]> {
-        let (slot, within) = self.writable(segment, offset, 1)?;
+        let (slot, linear) = self.writable(segment, offset, 1)?;
         // Who watches any of the page's bytes wants each write.
-        (slot.watched == 0).then(|| bus.frame_mut(Frame(slot.frame)).get_mut(..=within))?
+        (slot.watched == 0).then(|| bus.frame_mut(Frame(slot.frame)).get_mut(..=within(linear)))?
     }
 
     /// Translates memory at `segment:offset` for reading and then writing.
@@ -769,7 +774,7 @@ impl Core {
         offset: u64,
     ) -> Result<Place, Exception> {
         let linear = self.linear_for_write(segment, offset, W::BYTES as u64)?;
-        let within = (linear & 0xfff) as usize;
+        let within = within(linear);
         if let Some(slot) = self.tlb.slot(Access::Write, linear)
             && slot.tag == (linear & !0xfff) | self.context
             && slot.frame == slot.read_frame
@@ -802,7 +807,7 @@ impl Core {
         linear: u64,
         size: u8,
     ) -> Result<Place, Exception> {
-        let (within, length) = ((linear & 0xfff) as usize, usize::from(size));
+        let (within, length) = (within(linear), usize::from(size));
         if let Some(slot) = self.tlb.slot(Access::Write, linear)
             && slot.tag == (linear & !0xfff) | self.context
             && slot.frame == slot.read_frame
@@ -930,7 +935,7 @@ impl Core {
     /// The offset in the code segment that a near branch's `immediate` says.
     #[inline(always)]
     pub(crate) fn target_of(&self, immediate: u64) -> u64 {
-        self.block_base.wrapping_add(immediate) & self.linear_mask
+        self.block_base().wrapping_add(immediate) & self.linear_mask
     }
 
     /// As [`Core::near_jump`], for an instruction behind which its block may go on.
@@ -982,15 +987,25 @@ impl Core {
     /// General register, whole.
     #[inline(always)]
     pub fn register(&self, index: u8) -> u64 {
-        self.state.gpr.get(usize::from(index)).copied().unwrap_or(0)
+        self.state.gpr[usize::from(index & 31)]
+    }
+
+    /// What the running block's offsets are relative to; zero in a single step.
+    #[inline(always)]
+    pub(crate) fn block_base(&self) -> u64 {
+        self.state.gpr[usize::from(gpr::BLOCK)]
+    }
+
+    /// Says what the offsets of what is run next are relative to.
+    #[inline(always)]
+    pub(crate) fn set_block_base(&mut self, base: u64) {
+        self.state.gpr[usize::from(gpr::BLOCK)] = base;
     }
 
     /// Sets a general register whole.
     #[inline(always)]
     pub fn set_register(&mut self, index: u8, value: u64) {
-        if let Some(slot) = self.state.gpr.get_mut(usize::from(index)) {
-            *slot = value;
-        }
+        self.state.gpr[usize::from(index & 31)] = value;
     }
 
     /// General register number `index` modulo 16, whole.

@@ -14,7 +14,8 @@ use crate::{
     crossing::Crossings,
     decode::{Decoded, Flow, LONGEST, decode},
     exceptions::Event,
-    exec, fill,
+    exec::{self, Tried},
+    fill,
     op::ELSEWHERE,
     state::{Activity, Segment, Shadow, dr6, segment},
     tlb::{Access, NO_FRAME, News},
@@ -404,6 +405,8 @@ impl<B: Bus> Cpu<B> {
             }
         };
         self.apply_writes();
+        // It is no part of the state.
+        self.core.set_block_base(0);
         Run { retired: self.core.retired, stop }
     }
 
@@ -579,7 +582,7 @@ impl<B: Bus> Cpu<B> {
             };
             some = true;
             let core = &mut self.core;
-            core.block_base = entry.block.key.base(rip);
+            core.set_block_base(entry.block.key.base(rip));
             // Loops are run here, as long as nothing is to be looked at.
             loop {
                 let ran = run_block(core, bus, &entry.block);
@@ -622,7 +625,7 @@ impl<B: Bus> Cpu<B> {
         let core = &mut self.core;
         let rip = core.state.rip;
         let Some(entry) = self.cache.entry(key, rip) else { return false };
-        core.block_base = key.base(rip);
+        core.set_block_base(key.base(rip));
         for (index, op) in entry.block.each().iter().enumerate() {
             let met = || self.breakpoints.iter().any(|breakpoint| breakpoint.matches(&core.state));
             // The look between instructions stops at one, or at the end of the budget.
@@ -711,7 +714,7 @@ impl<B: Bus> Cpu<B> {
             bus.observe(core.cycle(), &core.state);
         }
         core.state.rip = start.wrapping_add(u64::from(lowered.op.length)) & core.linear_mask;
-        core.block_base = 0;
+        core.set_block_base(0);
         let done = (lowered.run)(core, bus, &lowered.op);
         let completed = done.is_ok();
         let attention = settle(core, bus, start, done);
@@ -766,7 +769,7 @@ fn run_first<B: Bus>(core: &mut Core, bus: &mut B, each: &[Lowered<B>]) -> Ran {
             bus.observe(core.cycle(), &core.state);
         }
         let start = core.state.rip;
-        core.state.rip = core.block_base.wrapping_add(first.next);
+        core.state.rip = core.block_base().wrapping_add(first.next);
         let done = (first.run)(core, bus, &first.op);
         settle(core, bus, start, done);
     }
@@ -789,42 +792,51 @@ fn run_each<B: Bus>(core: &mut Core, bus: &mut B, each: &[Lowered<B>]) -> Ran {
 fn run_ops<B: Bus>(core: &mut Core, bus: &mut B, ops: &[Lowered<B>], count: u64) -> Ran {
     // What was retired before the block, had all of it been executed once, in order.
     let mut first = core.retired;
-    let base = core.block_base;
+    let base = core.block_base();
     let mut rest = ops.iter();
     while let Some(lowered) = rest.next() {
+        // What changes CS ends its block.
+        let next = base.wrapping_add(lowered.next);
         if B::OBSERVES {
             core.retired = first.wrapping_add(u64::from(lowered.op.before));
+            core.state.rip = next.wrapping_sub(u64::from(lowered.op.length)) & core.linear_mask;
             bus.observe(core.cycle(), &core.state);
         }
-        // What changes CS ends its block.
-        core.state.rip = base.wrapping_add(lowered.next);
-        if exec::only_registers(&lowered.op) {
-            exec::run_in_registers(core, bus, lowered);
-            continue;
-        }
-        core.retired = first.wrapping_add(u64::from(lowered.op.before));
-        let done = exec::run_op(core, bus, lowered);
-        if done.is_err() || core.attention != 0 {
-            if done.is_ok() && core.attention == attention::JUMPED {
-                core.attention = 0;
-                core.retired = first.wrapping_add(u64::from(lowered.op.after));
-                if let Some(inside) = ops.get(usize::from(lowered.op.inside)..)
-                    && let Some(target) = inside.first()
-                {
-                    let again = core.retired.wrapping_sub(u64::from(target.op.before));
-                    if again.wrapping_add(count) <= core.budget_end {
-                        first = again;
-                        rest = inside.iter();
-                        continue;
+        match exec::try_op(core, bus, lowered) {
+            Tried::Done => continue,
+            Tried::Jumped => {}
+            Tried::Not => {
+                core.state.rip = next;
+                core.retired = first.wrapping_add(u64::from(lowered.op.before));
+                let done = (lowered.run)(core, bus, &lowered.op);
+                if done.is_ok() && core.attention == 0 {
+                    if rest.as_slice().is_empty() {
+                        // It may have jumped.
+                        core.retired = first.wrapping_add(count);
+                        return Ran::Through;
                     }
+                    continue;
                 }
-                return Ran::Jumped;
+                if done.is_err() || core.attention != attention::JUMPED {
+                    let start = next.wrapping_sub(u64::from(lowered.op.length)) & core.linear_mask;
+                    settle(core, bus, start, done);
+                    return Ran::Attention;
+                }
+                core.attention = 0;
             }
-            let next = base.wrapping_add(lowered.next);
-            let start = next.wrapping_sub(u64::from(lowered.op.length)) & core.linear_mask;
-            settle(core, bus, start, done);
-            return Ran::Attention;
         }
+        core.retired = first.wrapping_add(u64::from(lowered.op.after));
+        let Some(inside) = ops.get(usize::from(lowered.op.inside)..) else { return Ran::Jumped };
+        let Some(target) = inside.first() else { return Ran::Jumped };
+        let again = core.retired.wrapping_sub(u64::from(target.op.before));
+        if again.wrapping_add(count) > core.budget_end {
+            return Ran::Jumped;
+        }
+        first = again;
+        rest = inside.iter();
+    }
+    if let Some(last) = ops.last() {
+        core.state.rip = base.wrapping_add(last.next);
     }
     core.retired = first.wrapping_add(count);
     Ran::Through

@@ -8,7 +8,7 @@ use iced_x86::{
 use crate::{
     Bus, Core, Exception, Exec, Lowered, Model, Op, Operand, OperandKind,
     access::Bits,
-    exec,
+    exec::{self, Quick},
     op::{ELSEWHERE, Memory, Repeat},
     state::{gpr, segment},
 };
@@ -150,7 +150,7 @@ const EMPTY: Op = Op {
     third: Operand::NONE,
     length: 1,
     operand_size: 2,
-    quick: 0,
+    quick: Quick::None,
     repeat: Repeat::None,
     memory: Memory {
         segment: segment::DS,
@@ -233,7 +233,7 @@ fn lower(instruction: &Instruction, bytes: &[u8], bits: Bits) -> Op {
     let mut op = Op {
         length: instruction.len() as u8,
         operand_size: sizes.operand_size(bits, instruction),
-        quick: exec::quick_number(instruction),
+        quick: Quick::of(instruction, None),
         code: instruction.code(),
         ..EMPTY
     };

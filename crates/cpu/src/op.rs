@@ -1,6 +1,6 @@
 //! A decoded instruction, lowered once and executed many times.
 
-use crate::{Bus, Core, Exec};
+use crate::{Bus, Core, Exec, exec::Quick};
 
 /// What kind of thing an operand is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,8 +97,8 @@ pub struct Op {
     pub length: u8,
     /// Operand size in bytes: 2 or 4 (8 in long mode).
     pub operand_size: u8,
-    /// Which of the commonest instructions it is ([`crate::exec::run_op`]); zero for all others.
-    pub(crate) quick: u8,
+    /// Which of the commonest instructions it is, if it is one.
+    pub(crate) quick: Quick,
     /// REP prefix of a string instruction.
     pub repeat: Repeat,
     /// The memory reference; for string instructions `segment` is the source segment.

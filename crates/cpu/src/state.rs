@@ -294,11 +294,31 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
+/// The general registers as they are saved: those of [`State::gpr`] up to the one that always reads zero.
+mod registers {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    const SAVED: usize = super::gpr::ZERO as usize + 1;
+
+    pub(super) fn serialize<S: Serializer>(gpr: &[u64; 32], serializer: S) -> Result<S::Ok, S::Error> {
+        let saved: [u64; SAVED] = std::array::from_fn(|index| gpr[index]);
+        saved.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u64; 32], D::Error> {
+        let saved = <[u64; SAVED]>::deserialize(deserializer)?;
+        let mut gpr = [0; 32];
+        gpr[..SAVED].copy_from_slice(&saved);
+        Ok(gpr)
+    }
+}
+
 /// Everything a snapshot of one processor carries.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct State {
-    /// General registers in encoding order; index 16 always reads zero.
-    pub gpr: [u64; 17],
+    /// General registers in encoding order. Index 16 always reads zero; those behind it are none, and saved nowhere.
+    #[serde(with = "registers")]
+    pub gpr: [u64; 32],
     /// Offset of the next instruction in CS.
     pub rip: u64,
     /// EFLAGS.

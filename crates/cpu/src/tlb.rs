@@ -46,14 +46,6 @@ pub(crate) struct Entry {
     pub(crate) read_frame: u32,
 }
 
-impl Entry {
-    /// The linear address of the byte at `within`.
-    #[inline(always)]
-    pub(crate) fn linear(&self, within: usize) -> u64 {
-        (self.tag & !0xfff) | within as u64
-    }
-}
-
 const EMPTY: Entry = Entry { tag: 0, physical: 0, watched: 0, frame: NO_FRAME, read_frame: NO_FRAME };
 
 /// Of a written page's watched chunks one, to the byte: a stack beside code is written again and again.
@@ -70,8 +62,9 @@ const NOTHING_NEAR: Near = Near { chunk: usize::MAX, bits: u64::MAX };
 /// Direct-mapped tables, empty until the first run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tlb {
-    /// Which processor's it is.
-    index: u8,
+    /// The first of the processor's places for held frames, of the table of reads; the table of writes has as many
+    /// behind them.
+    places: usize,
     read: Vec<Entry>,
     write: Vec<Entry>,
     /// Beside `write`, entry for entry.
@@ -83,20 +76,24 @@ pub(crate) struct Tlb {
 impl Tlb {
     /// That of processor `index`.
     pub(crate) fn new(index: u8) -> Tlb {
-        Tlb { index, ..Tlb::default() }
+        Tlb { places: Tlb::first_place(index), ..Tlb::default() }
     }
 
     /// It is processor `index`'s from now on.
     pub(crate) fn set_index(&mut self, index: u8) {
-        self.index = index;
+        self.places = Tlb::first_place(index);
+    }
+
+    fn first_place(index: u8) -> usize {
+        2 * ENTRIES * usize::from(index)
     }
 
     /// Where the machine holds the frame of the slot that `linear` would be in ([`crate::Bus::hold`]); fetches,
     /// which look at no frame, have none.
     #[inline(always)]
     pub(crate) fn place(&self, access: Access, linear: u64) -> usize {
-        let table = 2 * usize::from(self.index) + usize::from(access == Access::Write);
-        table * ENTRIES + ((linear >> 12) as usize & (ENTRIES - 1))
+        let table = if access == Access::Write { ENTRIES } else { 0 };
+        (self.places | table) + ((linear >> 12) as usize & (ENTRIES - 1))
     }
 
     /// The slot `linear` would be in.

@@ -14,8 +14,8 @@
 //!
 //! Who asks for a page again and again has it held ([`Table::hold`]): that is one load, not two.
 //!
-//! > **Invariant.** A held pointer is that of its frame's slot, tag and all. Whoever changes a slot
-//! > changes or forgets it ([`Table::renew`]).
+//! > **Invariant.** What is held is the pointer of its frame's slot, to be written only if that has the tag. Whoever
+//! > changes a slot changes or forgets it ([`Table::renew`]).
 
 #![allow(unsafe_code)]
 
@@ -202,15 +202,21 @@ fn copied(spare: &mut Vec<Arc<Page>>, bytes: &[u8; PAGE_SIZE]) -> Arc<Page> {
 /// Most places for held pages: a few hundred for each of 32 processors.
 const MOST_HELD: usize = 1 << 14;
 
-/// A slot's pointer, tag and all, not owned.
+/// The bytes a slot's pointer leads to, not owned: to be read, and where its tag allows that, to be written.
 #[derive(Clone, Copy)]
 struct Held {
-    frame: u32,
-    pointer: Option<NonNull<Page>>,
+    read: Option<NonNull<[u8; PAGE_SIZE]>>,
+    write: Option<NonNull<[u8; PAGE_SIZE]>>,
 }
 
 impl Held {
-    const NOTHING: Held = Held { frame: u32::MAX, pointer: None };
+    const NOTHING: Held = Held { read: None, write: None };
+
+    fn of(slot: &Slot) -> Held {
+        // Bytes are the first field of a `repr(C)` struct.
+        let read = NonNull::new(slot.address().cast_mut().cast());
+        Held { read, write: read.filter(|_| slot.is_writable()) }
+    }
 }
 
 // SAFETY: as for `Slot`, whose pointer this is, and which the same table owns.
@@ -229,6 +235,8 @@ pub(crate) struct Table {
     spare: Vec<Arc<Page>>,
     /// By place; see the second invariant above.
     held: Vec<Held>,
+    /// The frames they are of, by place.
+    held_frames: Vec<u32>,
 }
 
 impl Table {
@@ -239,6 +247,7 @@ impl Table {
             hot: Vec::new(),
             spare: Vec::new(),
             held: Vec::new(),
+            held_frames: Vec::new(),
         }
     }
 
@@ -278,52 +287,53 @@ impl Table {
             if place >= MOST_HELD {
                 return;
             }
-            self.held.resize((place + 1).next_multiple_of(LEAF_PAGES), Held::NOTHING);
+            let places = (place + 1).next_multiple_of(LEAF_PAGES);
+            self.held.resize(places, Held::NOTHING);
+            self.held_frames.resize(places, u32::MAX);
         }
         let index = frame.0 as usize;
         let slot = self.leaves.get(index >> LEAF_SHIFT).map(|leaf| &leaf.slots[index & SLOT_MASK]);
-        let pointer = slot.and_then(|slot| NonNull::new(slot.0.cast_mut()));
-        self.held[place] = Held { frame: frame.0, pointer };
+        self.held[place] = slot.map_or(Held::NOTHING, Held::of);
+        self.held_frames[place] = frame.0;
     }
 
     /// The bytes of the page held at `place`.
     #[inline(always)]
     pub(crate) fn held(&self, place: usize) -> Option<&[u8; PAGE_SIZE]> {
-        let tagged = self.held.get(place)?.pointer?.as_ptr();
-        let page = tagged.map_addr(|address| address & !WRITABLE).cast_const();
-        // SAFETY: a slot points to a page. Said, because a reference is looked at like any option.
-        unsafe { std::hint::assert_unchecked(!page.is_null()) };
+        let bytes = self.held.get(place)?.read?;
         // SAFETY: by the second invariant this is the pointer of one of our slots, which owns the page; as for
         // a slot, writers need `&mut Table`.
-        Some(unsafe { &(*page).bytes })
+        Some(unsafe { bytes.as_ref() })
     }
 
     /// As [`Table::held`], to be written, if the page is this table's own already.
     #[inline(always)]
     pub(crate) fn held_mut(&mut self, place: usize) -> Option<&mut [u8; PAGE_SIZE]> {
-        let tagged = self.held.get(place)?.pointer?.as_ptr();
-        if tagged.addr() & WRITABLE == 0 {
-            return None;
-        }
-        let page = tagged.map_addr(|address| address & !WRITABLE);
-        // SAFETY: as in `held`.
-        unsafe { std::hint::assert_unchecked(!page.is_null()) };
-        // SAFETY: the pointer and its tag are the slot's; as in `frame_mut`, the tag says that nothing else
+        let mut bytes = self.held.get(place)?.write?;
+        // SAFETY: the pointer is the slot's, and was tagged; as in `frame_mut`, the tag says that nothing else
         // refers to this page.
-        Some(unsafe { &mut *page.cast::<[u8; PAGE_SIZE]>() })
+        Some(unsafe { bytes.as_mut() })
     }
 
     /// The frame held at `place`.
     pub(crate) fn held_frame(&self, place: usize) -> Option<Frame> {
-        self.held.get(place).filter(|held| held.pointer.is_some()).map(|held| Frame(held.frame))
+        self.held.get(place)?.read?;
+        self.held_frames.get(place).copied().map(Frame)
+    }
+
+    /// Nothing is held any more.
+    fn release(&mut self) {
+        self.held.clear();
+        self.held_frames.clear();
     }
 
     /// The slot of this frame has another pointer.
     fn renew(&mut self, index: usize) {
-        let slot = &self.leaves[index >> LEAF_SHIFT].slots[index & SLOT_MASK];
-        let pointer = NonNull::new(slot.0.cast_mut());
-        for held in self.held.iter_mut().filter(|held| held.frame as usize == index) {
-            held.pointer = pointer;
+        let now = Held::of(&self.leaves[index >> LEAF_SHIFT].slots[index & SLOT_MASK]);
+        for (held, frame) in self.held.iter_mut().zip(&self.held_frames) {
+            if *frame as usize == index {
+                *held = now;
+            }
         }
     }
 
@@ -359,7 +369,7 @@ impl Table {
     /// Clears every `WRITABLE` tag: from here on hashes may be cached and leaves shared.
     pub(crate) fn seal(&mut self) {
         if !self.hot.is_empty() {
-            self.held.clear();
+            self.release();
         }
         for number in self.hot.drain(..) {
             // A hot leaf is unique, so this never copies.
@@ -383,6 +393,7 @@ impl Table {
             hot: Vec::new(),
             spare: Vec::new(),
             held: Vec::new(),
+            held_frames: Vec::new(),
         }
     }
 
@@ -390,7 +401,7 @@ impl Table {
     /// and pages of this table's own are kept for what it writes next.
     pub(crate) fn return_to(&mut self, other: &mut Table) {
         other.seal();
-        self.held.clear();
+        self.release();
         for (leaf, wanted) in self.leaves.iter_mut().zip(&other.leaves) {
             if Arc::ptr_eq(leaf, wanted) {
                 continue;

@@ -5,7 +5,9 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::operands::{Imm, Kind, Mem, Reg, binary, read_register, size, unary, write_part, write_register};
+use super::operands::{
+    Imm, Kind, Mem, Operation, Reg, binary, read_register, size, unary, write_part, write_register,
+};
 use crate::{Bus, Core, Exec, Handler, Op, Operand, flags::Flags, state::gpr, width::Width};
 
 /// The handler of an instruction of this group.
@@ -15,7 +17,7 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
         Mnemonic::Adc => binary!(instruction, compute, AddCarry),
         Mnemonic::Sub => binary!(instruction, compute, Subtract),
         Mnemonic::Sbb => binary!(instruction, compute, SubtractBorrow),
-        Mnemonic::Cmp => binary!(instruction, compare),
+        Mnemonic::Cmp => binary!(instruction, compare, Compare),
         Mnemonic::Inc => unary!(instruction, change, Increment),
         Mnemonic::Dec => unary!(instruction, change, Decrement),
         Mnemonic::Neg => unary!(instruction, change, Negate),
@@ -29,17 +31,16 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
     }
 }
 
-/// What a two-operand instruction computes.
-pub(super) trait Binary {
-    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W;
-}
-
 pub(super) struct Add;
-struct AddCarry;
+pub(super) struct AddCarry;
 pub(super) struct Subtract;
-struct SubtractBorrow;
+pub(super) struct SubtractBorrow;
+pub(super) struct Compare;
+pub(super) struct Increment;
+pub(super) struct Decrement;
+pub(super) struct Negate;
 
-impl Binary for Add {
+impl Operation for Add {
     #[inline(always)]
     fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
         let sum = a.wrapping_add(b);
@@ -48,7 +49,7 @@ impl Binary for Add {
     }
 }
 
-impl Binary for AddCarry {
+impl Operation for AddCarry {
     #[inline(always)]
     fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
         let carry = W::from_u64(u64::from(flags.carry()));
@@ -58,7 +59,7 @@ impl Binary for AddCarry {
     }
 }
 
-impl Binary for Subtract {
+impl Operation for Subtract {
     #[inline(always)]
     fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
         let difference = a.wrapping_sub(b);
@@ -67,7 +68,16 @@ impl Binary for Subtract {
     }
 }
 
-impl Binary for SubtractBorrow {
+impl Operation for Compare {
+    const WRITES: bool = false;
+
+    #[inline(always)]
+    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
+        Subtract::apply(flags, a, b)
+    }
+}
+
+impl Operation for SubtractBorrow {
     #[inline(always)]
     fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
         let borrow = W::from_u64(u64::from(flags.carry()));
@@ -78,71 +88,63 @@ impl Binary for SubtractBorrow {
 }
 
 #[inline(always)]
-pub(super) fn compute<B: Bus, W: Width, Destination: Kind, Source: Kind, Operation: Binary>(
+pub(super) fn compute<B: Bus, W: Width, Destination: Kind, Source: Kind, O: Operation>(
     core: &mut Core,
     bus: &mut B,
     op: &Op,
 ) -> Exec {
     Source::take(core, bus, op, op.src, |core, bus, b: W| {
-        Destination::update(core, bus, op, op.dst, |flags, a| Operation::apply(flags, a, b))
+        Destination::update(core, bus, op, op.dst, |flags, a| O::apply(flags, a, b))
     })
 }
 
+/// As [`compute`], of which only the flags stay.
 #[inline(always)]
-pub(super) fn compare<B: Bus, W: Width, Destination: Kind, Source: Kind>(
+pub(super) fn compare<B: Bus, W: Width, Destination: Kind, Source: Kind, O: Operation>(
     core: &mut Core,
     bus: &mut B,
     op: &Op,
 ) -> Exec {
     Destination::take(core, bus, op, op.dst, |core, bus, a: W| {
         Source::take(core, bus, op, op.src, |core, _, b: W| {
-            core.state.flags.set_sub(a, b, a.wrapping_sub(b));
+            O::apply(&mut core.state.flags, a, b);
             Ok(())
         })
     })
 }
 
-/// What a one-operand instruction computes.
-pub(super) trait Unary {
-    fn apply<W: Width>(flags: &mut Flags, a: W) -> W;
-}
-
-pub(super) struct Increment;
-pub(super) struct Decrement;
-struct Negate;
-
-impl Unary for Increment {
+impl Operation for Increment {
     #[inline(always)]
-    fn apply<W: Width>(flags: &mut Flags, a: W) -> W {
+    fn apply<W: Width>(flags: &mut Flags, a: W, _b: W) -> W {
         let result = a.wrapping_add(W::from_u64(1));
         flags.set_inc(result);
         result
     }
 }
 
-impl Unary for Decrement {
+impl Operation for Decrement {
     #[inline(always)]
-    fn apply<W: Width>(flags: &mut Flags, a: W) -> W {
+    fn apply<W: Width>(flags: &mut Flags, a: W, _b: W) -> W {
         let result = a.wrapping_sub(W::from_u64(1));
         flags.set_dec(result);
         result
     }
 }
 
-impl Unary for Negate {
+impl Operation for Negate {
     #[inline(always)]
-    fn apply<W: Width>(flags: &mut Flags, a: W) -> W {
+    fn apply<W: Width>(flags: &mut Flags, a: W, _b: W) -> W {
         Subtract::apply(flags, W::default(), a)
     }
 }
 
 #[inline(always)]
-pub(super) fn change<B: Bus, W: Width, Destination: Kind, Operation: Unary>(
+pub(super) fn change<B: Bus, W: Width, Destination: Kind, O: Operation>(
     core: &mut Core,
     bus: &mut B,
     op: &Op,
 ) -> Exec {
-    Destination::update(core, bus, op, op.dst, Operation::apply::<W>)
+    Destination::update(core, bus, op, op.dst, |flags, a: W| O::apply(flags, a, W::default()))
 }
 
 /// XADD: the sum goes to the destination, what was there to the source register. With both the

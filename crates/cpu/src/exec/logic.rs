@@ -5,8 +5,11 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::operands::{Imm, Kind, Mem, Reg, binary, unary};
-use crate::{Bus, Core, Exec, Handler, Op, width::Width};
+use super::{
+    arithmetic::{compare, compute},
+    operands::{Imm, Kind, Mem, Operation, Reg, binary, unary},
+};
+use crate::{Bus, Core, Exec, Handler, Op, flags::Flags, width::Width};
 
 /// The handler of an instruction of this group.
 pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
@@ -14,65 +17,54 @@ pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
         Mnemonic::And => binary!(instruction, compute, And),
         Mnemonic::Or => binary!(instruction, compute, Or),
         Mnemonic::Xor => binary!(instruction, compute, Xor),
-        Mnemonic::Test => binary!(instruction, test),
+        Mnemonic::Test => binary!(instruction, compare, Test),
         Mnemonic::Not => unary!(instruction, not),
         _ => None,
     }
 }
 
-pub(super) trait Binary {
-    fn apply(a: u64, b: u64) -> u64;
-}
-
 pub(super) struct And;
-struct Or;
+pub(super) struct Or;
 pub(super) struct Xor;
+pub(super) struct Test;
 
-impl Binary for And {
+impl Operation for And {
     #[inline(always)]
-    fn apply(a: u64, b: u64) -> u64 {
-        a & b
+    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
+        flagged(flags, W::from_u64(a.to_u64() & b.to_u64()))
     }
 }
 
-impl Binary for Or {
+impl Operation for Or {
     #[inline(always)]
-    fn apply(a: u64, b: u64) -> u64 {
-        a | b
+    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
+        flagged(flags, W::from_u64(a.to_u64() | b.to_u64()))
     }
 }
 
-impl Binary for Xor {
+impl Operation for Xor {
     #[inline(always)]
-    fn apply(a: u64, b: u64) -> u64 {
-        a ^ b
+    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
+        flagged(flags, W::from_u64(a.to_u64() ^ b.to_u64()))
+    }
+}
+
+impl Operation for Test {
+    const WRITES: bool = false;
+
+    #[inline(always)]
+    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
+        And::apply(flags, a, b)
     }
 }
 
 #[inline(always)]
-pub(super) fn compute<B: Bus, W: Width, Destination: Kind, Source: Kind, Operation: Binary>(
-    core: &mut Core,
-    bus: &mut B,
-    op: &Op,
-) -> Exec {
-    Source::take(core, bus, op, op.src, |core, bus, b: W| {
-        Destination::update(core, bus, op, op.dst, |flags, a: W| {
-            let result = W::from_u64(Operation::apply(a.to_u64(), b.to_u64()));
-            flags.set_logic(result);
-            result
-        })
-    })
+fn flagged<W: Width>(flags: &mut Flags, result: W) -> W {
+    flags.set_logic(result);
+    result
 }
 
-fn test<B: Bus, W: Width, Destination: Kind, Source: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
-    Destination::take(core, bus, op, op.dst, |core, bus, a: W| {
-        Source::take(core, bus, op, op.src, |core, _, b: W| {
-            core.state.flags.set_logic(W::from_u64(a.to_u64() & b.to_u64()));
-            Ok(())
-        })
-    })
-}
-
-fn not<B: Bus, W: Width, Destination: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+#[inline(always)]
+pub(super) fn not<B: Bus, W: Width, Destination: Kind>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
     Destination::update(core, bus, op, op.dst, |_, a: W| W::from_u64(!a.to_u64()))
 }

@@ -36,7 +36,7 @@ use iced_x86::Instruction;
 use crate::{Bus, Features, Handler};
 
 pub(crate) use pairs::pair;
-pub(crate) use quick::{number as quick_number, only_registers, run as run_op, run_in_registers};
+pub(crate) use quick::{Quick, Tried, try_op};
 
 /// What a group answers to an instruction.
 type Group<B> = fn(&Instruction) -> Option<Handler<B>>;

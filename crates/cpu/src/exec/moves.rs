@@ -93,7 +93,12 @@ pub(super) fn mov<B: Bus, W: Width, Destination: Kind, Source: Kind>(
     })
 }
 
-fn set_byte<B: Bus, Destination: Kind, const CODE: u8>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+#[inline(always)]
+pub(super) fn set_byte<B: Bus, Destination: Kind, const CODE: u8>(
+    core: &mut Core,
+    bus: &mut B,
+    op: &Op,
+) -> Exec {
     let value = u8::from(core.state.flags.condition(CODE));
     Destination::store(core, bus, op, op.dst, value)
 }
@@ -117,7 +122,7 @@ pub(super) trait Extend {
 }
 
 pub(super) struct Zero;
-struct Sign;
+pub(super) struct Sign;
 
 impl Extend for Zero {
     #[inline(always)]

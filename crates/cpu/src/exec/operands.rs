@@ -43,6 +43,15 @@ pub(super) trait Kind {
     ) -> Exec;
 }
 
+/// What an instruction computes of its first operand, `a`, and its second, `b`, which says nothing where it has one.
+pub(super) trait Operation {
+    /// Whether the result goes to the first operand.
+    const WRITES: bool = true;
+
+    /// Computes, and sets the flags.
+    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W;
+}
+
 /// A general register.
 pub(super) struct Reg;
 /// The op's memory reference.

@@ -11,117 +11,24 @@
 use iced_x86::{Instruction, Mnemonic};
 
 use super::{
-    arithmetic::{self, Binary as _, Unary as _},
+    arithmetic::{Add, Compare, Decrement, Increment, Subtract},
+    logic::{And, Or, Test},
     operands::{
-        Imm, Kind, Mem, Reg, by_condition, condition, is_immediate, is_memory, is_register, size,
+        Imm, Kind, Mem, Operation, Reg, by_condition, condition, is_immediate, is_memory, is_register, size,
         write_register,
     },
-    quick,
-    shift::{self, Shift as _},
+    quick::Quick,
+    shift::{Shift as _, ShiftRight},
 };
 use crate::{Bus, Core, Exec, Handler, Lowered, Op, flags::Flags, width::Width};
 
-/// What the first instruction does; `b` says nothing where it has one operand.
-pub(super) trait First {
-    /// Whether the result goes to the first operand.
-    const WRITES: bool;
+/// SHR by one.
+struct ShiftRightOnce;
 
-    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W;
-}
-
-pub(super) struct Compare;
-pub(super) struct Test;
-struct Add;
-struct Subtract;
-struct And;
-struct Or;
-struct Increment;
-struct Decrement;
-/// By one.
-struct ShiftRight;
-
-impl First for Compare {
-    const WRITES: bool = false;
-
-    #[inline(always)]
-    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
-        arithmetic::Subtract::apply(flags, a, b)
-    }
-}
-
-impl First for Test {
-    const WRITES: bool = false;
-
-    #[inline(always)]
-    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
-        And::apply(flags, a, b)
-    }
-}
-
-impl First for Add {
-    const WRITES: bool = true;
-
-    #[inline(always)]
-    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
-        arithmetic::Add::apply(flags, a, b)
-    }
-}
-
-impl First for Subtract {
-    const WRITES: bool = true;
-
-    #[inline(always)]
-    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
-        arithmetic::Subtract::apply(flags, a, b)
-    }
-}
-
-impl First for And {
-    const WRITES: bool = true;
-
-    #[inline(always)]
-    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
-        let result = W::from_u64(a.to_u64() & b.to_u64());
-        flags.set_logic(result);
-        result
-    }
-}
-
-impl First for Or {
-    const WRITES: bool = true;
-
-    #[inline(always)]
-    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
-        let result = W::from_u64(a.to_u64() | b.to_u64());
-        flags.set_logic(result);
-        result
-    }
-}
-
-impl First for Increment {
-    const WRITES: bool = true;
-
+impl Operation for ShiftRightOnce {
     #[inline(always)]
     fn apply<W: Width>(flags: &mut Flags, a: W, _b: W) -> W {
-        arithmetic::Increment::apply(flags, a)
-    }
-}
-
-impl First for Decrement {
-    const WRITES: bool = true;
-
-    #[inline(always)]
-    fn apply<W: Width>(flags: &mut Flags, a: W, _b: W) -> W {
-        arithmetic::Decrement::apply(flags, a)
-    }
-}
-
-impl First for ShiftRight {
-    const WRITES: bool = true;
-
-    #[inline(always)]
-    fn apply<W: Width>(flags: &mut Flags, a: W, _b: W) -> W {
-        shift::ShiftRight::apply(flags, a, 1)
+        ShiftRight::apply(flags, a, 1)
     }
 }
 
@@ -135,7 +42,7 @@ pub(crate) fn pair<B: Bus>(
     }
     let code = condition(jcc)?;
     let run = handler(instruction, code)?;
-    let mut op = Op { quick: quick::number_of_pair(instruction, code), ..first.op };
+    let mut op = Op { quick: Quick::of(instruction, Some(code)), ..first.op };
     op.length += jump.op.length;
     op.immediate2 = jump.op.length;
     let place = if is_memory(instruction, 0) || is_memory(instruction, 1) {
@@ -178,7 +85,7 @@ fn of_width<B: Bus, W: Width>(instruction: &Instruction, code: u8) -> Option<Han
             Mnemonic::Sub => sums::<B, W, Imm, Subtract>(code),
             Mnemonic::And => results::<B, W, Imm, And>(code),
             Mnemonic::Or => results::<B, W, Imm, Or>(code),
-            Mnemonic::Shr if instruction.immediate(1) == 1 => sums::<B, W, Imm, ShiftRight>(code),
+            Mnemonic::Shr if instruction.immediate(1) == 1 => sums::<B, W, Imm, ShiftRightOnce>(code),
             _ => None,
         };
     }
@@ -205,24 +112,23 @@ fn tests<B: Bus, W: Width, D: Kind, S: Kind>(code: u8) -> Option<Handler<B>> {
 }
 
 /// Carry, zero and sign.
-fn sums<B: Bus, W: Width, S: Kind, A: First>(code: u8) -> Option<Handler<B>> {
+fn sums<B: Bus, W: Width, S: Kind, A: Operation>(code: u8) -> Option<Handler<B>> {
     by_condition!(@codes code, both, (W, Reg, S, A), 2 3 4 5 8 9)
 }
 
 /// Zero and sign.
-fn results<B: Bus, W: Width, S: Kind, A: First>(code: u8) -> Option<Handler<B>> {
+fn results<B: Bus, W: Width, S: Kind, A: Operation>(code: u8) -> Option<Handler<B>> {
     by_condition!(@codes code, both, (W, Reg, S, A), 4 5 8 9)
 }
 
 /// Where the target is: an immediate operand leaves the displacement free, and one in memory the immediate.
 /// No pair has both.
 #[inline(always)]
-fn target<D: Kind, S: Kind>(op: &Op) -> u64 {
+pub(super) fn target<D: Kind, S: Kind>(op: &Op) -> u64 {
     if D::MEMORY || S::MEMORY { op.immediate } else { op.memory.displacement }
 }
 
-#[inline(always)]
-pub(super) fn both<B: Bus, W: Width, D: Kind, S: Kind, A: First, const CODE: u8>(
+fn both<B: Bus, W: Width, D: Kind, S: Kind, A: Operation, const CODE: u8>(
     core: &mut Core,
     bus: &mut B,
     op: &Op,
@@ -250,7 +156,11 @@ pub(super) fn both<B: Bus, W: Width, D: Kind, S: Kind, A: First, const CODE: u8>
 /// The first instruction as if it stood alone.
 #[cold]
 #[inline(never)]
-fn first_alone<B: Bus, W: Width, D: Kind, S: Kind, A: First>(core: &mut Core, bus: &mut B, op: &Op) -> Exec {
+fn first_alone<B: Bus, W: Width, D: Kind, S: Kind, A: Operation>(
+    core: &mut Core,
+    bus: &mut B,
+    op: &Op,
+) -> Exec {
     let a: W = D::load(core, bus, op, op.dst)?;
     let b: W = S::load(core, bus, op, op.src)?;
     let result = A::apply(&mut core.state.flags, a, b);

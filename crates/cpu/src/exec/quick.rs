@@ -1,204 +1,419 @@
-//! The commonest instructions, run where they are found rather than called through a pointer: what is run in a row
-//! keeps the processor's state at hand, and nothing has to be saved for a call.
-//!
-//! What they do is their groups' handlers' alone: a number says which handler it is. They are what is run most often
-//! while Debian's installer starts; to have twice as many made nothing faster.
+//! The commonest instructions, done where they are found rather than called through a pointer, as long as nothing
+//! stands in the way: nothing of them can fault, reach a device or let the machine look, so that whoever runs many in
+//! a row need not say before each where the processor stands. What stands in the way is left to their handlers, with
+//! nothing done.
 
-use iced_x86::{Code, Instruction, Mnemonic};
+use iced_x86::{Instruction, Mnemonic, OpKind};
 
 use super::{
-    arithmetic::{Add, Decrement, Increment, Subtract, change, compare, compute},
-    branch::{call, jump, ret},
-    logic::{self, And, Xor},
-    moves::{Zero, extend, lea, mov},
+    arithmetic::{Add, AddCarry, Compare, Decrement, Increment, Negate, Subtract, SubtractBorrow},
+    logic::{And, Or, Test, Xor, not},
+    moves::{Extend, Sign, Zero, lea, set_byte},
     multiply::imul_two,
-    operands::{Imm, Mem, Reg, is_immediate, is_memory, is_register, size},
-    pairs::{self, both},
-    shift::{ShiftLeft, ShiftRight, shift},
-    stack::{pop_register, push},
+    operands::{Imm, Kind, Mem, Operation, Reg, is_immediate, is_memory, is_register, read_register, size},
+    operands::{write_part, write_register},
+    pairs,
+    shift::{ShiftArithmetic, ShiftLeft, ShiftRight, shift},
 };
-use crate::{Bus, Core, Exec, Lowered, Op, width::Width};
+use crate::{
+    Bus, Core, Exec, Lowered, Op,
+    state::{gpr, segment},
+    width::Width,
+};
 
-/// Added to the number of what changes nothing but registers and flags, and cannot fault.
-const REGISTERS: u8 = 0x80;
-/// Added to the number of the form of 64 bits; the other has 32.
-const LONG: u8 = 0x40;
+/// What became of an op that was tried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Tried {
+    /// It is done: go on behind it, where RIP need not stand yet.
+    Done,
+    /// It is done: go on where RIP stands.
+    Jumped,
+    /// Nothing was done.
+    Not,
+}
 
-/// Numbers from 1 on, and the function that runs the handler which has one of them, or `$otherwise`.
-macro_rules! numbered {
+use Tried::{Done, Jumped, Not};
+
+/// What an operand is, to find an instruction by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Absent,
+    Reg,
+    Mem,
+    Imm,
+    /// Where a near branch goes.
+    Near,
+    // What is extended.
+    RegByte,
+    MemByte,
+    RegWord,
+    MemWord,
+    /// Anything else.
+    Other,
+}
+
+/// Instructions, a row each: its names by operand size (zero where it has none) with the width it has there, its
+/// mnemonic and operands, and what does it; behind them, pairs of an instruction and Jcc with `+` and a condition code.
+macro_rules! rows {
     (
-        $(#[$comment:meta])* $numbers:ident, $run:ident, $width:ident, $otherwise:expr;
-        $($name:ident => $handler:expr,)+
+        alone:
+        $($([$name:ident $size:literal $width:ty])+ $mnemonic:ident $first:ident $second:ident => $run:expr;)+
+        with_jump:
+        $(
+            $([$pair:ident $pair_size:literal $pair_width:ty])+
+            $pair_mnemonic:ident $pair_first:ident $pair_second:ident + $code:literal => $pair_run:expr;
+        )+
     ) => {
-        $(#[$comment])*
-        #[derive(Clone, Copy)]
+        /// One of the commonest instructions, or of their pairs with Jcc.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[repr(u8)]
-        enum $numbers {
-            /// None of them.
+        pub(crate) enum Quick {
+            /// Another.
             None,
-            $($name,)+
-            Count,
+            $($($name,)+)+
+            $($($pair,)+)+
         }
 
-        const _: () = assert!($numbers::Count as u8 <= LONG);
+        impl Quick {
+            /// Which an instruction is; with the condition code of the Jcc behind it, where it is both.
+            pub(crate) fn of(instruction: &Instruction, code: Option<u8>) -> Quick {
+                let ((first, second), size) = (forms(instruction), operand_size(instruction));
+                match (instruction.mnemonic(), first, second, size, code) {
+                    $($((Mnemonic::$mnemonic, Form::$first, Form::$second, $size, None) => Quick::$name,)+)+
+                    $($((Mnemonic::$pair_mnemonic, Form::$pair_first, Form::$pair_second, $pair_size, Some($code)) => {
+                        Quick::$pair
+                    })+)+
+                    _ => Quick::None,
+                }
+            }
+        }
 
-        #[allow(non_upper_case_globals)]
+        /// Does an op, if nothing stands in the way.
         #[inline(always)]
-        fn $run<B: Bus, $width: Width>(number: u8, core: &mut Core, bus: &mut B, lowered: &Lowered<B>) -> Exec {
-            $(const $name: u8 = $numbers::$name as u8;)+
-            match number {
-                $($name => $handler(core, bus, &lowered.op),)+
-                _ => $otherwise(core, bus, lowered),
+        pub(crate) fn try_op<B: Bus>(core: &mut Core, bus: &mut B, lowered: &Lowered<B>) -> Tried {
+            match lowered.op.quick {
+                Quick::None => Not,
+                $($(Quick::$name => {
+                    #[allow(dead_code)]
+                    type W = $width;
+                    $run(core, bus, lowered)
+                })+)+
+                $($(Quick::$pair => {
+                    type W = $pair_width;
+                    $pair_run(core, bus, lowered)
+                })+)+
             }
         }
     };
 }
 
-numbered! {
-    /// What changes nothing but registers and flags, and cannot fault.
-    Registers, in_registers, W, |_: &mut Core, _: &mut B, _: &Lowered<B>| Ok(());
-    Move => mov::<B, W, Reg, Reg>,
-    MoveImmediate => mov::<B, W, Reg, Imm>,
-    MoveByte => extend::<B, W, u8, Reg, Zero>,
-    MoveWord => extend::<B, W, u16, Reg, Zero>,
-    Address => lea::<B, W>,
-    Add => compute::<B, W, Reg, Reg, Add>,
-    AddImmediate => compute::<B, W, Reg, Imm, Add>,
-    Subtract => compute::<B, W, Reg, Reg, Subtract>,
-    Multiply => imul_two::<B, W, Reg, Reg>,
-    Increment => change::<B, W, Reg, Increment>,
-    Decrement => change::<B, W, Reg, Decrement>,
-    Xor => logic::compute::<B, W, Reg, Reg, Xor>,
-    AndImmediate => logic::compute::<B, W, Reg, Imm, And>,
-    ShiftLeft => shift::<B, W, Reg, Imm, ShiftLeft>,
-    ShiftRight => shift::<B, W, Reg, Imm, ShiftRight>,
-    Compare => compare::<B, W, Reg, Reg>,
+rows! {
+    alone:
+    [Move8 1 u8] [Move32 4 u32] [Move64 8 u64] Mov Reg Reg => copy::<B, W, Reg>;
+    [MoveImmediate8 1 u8] [MoveImmediate32 4 u32] [MoveImmediate64 8 u64] Mov Reg Imm => copy::<B, W, Imm>;
+    [Load8 1 u8] [Load32 4 u32] [Load64 8 u64] Mov Reg Mem => copy::<B, W, Mem>;
+    [Store8 1 u8] [Store16 2 u16] [Store32 4 u32] [Store64 8 u64] Mov Mem Reg => store::<B, W, Reg>;
+    [StoreImmediate8 1 u8] [StoreImmediate32 4 u32] [StoreImmediate64 8 u64] Mov Mem Imm => store::<B, W, Imm>;
+    [ExtendByte32 4 u32] [ExtendByte64 8 u64] Movzx Reg RegByte => extend::<B, W, u8, Reg, Zero>;
+    [ExtendWord32 4 u32] [ExtendWord64 8 u64] Movzx Reg RegWord => extend::<B, W, u16, Reg, Zero>;
+    [LoadByte32 4 u32] [LoadByte64 8 u64] Movzx Reg MemByte => extend::<B, W, u8, Mem, Zero>;
+    [LoadWord32 4 u32] [LoadWord64 8 u64] Movzx Reg MemWord => extend::<B, W, u16, Mem, Zero>;
+    [LoadSigned32 4 u32] [LoadSigned64 8 u64] Movsx Reg MemByte => extend::<B, W, u8, Mem, Sign>;
+    [Address32 4 u32] [Address64 8 u64] Lea Reg Mem => always(lea::<B, W>);
+
+    [Add32 4 u32] [Add64 8 u64] Add Reg Reg => compute::<B, W, Reg, Add>;
+    [AddImmediate32 4 u32] [AddImmediate64 8 u64] Add Reg Imm => compute::<B, W, Imm, Add>;
+    [AddLoaded32 4 u32] [AddLoaded64 8 u64] Add Reg Mem => compute::<B, W, Mem, Add>;
+    [AddCarry32 4 u32] [AddCarry64 8 u64] Adc Reg Reg => compute::<B, W, Reg, AddCarry>;
+    [Subtract32 4 u32] [Subtract64 8 u64] Sub Reg Reg => compute::<B, W, Reg, Subtract>;
+    [SubtractImmediate32 4 u32] [SubtractImmediate64 8 u64] Sub Reg Imm => compute::<B, W, Imm, Subtract>;
+    [SubtractLoaded32 4 u32] [SubtractLoaded64 8 u64] Sub Reg Mem => compute::<B, W, Mem, Subtract>;
+    [SubtractBorrow32 4 u32] [SubtractBorrow64 8 u64] Sbb Reg Reg => compute::<B, W, Reg, SubtractBorrow>;
+    [And32 4 u32] [And64 8 u64] And Reg Reg => compute::<B, W, Reg, And>;
+    [AndImmediate32 4 u32] [AndImmediate64 8 u64] And Reg Imm => compute::<B, W, Imm, And>;
+    [Or32 4 u32] [Or64 8 u64] Or Reg Reg => compute::<B, W, Reg, Or>;
+    [OrImmediate32 4 u32] [OrImmediate64 8 u64] Or Reg Imm => compute::<B, W, Imm, Or>;
+    [Xor32 4 u32] [Xor64 8 u64] Xor Reg Reg => compute::<B, W, Reg, Xor>;
+    [Compare32 4 u32] [Compare64 8 u64] Cmp Reg Reg => compute::<B, W, Reg, Compare>;
+    [CompareImmediate32 4 u32] [CompareImmediate64 8 u64] Cmp Reg Imm => compute::<B, W, Imm, Compare>;
+    [CompareStored8 1 u8] [CompareStored32 4 u32] Cmp Mem Imm => compare_stored::<B, W, Imm, Compare>;
+    [TestStored8 1 u8] Test Mem Imm => compare_stored::<B, W, Imm, Test>;
+    [Increment32 4 u32] [Increment64 8 u64] Inc Reg Absent => compute::<B, W, Imm, Increment>;
+    [Decrement32 4 u32] [Decrement64 8 u64] Dec Reg Absent => compute::<B, W, Imm, Decrement>;
+    [Negate32 4 u32] [Negate64 8 u64] Neg Reg Absent => compute::<B, W, Imm, Negate>;
+    [Not32 4 u32] [Not64 8 u64] Not Reg Absent => always(not::<B, W, Reg>);
+    [Multiply32 4 u32] [Multiply64 8 u64] Imul Reg Reg => always(imul_two::<B, W, Reg, Reg>);
+    [ShiftLeft32 4 u32] [ShiftLeft64 8 u64] Shl Reg Imm => always(shift::<B, W, Reg, Imm, ShiftLeft>);
+    [ShiftRight32 4 u32] [ShiftRight64 8 u64] Shr Reg Imm => always(shift::<B, W, Reg, Imm, ShiftRight>);
+    [ShiftArithmetic32 4 u32] [ShiftArithmetic64 8 u64] Sar Reg Imm => always(shift::<B, W, Reg, Imm, ShiftArithmetic>);
+    [ShiftLeftBy32 4 u32] [ShiftLeftBy64 8 u64] Shl Reg Reg => always(shift::<B, W, Reg, Reg, ShiftLeft>);
+    [ShiftRightBy32 4 u32] [ShiftRightBy64 8 u64] Shr Reg Reg => always(shift::<B, W, Reg, Reg, ShiftRight>);
+    [SetBelow 1 u8] Setb Reg Absent => always(set_byte::<B, Reg, 2>);
+    [SetEqual 1 u8] Sete Reg Absent => always(set_byte::<B, Reg, 4>);
+    [SetNotEqual 1 u8] Setne Reg Absent => always(set_byte::<B, Reg, 5>);
+    [SetAbove 1 u8] Seta Reg Absent => always(set_byte::<B, Reg, 7>);
+    [MoveBelow32 4 u32] [MoveBelow64 8 u64] Cmovb Reg Reg => copy_if::<B, W, Reg, 2>;
+    [MoveNotBelow32 4 u32] [MoveNotBelow64 8 u64] Cmovae Reg Reg => copy_if::<B, W, Reg, 3>;
+    [LoadNotBelow32 4 u32] [LoadNotBelow64 8 u64] Cmovae Reg Mem => copy_if::<B, W, Mem, 3>;
+    [MoveEqual32 4 u32] [MoveEqual64 8 u64] Cmove Reg Reg => copy_if::<B, W, Reg, 4>;
+    [MoveNotEqual32 4 u32] [MoveNotEqual64 8 u64] Cmovne Reg Reg => copy_if::<B, W, Reg, 5>;
+
+    [Push32 4 u32] [Push64 8 u64] Push Reg Absent => push::<B, W, Reg>;
+    [PushImmediate32 4 u32] [PushImmediate64 8 u64] Push Imm Absent => push::<B, W, Imm>;
+    [PushLoaded32 4 u32] [PushLoaded64 8 u64] Push Mem Absent => push::<B, W, Mem>;
+    [Pop32 4 u32] [Pop64 8 u64] Pop Reg Absent => pop::<B, W>;
+    [Call32 4 u32] [Call64 8 u64] Call Near Absent => call::<B, W>;
+    [Return32 4 u32] [Return64 8 u64] Ret Absent Absent => ret::<B, W>;
+    [Jump 0 u32] Jmp Near Absent => jump::<B>;
+    [JumpReg32 4 u32] [JumpReg64 8 u64] Jmp Reg Absent => jump_to::<B, W, Reg>;
+    [JumpLoaded32 4 u32] [JumpLoaded64 8 u64] Jmp Mem Absent => jump_to::<B, W, Mem>;
+    [JumpIfBelow 0 u32] Jb Near Absent => jump_if::<B, 2>;
+    [JumpIfNotBelow 0 u32] Jae Near Absent => jump_if::<B, 3>;
+    [JumpIfEqual 0 u32] Je Near Absent => jump_if::<B, 4>;
+    [JumpIfNotEqual 0 u32] Jne Near Absent => jump_if::<B, 5>;
+    [JumpIfNotAbove 0 u32] Jbe Near Absent => jump_if::<B, 6>;
+    [JumpIfAbove 0 u32] Ja Near Absent => jump_if::<B, 7>;
+    [JumpIfSign 0 u32] Js Near Absent => jump_if::<B, 8>;
+    [JumpIfNotSign 0 u32] Jns Near Absent => jump_if::<B, 9>;
+
+    with_jump:
+    [CompareBelow32 4 u32] [CompareBelow64 8 u64] Cmp Reg Reg + 2 => both::<B, W, Reg, Reg, Compare, 2>;
+    [CompareNotBelow32 4 u32] [CompareNotBelow64 8 u64] Cmp Reg Reg + 3 => both::<B, W, Reg, Reg, Compare, 3>;
+    [CompareEqual32 4 u32] [CompareEqual64 8 u64] Cmp Reg Reg + 4 => both::<B, W, Reg, Reg, Compare, 4>;
+    [CompareNotEqual32 4 u32] [CompareNotEqual64 8 u64] Cmp Reg Reg + 5 => both::<B, W, Reg, Reg, Compare, 5>;
+    [CompareNumberEqual8 1 u8] [CompareNumberEqual32 4 u32] [CompareNumberEqual64 8 u64]
+        Cmp Reg Imm + 4 => both::<B, W, Reg, Imm, Compare, 4>;
+    [CompareNumberNotEqual8 1 u8] [CompareNumberNotEqual32 4 u32] [CompareNumberNotEqual64 8 u64]
+        Cmp Reg Imm + 5 => both::<B, W, Reg, Imm, Compare, 5>;
+    [CompareNumberNotAbove32 4 u32] [CompareNumberNotAbove64 8 u64]
+        Cmp Reg Imm + 6 => both::<B, W, Reg, Imm, Compare, 6>;
+    [CompareNumberAbove32 4 u32] [CompareNumberAbove64 8 u64] Cmp Reg Imm + 7 => both::<B, W, Reg, Imm, Compare, 7>;
+    [CompareLoadedBelow32 4 u32] [CompareLoadedBelow64 8 u64] Cmp Mem Reg + 2 => both::<B, W, Mem, Reg, Compare, 2>;
+    [CompareLoadedNotEqual8 1 u8] [CompareLoadedNotEqual32 4 u32] [CompareLoadedNotEqual64 8 u64]
+        Cmp Reg Mem + 5 => both::<B, W, Reg, Mem, Compare, 5>;
+    [TestEqual8 1 u8] [TestEqual32 4 u32] [TestEqual64 8 u64] Test Reg Reg + 4 => both::<B, W, Reg, Reg, Test, 4>;
+    [TestNotEqual8 1 u8] [TestNotEqual32 4 u32] [TestNotEqual64 8 u64]
+        Test Reg Reg + 5 => both::<B, W, Reg, Reg, Test, 5>;
+    [TestSign32 4 u32] [TestSign64 8 u64] Test Reg Reg + 8 => both::<B, W, Reg, Reg, Test, 8>;
+    [TestNumberEqual8 1 u8] [TestNumberEqual32 4 u32] Test Reg Imm + 4 => both::<B, W, Reg, Imm, Test, 4>;
+    [TestNumberNotEqual8 1 u8] [TestNumberNotEqual32 4 u32] Test Reg Imm + 5 => both::<B, W, Reg, Imm, Test, 5>;
+    [AndEqual32 4 u32] [AndEqual64 8 u64] And Reg Imm + 4 => both::<B, W, Reg, Imm, And, 4>;
+    [AndNotEqual32 4 u32] [AndNotEqual64 8 u64] And Reg Imm + 5 => both::<B, W, Reg, Imm, And, 5>;
+    [AddNotEqual32 4 u32] [AddNotEqual64 8 u64] Add Reg Imm + 5 => both::<B, W, Reg, Imm, Add, 5>;
+    [SubtractNotEqual32 4 u32] [SubtractNotEqual64 8 u64] Sub Reg Imm + 5 => both::<B, W, Reg, Imm, Subtract, 5>;
+    [IncrementNotEqual32 4 u32] [IncrementNotEqual64 8 u64] Inc Reg Absent + 5 => both::<B, W, Reg, Imm, Increment, 5>;
+    [DecrementNotEqual32 4 u32] [DecrementNotEqual64 8 u64] Dec Reg Absent + 5 => both::<B, W, Reg, Imm, Decrement, 5>;
 }
 
-numbered! {
-    /// What may fault, jump, or let the machine look.
-    Others, others, W, |core, bus, lowered: &Lowered<B>| (lowered.run)(core, bus, &lowered.op);
-    Load => mov::<B, W, Reg, Mem>,
-    LoadByte => extend::<B, W, u8, Mem, Zero>,
-    LoadWord => extend::<B, W, u16, Mem, Zero>,
-    Store => mov::<B, W, Mem, Reg>,
-    Push => push::<B, W, Reg>,
-    Pop => pop_register::<B, W>,
-    Call => call::<B, W>,
-    Return => ret::<B, W, false>,
-    Jump => jump::<B>,
-    CompareBelow => both::<B, W, Reg, Reg, pairs::Compare, 2>,
-    CompareNotBelow => both::<B, W, Reg, Reg, pairs::Compare, 3>,
-    CompareEqual => both::<B, W, Reg, Reg, pairs::Compare, 4>,
-    CompareNotEqual => both::<B, W, Reg, Reg, pairs::Compare, 5>,
-    CompareImmediateEqual => both::<B, W, Reg, Imm, pairs::Compare, 4>,
-    CompareImmediateNotEqual => both::<B, W, Reg, Imm, pairs::Compare, 5>,
-    TestZero => both::<B, W, Reg, Reg, pairs::Test, 4>,
-    TestNotZero => both::<B, W, Reg, Reg, pairs::Test, 5>,
-}
-
-/// The number of an instruction, for [`run`] and [`run_in_registers`].
-pub(crate) fn number(instruction: &Instruction) -> u8 {
-    let from_register = is_register(instruction, 1);
-    let from_memory = is_memory(instruction, 1);
-    let from_immediate = is_immediate(instruction, 1);
-    let other = match instruction.code() {
-        Code::Retnd => return Others::Return as u8,
-        Code::Retnq => return Others::Return as u8 | LONG,
-        Code::Call_rel32_32 => return Others::Call as u8,
-        Code::Call_rel32_64 => return Others::Call as u8 | LONG,
-        // Where it goes is the same question for both sizes.
-        Code::Jmp_rel8_32 | Code::Jmp_rel32_32 | Code::Jmp_rel8_64 | Code::Jmp_rel32_64 => {
-            return Others::Jump as u8;
-        }
-        Code::Mov_rm32_r32 | Code::Mov_rm64_r64 if is_memory(instruction, 0) => Others::Store,
-        Code::Push_r32 | Code::Push_r64 => Others::Push,
-        Code::Pop_r32 | Code::Pop_r64 => Others::Pop,
-        _ if !is_register(instruction, 0) => return 0,
-        _ => match instruction.mnemonic() {
-            Mnemonic::Mov if from_memory => Others::Load,
-            Mnemonic::Movzx if from_memory && size(instruction, 1) == 1 => Others::LoadByte,
-            Mnemonic::Movzx if from_memory => Others::LoadWord,
-            _ => Others::None,
+fn forms(instruction: &Instruction) -> (Form, Form) {
+    let form = |number| match instruction.op_kind(number) {
+        _ if is_register(instruction, number) => Form::Reg,
+        _ if is_memory(instruction, number) => Form::Mem,
+        _ if is_immediate(instruction, number) => Form::Imm,
+        OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64 => Form::Near,
+        _ => Form::Other,
+    };
+    let extends = matches!(instruction.mnemonic(), Mnemonic::Movzx | Mnemonic::Movsx);
+    match instruction.op_count() {
+        // Memory is written whether or not others may look in between; but what is locked must be a form that may.
+        _ if instruction.has_lock_prefix() => (Form::Other, Form::Other),
+        // Its pointer has the size of an offset.
+        _ if instruction.is_jmp_far_indirect() => (Form::Other, Form::Other),
+        0 => (Form::Absent, Form::Absent),
+        1 => (form(0), Form::Absent),
+        2 if extends => match (form(1), size(instruction, 1)) {
+            (Form::Reg, 1) => (form(0), Form::RegByte),
+            (Form::Mem, 1) => (form(0), Form::MemByte),
+            (Form::Reg, 2) => (form(0), Form::RegWord),
+            (Form::Mem, 2) => (form(0), Form::MemWord),
+            _ => (form(0), Form::Other),
         },
-    };
-    if !matches!(other, Others::None) {
-        return with_size(instruction, other as u8);
-    }
-    let number = match instruction.mnemonic() {
-        Mnemonic::Mov if from_register => Registers::Move,
-        Mnemonic::Mov if from_immediate => Registers::MoveImmediate,
-        Mnemonic::Movzx if size(instruction, 1) == 1 => Registers::MoveByte,
-        Mnemonic::Movzx => Registers::MoveWord,
-        Mnemonic::Lea => Registers::Address,
-        Mnemonic::Add if from_register => Registers::Add,
-        Mnemonic::Add if from_immediate => Registers::AddImmediate,
-        Mnemonic::Sub if from_register => Registers::Subtract,
-        Mnemonic::Xor if from_register => Registers::Xor,
-        Mnemonic::Cmp if from_register => Registers::Compare,
-        Mnemonic::Imul if instruction.op_count() == 2 && from_register => Registers::Multiply,
-        Mnemonic::Inc => Registers::Increment,
-        Mnemonic::Dec => Registers::Decrement,
-        Mnemonic::And if from_immediate => Registers::AndImmediate,
-        Mnemonic::Shr if from_immediate => Registers::ShiftRight,
-        Mnemonic::Shl if from_immediate => Registers::ShiftLeft,
-        _ => Registers::None,
-    };
-    match number {
-        Registers::None => 0,
-        number => with_size(instruction, number as u8 | REGISTERS),
+        2 => (form(0), form(1)),
+        _ => (Form::Other, Form::Other),
     }
 }
 
-/// The number of a pair of an instruction and a Jcc with this condition code, for [`run`].
-pub(super) fn number_of_pair(instruction: &Instruction, condition: u8) -> u8 {
-    let registers = is_register(instruction, 0) && is_register(instruction, 1);
-    let immediate = is_register(instruction, 0) && is_immediate(instruction, 1);
-    let number = match (instruction.mnemonic(), condition) {
-        (Mnemonic::Cmp, 2) if registers => Others::CompareBelow,
-        (Mnemonic::Cmp, 3) if registers => Others::CompareNotBelow,
-        (Mnemonic::Cmp, 4) if registers => Others::CompareEqual,
-        (Mnemonic::Cmp, 5) if registers => Others::CompareNotEqual,
-        (Mnemonic::Cmp, 4) if immediate => Others::CompareImmediateEqual,
-        (Mnemonic::Cmp, 5) if immediate => Others::CompareImmediateNotEqual,
-        (Mnemonic::Test, 4) if registers => Others::TestZero,
-        (Mnemonic::Test, 5) if registers => Others::TestNotZero,
-        _ => return 0,
-    };
-    with_size(instruction, number as u8)
-}
-
-/// The number of the form that the first operand has the size for.
-fn with_size(instruction: &Instruction, number: u8) -> u8 {
-    match size(instruction, 0) {
-        4 => number,
-        8 => number | LONG,
-        _ => 0,
+/// Size in bytes of what an instruction works on; zero where that makes no difference.
+fn operand_size(instruction: &Instruction) -> usize {
+    match instruction.mnemonic() {
+        Mnemonic::Push | Mnemonic::Pop | Mnemonic::Call | Mnemonic::Ret => {
+            instruction.stack_pointer_increment().unsigned_abs() as usize
+        }
+        _ => size(instruction, 0),
     }
 }
 
-/// Whether the op changes nothing but registers and flags, and cannot fault: [`run_in_registers`] runs it.
+/// What cannot be in the way of its handler, which works on registers and flags alone.
 #[inline(always)]
-pub(crate) fn only_registers(op: &Op) -> bool {
-    op.quick & REGISTERS != 0
-}
-
-/// Runs an op that is [`only_registers`].
-#[inline(always)]
-pub(crate) fn run_in_registers<B: Bus>(core: &mut Core, bus: &mut B, lowered: &Lowered<B>) {
-    let number = lowered.op.quick & !(REGISTERS | LONG);
-    let done = match lowered.op.quick & LONG {
-        0 => in_registers::<B, u32>(number, core, bus, lowered),
-        _ => in_registers::<B, u64>(number, core, bus, lowered),
-    };
-    debug_assert!(done.is_ok() && core.attention == 0);
-}
-
-/// Runs any other op.
-#[inline(always)]
-pub(crate) fn run<B: Bus>(core: &mut Core, bus: &mut B, lowered: &Lowered<B>) -> Exec {
-    match lowered.op.quick & LONG {
-        0 => others::<B, u32>(lowered.op.quick, core, bus, lowered),
-        _ => others::<B, u64>(lowered.op.quick & !LONG, core, bus, lowered),
+fn always<B: Bus>(
+    handler: impl FnOnce(&mut Core, &mut B, &Op) -> Exec,
+) -> impl FnOnce(&mut Core, &mut B, &Lowered<B>) -> Tried {
+    |core, bus, lowered| {
+        let done = handler(core, bus, &lowered.op);
+        debug_assert!(done.is_ok() && core.attention == 0);
+        Done
     }
+}
+
+#[inline(always)]
+fn copy<B: Bus, W: Width, Source: Kind>(core: &mut Core, bus: &mut B, lowered: &Lowered<B>) -> Tried {
+    let op = &lowered.op;
+    let Some(value) = Source::quickly::<W, B>(core, bus, op, op.src) else { return Not };
+    write_register(core, op.dst, value);
+    Done
+}
+
+/// As CMOVcc: the source is read, and the upper half of a register of 32 bits cleared, in either case.
+#[inline(always)]
+fn copy_if<B: Bus, W: Width, Source: Kind, const CODE: u8>(
+    core: &mut Core,
+    bus: &mut B,
+    lowered: &Lowered<B>,
+) -> Tried {
+    let op = &lowered.op;
+    let Some(value) = Source::quickly::<W, B>(core, bus, op, op.src) else { return Not };
+    let before = read_register::<W>(core, op.dst);
+    write_register(core, op.dst, if core.state.flags.condition(CODE) { value } else { before });
+    Done
+}
+
+#[inline(always)]
+fn extend<B: Bus, To: Width, From: Width, Source: Kind, How: Extend>(
+    core: &mut Core,
+    bus: &mut B,
+    lowered: &Lowered<B>,
+) -> Tried {
+    let op = &lowered.op;
+    let Some(value) = Source::quickly::<From, B>(core, bus, op, op.src) else { return Not };
+    write_register(core, op.dst, To::from_u64(How::extend(value)));
+    Done
+}
+
+#[inline(always)]
+fn store<B: Bus, W: Width, Source: Kind>(core: &mut Core, bus: &mut B, lowered: &Lowered<B>) -> Tried {
+    let op = &lowered.op;
+    let Some(value) = Source::quickly::<W, B>(core, bus, op, op.src) else { return Not };
+    if core.store_quickly(bus, op.memory.segment, core.effective_address(op), value) { Done } else { Not }
+}
+
+/// To a register.
+#[inline(always)]
+fn compute<B: Bus, W: Width, Source: Kind, O: Operation>(
+    core: &mut Core,
+    bus: &mut B,
+    lowered: &Lowered<B>,
+) -> Tried {
+    let op = &lowered.op;
+    let Some(b) = Source::quickly::<W, B>(core, bus, op, op.src) else { return Not };
+    let a = read_register(core, op.dst);
+    let result = O::apply(&mut core.state.flags, a, b);
+    if O::WRITES {
+        write_register(core, op.dst, result);
+    }
+    Done
+}
+
+#[inline(always)]
+fn compare_stored<B: Bus, W: Width, Source: Kind, O: Operation>(
+    core: &mut Core,
+    bus: &mut B,
+    lowered: &Lowered<B>,
+) -> Tried {
+    let op = &lowered.op;
+    let Some(a) = Mem::quickly::<W, B>(core, bus, op, op.dst) else { return Not };
+    let Some(b) = Source::quickly::<W, B>(core, bus, op, op.src) else { return Not };
+    O::apply(&mut core.state.flags, a, b);
+    Done
+}
+
+#[inline(always)]
+fn both<B: Bus, W: Width, D: Kind, S: Kind, O: Operation, const CODE: u8>(
+    core: &mut Core,
+    bus: &mut B,
+    lowered: &Lowered<B>,
+) -> Tried {
+    let op = &lowered.op;
+    let target = core.target_of(pairs::target::<D, S>(op));
+    if !core.can_jump_to(target) {
+        return Not;
+    }
+    let Some(a) = D::quickly::<W, B>(core, bus, op, op.dst) else { return Not };
+    let Some(b) = S::quickly::<W, B>(core, bus, op, op.src) else { return Not };
+    let result = O::apply(&mut core.state.flags, a, b);
+    if O::WRITES {
+        write_register(core, op.dst, result);
+    }
+    if !core.state.flags.condition(CODE) {
+        return Done;
+    }
+    core.state.rip = target;
+    Jumped
+}
+
+#[inline(always)]
+fn push<B: Bus, W: Width, Source: Kind>(core: &mut Core, bus: &mut B, lowered: &Lowered<B>) -> Tried {
+    let op = &lowered.op;
+    let Some(value) = Source::quickly::<W, B>(core, bus, op, op.dst) else { return Not };
+    if core.push_quickly(bus, value) { Done } else { Not }
+}
+
+#[inline(always)]
+fn pop<B: Bus, W: Width>(core: &mut Core, bus: &mut B, lowered: &Lowered<B>) -> Tried {
+    let Some(value) = popped::<W, B>(core, bus) else { return Not };
+    core.adjust_sp(W::BYTES as i64);
+    write_part(core, lowered.op.dst.number, value);
+    Done
+}
+
+/// What is on top of the stack.
+#[inline(always)]
+fn popped<W: Width, B: Bus>(core: &Core, bus: &B) -> Option<W> {
+    core.load_quickly(bus, segment::SS, core.register(gpr::RSP) & core.stack_mask())
+}
+
+#[inline(always)]
+fn call<B: Bus, W: Width>(core: &mut Core, bus: &mut B, lowered: &Lowered<B>) -> Tried {
+    let target = core.target_of(lowered.op.immediate);
+    let from = W::from_u64(core.block_base().wrapping_add(lowered.next));
+    if !core.can_jump_to(target) || !core.push_quickly(bus, from) {
+        return Not;
+    }
+    core.state.rip = target;
+    Jumped
+}
+
+#[inline(always)]
+fn ret<B: Bus, W: Width>(core: &mut Core, bus: &mut B, _lowered: &Lowered<B>) -> Tried {
+    let Some(target) = popped::<W, B>(core, bus) else { return Not };
+    let jumped = jump_near(core, target.to_u64());
+    if jumped == Jumped {
+        core.adjust_sp(W::BYTES as i64);
+    }
+    jumped
+}
+
+#[inline(always)]
+fn jump<B: Bus>(core: &mut Core, _bus: &mut B, lowered: &Lowered<B>) -> Tried {
+    jump_near(core, core.target_of(lowered.op.immediate))
+}
+
+#[inline(always)]
+fn jump_to<B: Bus, W: Width, Target: Kind>(core: &mut Core, bus: &mut B, lowered: &Lowered<B>) -> Tried {
+    let op = &lowered.op;
+    let Some(target) = Target::quickly::<W, B>(core, bus, op, op.dst) else { return Not };
+    jump_near(core, target.to_u64())
+}
+
+#[inline(always)]
+fn jump_if<B: Bus, const CODE: u8>(core: &mut Core, bus: &mut B, lowered: &Lowered<B>) -> Tried {
+    if core.state.flags.condition(CODE) { jump(core, bus, lowered) } else { Done }
+}
+
+#[inline(always)]
+fn jump_near(core: &mut Core, target: u64) -> Tried {
+    if !core.can_jump_to(target) {
+        return Not;
+    }
+    core.state.rip = target;
+    Jumped
 }

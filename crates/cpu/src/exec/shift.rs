@@ -45,7 +45,7 @@ pub(super) trait Shift {
 
 pub(super) struct ShiftLeft;
 pub(super) struct ShiftRight;
-struct ShiftArithmetic;
+pub(super) struct ShiftArithmetic;
 struct RotateLeft;
 struct RotateRight;
 struct RotateCarryLeft;
