@@ -72,6 +72,7 @@ impl Privilege {
 
 /// What of a segment register is checked at each access, computed when it is loaded.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(align(32))]
 struct View {
     base: u64,
     /// First offset that cannot be read; zero when the slow path must decide.
@@ -551,6 +552,13 @@ impl Core {
         sum & memory.mask
     }
 
+    /// As [`Core::effective_address`], of a memory operand without an index.
+    #[inline(always)]
+    pub(crate) fn based_address(&self, op: &Op) -> u64 {
+        let memory = &op.memory;
+        self.register(memory.base).wrapping_add(memory.displacement) & memory.mask
+    }
+
     /// Reads memory at `segment:offset` (segment in encoding order), checking limits, rights, pages.
     #[inline(always)]
     pub fn load_at<W: Width, B: Bus>(
@@ -607,16 +615,11 @@ impl Core {
     fn readable(&self, segment: u8, offset: u64, length: usize) -> Option<(Frame, usize, usize)> {
         let view = &self.views[usize::from(segment & 7)];
         let linear = view.base.wrapping_add(offset) & self.linear_mask;
-        let slot = self.tlb.slot(Access::Read, linear)?;
-        let known = slot.tag == (linear & !0xfff) | self.context;
+        let slot = self.tlb.find(Access::Read, linear, self.context)?;
         let within = within(linear);
         // An end beyond 64 bits lies in another page.
         let place = self.tlb.place(Access::Read, linear);
-        (known && offset.wrapping_add(length as u64) <= view.read_end).then_some((
-            Frame(slot.frame),
-            place,
-            within,
-        ))
+        (offset.wrapping_add(length as u64) <= view.read_end).then_some((Frame(slot.frame), place, within))
     }
 
     /// As [`Core::readable`], for writing up to 64 bytes: the translation, and the linear address. Nobody
@@ -642,9 +645,8 @@ impl Core {
     fn known_to_write(&self, segment: u8, offset: u64, length: usize) -> Option<(&Entry, u64)> {
         let view = &self.views[usize::from(segment & 7)];
         let linear = view.base.wrapping_add(offset) & self.linear_mask;
-        let slot = self.tlb.slot(Access::Write, linear)?;
-        let known = slot.tag == (linear & !0xfff) | self.context;
-        (known && offset.wrapping_add(length as u64) <= view.write_end).then_some((slot, linear))
+        let slot = self.tlb.find(Access::Write, linear, self.context)?;
+        (offset.wrapping_add(length as u64) <= view.write_end).then_some((slot, linear))
     }
 
     #[cold]
@@ -775,8 +777,7 @@ impl Core {
     ) -> Result<Place, Exception> {
         let linear = self.linear_for_write(segment, offset, W::BYTES as u64)?;
         let within = within(linear);
-        if let Some(slot) = self.tlb.slot(Access::Write, linear)
-            && slot.tag == (linear & !0xfff) | self.context
+        if let Some(slot) = self.tlb.find(Access::Write, linear, self.context)
             && slot.frame == slot.read_frame
             && within + W::BYTES <= 4096
             && slot.watched == 0
@@ -808,8 +809,7 @@ impl Core {
         size: u8,
     ) -> Result<Place, Exception> {
         let (within, length) = (within(linear), usize::from(size));
-        if let Some(slot) = self.tlb.slot(Access::Write, linear)
-            && slot.tag == (linear & !0xfff) | self.context
+        if let Some(slot) = self.tlb.find(Access::Write, linear, self.context)
             && slot.frame == slot.read_frame
             && within + length <= 4096
             && (slot.watched & chunks(within, length) == 0 || self.watch.beside(slot.frame, within, length))

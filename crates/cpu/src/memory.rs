@@ -89,10 +89,9 @@ impl Core {
         access: Access,
         privilege: Privilege,
     ) -> Result<Target, Exception> {
-        let tag = (linear & !0xfff) | self.tag_context(privilege);
+        let context = self.tag_context(privilege);
         if self.cached
-            && let Some(slot) = self.tlb.slot(access, linear)
-            && slot.tag & !context::DEVICE == tag
+            && let Some(slot) = self.tlb.find_any(access, linear, context)
         {
             return Ok(Target {
                 physical: slot.physical | (linear & 0xfff),
@@ -124,7 +123,8 @@ impl Core {
                 Access::Write => self.watch.chunks(frame),
                 Access::Read | Access::Fetch => 0,
             };
-            let entry = Entry { tag: tag | device, physical: physical & !0xfff, watched, frame, read_frame };
+            let tag = (linear & !0xfff) | context | device;
+            let entry = Entry { tag, physical: physical & !0xfff, watched, frame, read_frame };
             self.tlb.insert(access, entry);
             if access != Access::Fetch && frame != NO_FRAME {
                 bus.hold(self.tlb.place(access, linear), Frame(frame));
@@ -135,8 +135,7 @@ impl Core {
 
     /// The frame that the code at `linear` is fetched from, where its translation is kept.
     pub(crate) fn kept_fetch(&self, linear: u64) -> Option<Frame> {
-        let slot = self.tlb.slot(Access::Fetch, linear)?;
-        (slot.tag == (linear & !0xfff) | self.fetch_context).then_some(Frame(slot.frame))
+        self.tlb.find(Access::Fetch, linear, self.fetch_context).map(|slot| Frame(slot.frame))
     }
 
     pub(crate) fn read_table<B: Bus>(&mut self, bus: &mut B, address: u64, size: u8) -> u64 {
@@ -240,8 +239,7 @@ impl Core {
     /// Reads a value at a linear address.
     #[inline(always)]
     pub(crate) fn read_linear<W: Width, B: Bus>(&mut self, bus: &mut B, linear: u64) -> Result<W, Exception> {
-        if let Some(slot) = self.tlb.slot(Access::Read, linear)
-            && slot.tag == (linear & !0xfff) | self.context
+        if let Some(slot) = self.tlb.find(Access::Read, linear, self.context)
             && let Some(value) = W::read_from(bus.frame(Frame(slot.frame)), (linear & 0xfff) as usize)
         {
             bus.hold(self.tlb.place(Access::Read, linear), Frame(slot.frame));
@@ -255,8 +253,7 @@ impl Core {
     #[inline(never)]
     pub(crate) fn write_watched<W: Width, B: Bus>(&mut self, bus: &mut B, linear: u64, value: W) -> Exec {
         let offset = (linear & 0xfff) as usize;
-        if let Some(slot) = self.tlb.slot(Access::Write, linear)
-            && slot.tag == (linear & !0xfff) | self.context
+        if let Some(slot) = self.tlb.find(Access::Write, linear, self.context)
             && offset + W::BYTES <= 4096
         {
             let frame = slot.frame;

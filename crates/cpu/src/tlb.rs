@@ -3,7 +3,10 @@
 //! The TLB is coherent: a write to a page-table entry that was walked flushes it, so that a run
 //! with it equals, to the last bit, a run that walks the tables at each access.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 /// Entries of each of the three tables.
 const ENTRIES: usize = 256;
@@ -59,24 +62,43 @@ struct Near {
 
 const NOTHING_NEAR: Near = Near { chunk: usize::MAX, bits: u64::MAX };
 
-/// Direct-mapped tables, empty until the first run.
-#[derive(Clone, Debug, Default)]
+/// Direct-mapped, a table for each kind of access.
+#[derive(Clone, Debug)]
+struct Tables {
+    read: [Entry; ENTRIES],
+    write: [Entry; ENTRIES],
+    /// Beside `write`, entry for entry.
+    near: [Near; ENTRIES],
+    fetch: [Entry; ENTRIES],
+}
+
+/// Those of all processors that have kept nothing yet: a fork that runs little costs little.
+static NOTHING_KEPT: LazyLock<Arc<Tables>> = LazyLock::new(|| {
+    let none = [EMPTY; ENTRIES];
+    Arc::new(Tables { read: none, write: none, near: [NOTHING_NEAR; ENTRIES], fetch: none })
+});
+
+/// The translations of one processor.
+#[derive(Clone, Debug)]
 pub(crate) struct Tlb {
     /// The first of the processor's places for held frames, of the table of reads; the table of writes has as many
     /// behind them.
     places: usize,
-    read: Vec<Entry>,
-    write: Vec<Entry>,
-    /// Beside `write`, entry for entry.
-    near: Vec<Near>,
-    fetch: Vec<Entry>,
+    tables: Arc<Tables>,
+    /// Something is kept; the tables are then this processor's own.
     dirty: bool,
+}
+
+/// Where a linear address would be.
+#[inline(always)]
+fn index(linear: u64) -> usize {
+    (linear >> 12) as usize & (ENTRIES - 1)
 }
 
 impl Tlb {
     /// That of processor `index`.
     pub(crate) fn new(index: u8) -> Tlb {
-        Tlb { places: Tlb::first_place(index), ..Tlb::default() }
+        Tlb { places: Tlb::first_place(index), tables: NOTHING_KEPT.clone(), dirty: false }
     }
 
     /// It is processor `index`'s from now on.
@@ -93,48 +115,53 @@ impl Tlb {
     #[inline(always)]
     pub(crate) fn place(&self, access: Access, linear: u64) -> usize {
         let table = if access == Access::Write { ENTRIES } else { 0 };
-        (self.places | table) + ((linear >> 12) as usize & (ENTRIES - 1))
+        (self.places | table) + index(linear)
     }
 
     /// The slot `linear` would be in.
     #[inline(always)]
-    pub(crate) fn slot(&self, access: Access, linear: u64) -> Option<&Entry> {
-        let index = (linear >> 12) as usize & (ENTRIES - 1);
+    fn slot(&self, access: Access, linear: u64) -> &Entry {
+        let index = index(linear);
         match access {
-            Access::Read => self.read.get(index),
-            Access::Write => self.write.get(index),
-            Access::Fetch => self.fetch.get(index),
+            Access::Read => &self.tables.read[index],
+            Access::Write => &self.tables.write[index],
+            Access::Fetch => &self.tables.fetch[index],
         }
+    }
+
+    /// What is kept of the page of `linear`, in exactly this context.
+    #[inline(always)]
+    pub(crate) fn find(&self, access: Access, linear: u64, context: u64) -> Option<&Entry> {
+        let slot = self.slot(access, linear);
+        (slot.tag == (linear & !0xfff) | context).then_some(slot)
+    }
+
+    /// As [`Tlb::find`], devices too, of which only the slow path wants to know.
+    pub(crate) fn find_any(&self, access: Access, linear: u64, context: u64) -> Option<&Entry> {
+        let slot = self.slot(access, linear);
+        (slot.tag & !context::DEVICE == (linear & !0xfff) | context).then_some(slot)
     }
 
     /// Keeps a translation.
     pub(crate) fn insert(&mut self, access: Access, entry: Entry) {
-        let table = match access {
-            Access::Read => &mut self.read,
-            Access::Write => &mut self.write,
-            Access::Fetch => &mut self.fetch,
-        };
-        if table.is_empty() {
-            table.resize(ENTRIES, EMPTY);
-        }
-        let index = (entry.tag >> 12) as usize & (ENTRIES - 1);
-        if access == Access::Write {
-            self.near.resize(ENTRIES, NOTHING_NEAR);
-            self.near[index] = NOTHING_NEAR;
-        }
-        if let Some(slot) = table.get_mut(index) {
-            *slot = entry;
-            self.dirty = true;
+        let index = index(entry.tag);
+        let tables = Arc::make_mut(&mut self.tables);
+        self.dirty = true;
+        match access {
+            Access::Read => tables.read[index] = entry,
+            Access::Write => (tables.write[index], tables.near[index]) = (entry, NOTHING_NEAR),
+            Access::Fetch => tables.fetch[index] = entry,
         }
     }
 
     /// Forgets everything.
     pub(crate) fn flush(&mut self) {
         if self.dirty {
-            self.read.fill(EMPTY);
-            self.write.fill(EMPTY);
-            self.near.fill(NOTHING_NEAR);
-            self.fetch.fill(EMPTY);
+            let tables = Arc::make_mut(&mut self.tables);
+            tables.read.fill(EMPTY);
+            tables.write.fill(EMPTY);
+            tables.near.fill(NOTHING_NEAR);
+            tables.fetch.fill(EMPTY);
             self.dirty = false;
         }
     }
@@ -143,21 +170,24 @@ impl Tlb {
     /// are watched.
     #[inline(always)]
     pub(crate) fn is_beside(&self, linear: u64, length: usize) -> bool {
-        let Some(near) = self.near.get((linear >> 12) as usize & (ENTRIES - 1)) else { return false };
+        let near = &self.tables.near[index(linear)];
         let (offset, within) = ((linear & 0xfff) as usize, (linear & 63) as usize);
         near.chunk == offset >> 6 && within + length <= 64 && near.bits & bits(within, length) == 0
     }
 
     /// Keeps the watched bytes of the chunk of `linear`, which is in a page that `write` has.
     pub(crate) fn keep_near(&mut self, linear: u64, bits: u64) {
-        if let Some(near) = self.near.get_mut((linear >> 12) as usize & (ENTRIES - 1)) {
-            *near = Near { chunk: (linear & 0xfff) as usize >> 6, bits };
-        }
+        let near = &mut Arc::make_mut(&mut self.tables).near[index(linear)];
+        *near = Near { chunk: (linear & 0xfff) as usize >> 6, bits };
     }
 
     /// Something else of `frame` is watched: `change` says what.
     fn rewatch(&mut self, frame: u32, change: impl Fn(&mut u64)) {
-        for (entry, near) in self.write.iter_mut().zip(&mut self.near) {
+        if !self.dirty {
+            return;
+        }
+        let tables = Arc::make_mut(&mut self.tables);
+        for (entry, near) in tables.write.iter_mut().zip(&mut tables.near) {
             if entry.frame == frame {
                 change(&mut entry.watched);
                 *near = NOTHING_NEAR;
@@ -569,7 +599,7 @@ mod tests {
         #[case] clear: bool,
         #[case] watched: u64,
     ) {
-        let (mut watch, mut tlb) = (Watch::default(), Tlb::default());
+        let (mut watch, mut tlb) = (Watch::default(), Tlb::new(0));
         let mut bytes = Bytes::default();
         bytes.add(code.0, code.1);
         watch.add_code(&mut tlb, 5, &bytes);
@@ -599,7 +629,7 @@ mod tests {
 
     #[test]
     fn what_is_watched_already_stays_shared() {
-        let (mut watch, mut tlb) = (Watch::default(), Tlb::default());
+        let (mut watch, mut tlb) = (Watch::default(), Tlb::new(0));
         let mut bytes = Bytes::default();
         bytes.add(64, 3);
         watch.add_code(&mut tlb, 5, &bytes);

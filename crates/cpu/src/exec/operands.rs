@@ -54,8 +54,12 @@ pub(super) trait Operation {
 
 /// A general register.
 pub(super) struct Reg;
+/// The op's memory reference, which has an index register, or may have one, or not.
+pub(super) struct InMemory<const INDEXED: bool>;
 /// The op's memory reference.
-pub(super) struct Mem;
+pub(super) type Mem = InMemory<true>;
+/// The op's memory reference, where it has no index register.
+pub(super) type Based = InMemory<false>;
 /// The op's immediate.
 pub(super) struct Imm;
 
@@ -134,12 +138,19 @@ impl Kind for Reg {
     }
 }
 
-impl Kind for Mem {
+impl<const INDEXED: bool> InMemory<INDEXED> {
+    #[inline(always)]
+    pub(super) fn offset(core: &Core, op: &Op) -> u64 {
+        if INDEXED { core.effective_address(op) } else { core.based_address(op) }
+    }
+}
+
+impl<const INDEXED: bool> Kind for InMemory<INDEXED> {
     const MEMORY: bool = true;
 
     #[inline(always)]
     fn quickly<W: Width, B: Bus>(core: &Core, bus: &B, op: &Op, _which: Operand) -> Option<W> {
-        core.load_quickly(bus, op.memory.segment, core.effective_address(op))
+        core.load_quickly(bus, op.memory.segment, Self::offset(core, op))
     }
 
     #[inline(always)]
@@ -149,7 +160,7 @@ impl Kind for Mem {
         op: &Op,
         _which: Operand,
     ) -> Result<W, Exception> {
-        let offset = core.effective_address(op);
+        let offset = Self::offset(core, op);
         core.load_at(bus, op.memory.segment, offset)
     }
 
@@ -161,13 +172,13 @@ impl Kind for Mem {
         _which: Operand,
         then: impl FnOnce(&mut Core, &mut B, W) -> Exec,
     ) -> Exec {
-        let offset = core.effective_address(op);
+        let offset = Self::offset(core, op);
         core.load_then(bus, op.memory.segment, offset, then)
     }
 
     #[inline(always)]
     fn store<W: Width, B: Bus>(core: &mut Core, bus: &mut B, op: &Op, _which: Operand, value: W) -> Exec {
-        let offset = core.effective_address(op);
+        let offset = Self::offset(core, op);
         core.store_at(bus, op.memory.segment, offset, value)
     }
 
@@ -179,7 +190,7 @@ impl Kind for Mem {
         _which: Operand,
         change: impl FnOnce(&mut Flags, W) -> W,
     ) -> Exec {
-        let offset = core.effective_address(op);
+        let offset = Self::offset(core, op);
         match core.update_quickly(bus, op.memory.segment, offset, change) {
             Ok(()) => Ok(()),
             Err(change) => update_slowly(core, bus, op, change),

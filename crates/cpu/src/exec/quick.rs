@@ -3,14 +3,17 @@
 //! a row need not say before each where the processor stands. What stands in the way is left to their handlers, with
 //! nothing done.
 
-use iced_x86::{Instruction, Mnemonic, OpKind};
+use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
 use super::{
     arithmetic::{Add, AddCarry, Compare, Decrement, Increment, Negate, Subtract, SubtractBorrow},
     logic::{And, Or, Test, Xor, not},
     moves::{Extend, Sign, Zero, lea, set_byte},
     multiply::imul_two,
-    operands::{Imm, Kind, Mem, Operation, Reg, is_immediate, is_memory, is_register, read_register, size},
+    operands::{
+        Based, Imm, InMemory, Kind, Mem, Operation, Reg, is_immediate, is_memory, is_register, read_register,
+        size,
+    },
     operands::{write_part, write_register},
     pairs,
     shift::{ShiftArithmetic, ShiftLeft, ShiftRight, shift},
@@ -40,6 +43,8 @@ enum Form {
     Absent,
     Reg,
     Mem,
+    /// As `Mem`, without an index register.
+    Based,
     Imm,
     /// Where a near branch goes.
     Near,
@@ -50,6 +55,13 @@ enum Form {
     MemWord,
     /// Anything else.
     Other,
+}
+
+impl Form {
+    /// The same, where it makes no difference whether memory has an index register.
+    fn indexed(self) -> Form {
+        if self == Form::Based { Form::Mem } else { self }
+    }
 }
 
 /// Instructions, a row each: its names by operand size (zero where it has none) with the width it has there, its
@@ -77,8 +89,16 @@ macro_rules! rows {
         impl Quick {
             /// Which an instruction is; with the condition code of the Jcc behind it, where it is both.
             pub(crate) fn of(instruction: &Instruction, code: Option<u8>) -> Quick {
-                let ((first, second), size) = (forms(instruction), operand_size(instruction));
-                match (instruction.mnemonic(), first, second, size, code) {
+                let (first, second) = forms(instruction);
+                match Quick::find(instruction, first, second, code) {
+                    // There may be a row for any memory.
+                    Quick::None => Quick::find(instruction, first.indexed(), second.indexed(), code),
+                    quick => quick,
+                }
+            }
+
+            fn find(instruction: &Instruction, first: Form, second: Form, code: Option<u8>) -> Quick {
+                match (instruction.mnemonic(), first, second, operand_size(instruction), code) {
                     $($((Mnemonic::$mnemonic, Form::$first, Form::$second, $size, None) => Quick::$name,)+)+
                     $($((Mnemonic::$pair_mnemonic, Form::$pair_first, Form::$pair_second, $pair_size, Some($code)) => {
                         Quick::$pair
@@ -112,8 +132,10 @@ rows! {
     [Move8 1 u8] [Move32 4 u32] [Move64 8 u64] Mov Reg Reg => copy::<B, W, Reg>;
     [MoveImmediate8 1 u8] [MoveImmediate32 4 u32] [MoveImmediate64 8 u64] Mov Reg Imm => copy::<B, W, Imm>;
     [Load8 1 u8] [Load32 4 u32] [Load64 8 u64] Mov Reg Mem => copy::<B, W, Mem>;
-    [Store8 1 u8] [Store16 2 u16] [Store32 4 u32] [Store64 8 u64] Mov Mem Reg => store::<B, W, Reg>;
-    [StoreImmediate8 1 u8] [StoreImmediate32 4 u32] [StoreImmediate64 8 u64] Mov Mem Imm => store::<B, W, Imm>;
+    [LoadBased8 1 u8] [LoadBased32 4 u32] [LoadBased64 8 u64] Mov Reg Based => copy::<B, W, Based>;
+    [Store8 1 u8] [Store16 2 u16] [Store32 4 u32] [Store64 8 u64] Mov Mem Reg => store::<B, W, true, Reg>;
+    [StoreBased8 1 u8] [StoreBased32 4 u32] [StoreBased64 8 u64] Mov Based Reg => store::<B, W, false, Reg>;
+    [StoreImmediate8 1 u8] [StoreImmediate32 4 u32] [StoreImmediate64 8 u64] Mov Mem Imm => store::<B, W, true, Imm>;
     [ExtendByte32 4 u32] [ExtendByte64 8 u64] Movzx Reg RegByte => extend::<B, W, u8, Reg, Zero>;
     [ExtendWord32 4 u32] [ExtendWord64 8 u64] Movzx Reg RegWord => extend::<B, W, u16, Reg, Zero>;
     [LoadByte32 4 u32] [LoadByte64 8 u64] Movzx Reg MemByte => extend::<B, W, u8, Mem, Zero>;
@@ -208,6 +230,7 @@ rows! {
 fn forms(instruction: &Instruction) -> (Form, Form) {
     let form = |number| match instruction.op_kind(number) {
         _ if is_register(instruction, number) => Form::Reg,
+        _ if is_memory(instruction, number) && instruction.memory_index() == Register::None => Form::Based,
         _ if is_memory(instruction, number) => Form::Mem,
         _ if is_immediate(instruction, number) => Form::Imm,
         OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64 => Form::Near,
@@ -223,9 +246,9 @@ fn forms(instruction: &Instruction) -> (Form, Form) {
         1 => (form(0), Form::Absent),
         2 if extends => match (form(1), size(instruction, 1)) {
             (Form::Reg, 1) => (form(0), Form::RegByte),
-            (Form::Mem, 1) => (form(0), Form::MemByte),
+            (Form::Mem | Form::Based, 1) => (form(0), Form::MemByte),
             (Form::Reg, 2) => (form(0), Form::RegWord),
-            (Form::Mem, 2) => (form(0), Form::MemWord),
+            (Form::Mem | Form::Based, 2) => (form(0), Form::MemWord),
             _ => (form(0), Form::Other),
         },
         2 => (form(0), form(1)),
@@ -290,10 +313,15 @@ fn extend<B: Bus, To: Width, From: Width, Source: Kind, How: Extend>(
 }
 
 #[inline(always)]
-fn store<B: Bus, W: Width, Source: Kind>(core: &mut Core, bus: &mut B, lowered: &Lowered<B>) -> Tried {
+fn store<B: Bus, W: Width, const INDEXED: bool, Source: Kind>(
+    core: &mut Core,
+    bus: &mut B,
+    lowered: &Lowered<B>,
+) -> Tried {
     let op = &lowered.op;
     let Some(value) = Source::quickly::<W, B>(core, bus, op, op.src) else { return Not };
-    if core.store_quickly(bus, op.memory.segment, core.effective_address(op), value) { Done } else { Not }
+    let offset = InMemory::<INDEXED>::offset(core, op);
+    if core.store_quickly(bus, op.memory.segment, offset, value) { Done } else { Not }
 }
 
 /// To a register.

@@ -165,10 +165,7 @@ fn span<W: Width, A: Width>(
     } else {
         fits.min(wanted)
     };
-    let slot = core.tlb.slot(access, linear)?;
-    if slot.tag != (linear & !0xfff) | core.context {
-        return None;
-    }
+    let slot = core.tlb.find(access, linear, core.context)?;
     let span = Span { frame: Frame(slot.frame), first: in_page as usize, count: count as usize };
     let lowest = span.lowest::<W>(span.count, core.state.flags.direction());
     let unwatched = access != Access::Write || slot.watched & chunks(lowest, span.count * W::BYTES) == 0;
