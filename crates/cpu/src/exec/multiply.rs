@@ -5,15 +5,18 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::operands::{Imm, Kind, Mem, Reg, binary, is_immediate, unary, write_part, write_register};
-use crate::{Bus, Core, Exception, Exec, Handler, Op, state::gpr, width::Width};
+use super::{
+    arithmetic::compute,
+    operands::{Imm, Kind, Mem, Operation, Reg, binary, is_immediate, unary, write_part, write_register},
+};
+use crate::{Bus, Core, Exception, Exec, Handler, Op, flags::Flags, state::gpr, width::Width};
 
 /// The handler of an instruction of this group.
 pub fn handler<B: Bus>(instruction: &Instruction) -> Option<Handler<B>> {
     match (instruction.mnemonic(), instruction.op_count()) {
         (Mnemonic::Mul, 1) => unary!(instruction, multiply, Unsigned),
         (Mnemonic::Imul, 1) => unary!(instruction, multiply, Signed),
-        (Mnemonic::Imul, 2) => binary!(instruction, imul_two),
+        (Mnemonic::Imul, 2) => binary!(instruction, compute, Multiply),
         (Mnemonic::Imul, 3) if is_immediate(instruction, 2) => binary!(instruction, imul_three),
         (Mnemonic::Div, 1) => unary!(instruction, divide, Unsigned),
         (Mnemonic::Idiv, 1) => unary!(instruction, divide, Signed),
@@ -78,6 +81,11 @@ impl Signedness for Unsigned {
 impl Signedness for Signed {
     #[inline(always)]
     fn multiply<W: Width>(a: W, b: W) -> (W, W, bool) {
+        if W::BYTES <= 4 {
+            let product = a.to_i64() * b.to_i64();
+            let low = W::from_u64(product as u64);
+            return (W::from_u64((product >> (W::BITS % 64)) as u64), low, low.to_i64() != product);
+        }
         let product = i128::from(a.to_i64()) * i128::from(b.to_i64());
         let low = W::from_u64(product as u64);
         let high = W::from_u64((product >> W::BITS) as u64);
@@ -103,22 +111,16 @@ fn multiply<B: Bus, W: Width, Source: Kind, Sign: Signedness>(core: &mut Core, b
     Ok(())
 }
 
-fn imul<W: Width>(core: &mut Core, op: &Op, a: W, b: W) {
-    let (_, low, matters) = Signed::multiply(a, b);
-    write_register(core, op.dst, low);
-    core.state.flags.set_result(low, matters, matters);
-}
+/// IMUL to its first operand.
+pub(super) struct Multiply;
 
-#[inline(always)]
-pub(super) fn imul_two<B: Bus, W: Width, Destination: Kind, Source: Kind>(
-    core: &mut Core,
-    bus: &mut B,
-    op: &Op,
-) -> Exec {
-    let a: W = Destination::load(core, bus, op, op.dst)?;
-    let b: W = Source::load(core, bus, op, op.src)?;
-    imul(core, op, a, b);
-    Ok(())
+impl Operation for Multiply {
+    #[inline(always)]
+    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
+        let (_, low, matters) = Signed::multiply(a, b);
+        flags.set_result(low, matters, matters);
+        low
+    }
 }
 
 fn imul_three<B: Bus, W: Width, Destination: Kind, Source: Kind>(
@@ -127,7 +129,8 @@ fn imul_three<B: Bus, W: Width, Destination: Kind, Source: Kind>(
     op: &Op,
 ) -> Exec {
     let a: W = Source::load(core, bus, op, op.src)?;
-    imul(core, op, a, W::from_u64(op.immediate));
+    let product = Multiply::apply(&mut core.state.flags, a, W::from_u64(op.immediate));
+    write_register(core, op.dst, product);
     Ok(())
 }
 

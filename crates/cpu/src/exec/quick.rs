@@ -9,7 +9,7 @@ use super::{
     arithmetic::{Add, AddCarry, Compare, Decrement, Increment, Negate, Subtract, SubtractBorrow},
     logic::{And, Or, Test, Xor, not},
     moves::{Extend, Sign, Zero, lea, set_byte},
-    multiply::imul_two,
+    multiply::Multiply,
     operands::{
         Based, Imm, InMemory, Kind, Mem, Operation, Reg, is_immediate, is_memory, is_register, read_register,
         size,
@@ -164,7 +164,7 @@ rows! {
     [Decrement32 4 u32] [Decrement64 8 u64] Dec Reg Absent => compute::<B, W, Imm, Decrement>;
     [Negate32 4 u32] [Negate64 8 u64] Neg Reg Absent => compute::<B, W, Imm, Negate>;
     [Not32 4 u32] [Not64 8 u64] Not Reg Absent => always(not::<B, W, Reg>);
-    [Multiply32 4 u32] [Multiply64 8 u64] Imul Reg Reg => always(imul_two::<B, W, Reg, Reg>);
+    [Multiply32 4 u32] [Multiply64 8 u64] Imul Reg Reg => compute::<B, W, Reg, Multiply>;
     [ShiftLeft32 4 u32] [ShiftLeft64 8 u64] Shl Reg Imm => always(shift::<B, W, Reg, Imm, ShiftLeft>);
     [ShiftRight32 4 u32] [ShiftRight64 8 u64] Shr Reg Imm => always(shift::<B, W, Reg, Imm, ShiftRight>);
     [ShiftArithmetic32 4 u32] [ShiftArithmetic64 8 u64] Sar Reg Imm => always(shift::<B, W, Reg, Imm, ShiftArithmetic>);
