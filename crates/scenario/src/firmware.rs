@@ -404,13 +404,15 @@ fn missing(what: &str, known: &Known, places: &Places) -> InputError {
         .chain(known.folders.iter().map(|folder| (*folder).to_owned()))
         .collect();
     let task = if matches!(what, "kernel" | "initrd") { "payloads" } else { "firmware" };
+    let file = known.files.join(" or ");
+    let sought = match folders.as_slice() {
+        [] => format!("no folder `firmware` to look for {file} in"),
+        folders => format!("no {file} in {}", folders.join(", ")),
+    };
     InputError(format!(
-        "{what} `{}` is not here: no {} in {}; `cargo xtask {task}` brings it, Debian has it in package \
-         {}, and --{what} takes any path",
-        known.name,
-        known.files.join(" or "),
-        folders.join(", "),
-        known.package
+        "{what} `{}` is not here: {sought}; `cargo xtask {task}` brings it, Debian has it in package {}, and --{what} \
+         takes any path",
+        known.name, known.package
     ))
 }
 

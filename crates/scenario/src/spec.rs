@@ -318,7 +318,7 @@ mod tests {
     #[case(MachineSpec { kernel: Some("linux-868".into()), ..MachineSpec::default() },
         "unknown kernel `linux-868`; did you mean `linux-686`?")]
     #[case(MachineSpec { kernel: Some("linux-686".into()), ..MachineSpec::default() },
-        "kernel `linux-686` is not here: no vmlinuz-686 in ; `cargo xtask payloads` brings it")]
+        "kernel `linux-686` is not here: no folder `firmware` to look for vmlinuz-686 in; `cargo xtask payloads` brings it")]
     #[case(MachineSpec { kernel: Some("no/vmlinuz".into()), ..MachineSpec::default() },
         "cannot read kernel `no/vmlinuz`")]
     #[case(MachineSpec { kernel: Some("Cargo.toml".into()), initrd: Some("no/initrd".into()),
