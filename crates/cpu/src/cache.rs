@@ -81,6 +81,7 @@ fn slot(rip: u64, slots: usize) -> usize {
 
 /// What follows a block's last instruction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
 pub(crate) enum End {
     /// The next instruction, or a near branch's target: the next block can be run at once.
     Near,
@@ -98,20 +99,20 @@ pub(crate) enum End {
 pub(crate) struct Block<B: Bus> {
     pub(crate) key: Key,
     /// Length in bytes.
-    pub(crate) bytes: u16,
-    pub(crate) end: End,
-    /// How often it was run to its open end.
-    pub(crate) passed: u8,
-    /// How many ops there are, and how many instructions.
-    ops: u8,
+    bytes: u16,
+    /// How many instructions it has.
     instructions: u8,
-    /// The ops, and behind them the instructions, unless these are the same.
-    code: Arc<[Lowered<B>]>,
+    /// How it ends, and how often it was run to its open end << 2.
+    end: u8,
+    /// What is executed: some ops are two instructions ([`crate::exec::pair`]).
+    ops: Arc<[Lowered<B>]>,
+    /// An op for each instruction, where those are others.
+    each: Option<Arc<Vec<Lowered<B>>>>,
 }
 
 impl<B: Bus> Clone for Block<B> {
     fn clone(&self) -> Self {
-        Block { code: self.code.clone(), ..*self }
+        Block { ops: self.ops.clone(), each: self.each.clone(), ..*self }
     }
 }
 
@@ -121,31 +122,52 @@ impl<B: Bus> Block<B> {
         key: Key,
         bytes: u16,
         end: End,
-        mut ops: Vec<Lowered<B>>,
-        each: &[Lowered<B>],
+        ops: Vec<Lowered<B>>,
+        each: Vec<Lowered<B>>,
     ) -> Block<B> {
-        let (count, instructions) = (ops.len() as u8, each.len() as u8);
-        if count != instructions {
-            ops.extend_from_slice(each);
-        }
-        Block { key, bytes, end, passed: 0, ops: count, instructions, code: ops.into() }
+        let instructions = each.len() as u8;
+        let each = (ops.len() != each.len()).then(|| Arc::new(each));
+        Block { key, bytes, instructions, end: end as u8, ops: ops.into(), each }
     }
 
-    /// What is executed: some ops are two instructions ([`crate::exec::pair`]).
+    /// What is executed.
     #[inline(always)]
     pub(crate) fn ops(&self) -> &[Lowered<B>] {
-        self.code.get(..usize::from(self.ops)).unwrap_or_default()
+        &self.ops
     }
 
     /// An op for each instruction, for who wants to stop before any of them.
     pub(crate) fn each(&self) -> &[Lowered<B>] {
-        self.code.get(self.code.len() - usize::from(self.instructions)..).unwrap_or_default()
+        self.each.as_deref().map_or(&self.ops, Vec::as_slice)
     }
 
     /// How many instructions it has.
     #[inline(always)]
     pub(crate) fn instructions(&self) -> u64 {
         self.instructions.into()
+    }
+
+    /// Length in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.into()
+    }
+
+    /// How it ends.
+    #[inline(always)]
+    pub(crate) fn end(&self) -> End {
+        match self.end & 3 {
+            0 => End::Near,
+            1 => End::Fill,
+            2 => End::Open,
+            _ => End::Other,
+        }
+    }
+
+    /// Notes that it was run to its open end; whether that was done `often` times now, fewer than 64.
+    #[inline(always)]
+    pub(crate) fn passed(&mut self, often: u8) -> bool {
+        self.end = self.end.checked_add(4).unwrap_or(self.end);
+        self.end >> 2 == often
     }
 
     /// What it counts in [`MOST_OPS`].

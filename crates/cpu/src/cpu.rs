@@ -7,7 +7,7 @@
 use iced_x86::{Instruction, OpKind};
 
 use crate::{
-    Bus, Core, Exception, Exec, Frame, Hypervisor, Lowered, Model, Observed, Occurrence, Op, Path, State,
+    Bus, Core, Exception, Exec, Frame, Hypervisor, Lowered, Model, Observed, Occurrence, Path, State,
     StateError, Stop,
     access::{Bits, attention},
     cache::{Block, Cache, End, Key},
@@ -16,7 +16,6 @@ use crate::{
     exceptions::Event,
     exec::{self, Tried},
     fill,
-    op::ELSEWHERE,
     state::{Activity, Segment, Shadow, dr6, segment},
     tlb::{Access, NO_FRAME, News},
 };
@@ -570,6 +569,9 @@ impl<B: Bus> Cpu<B> {
             let entry = match self.cache.stamped(rip, linear, core.code_stamp) {
                 Some(entry) => entry,
                 None => {
+                    if core.retired >= core.budget_end {
+                        return true;
+                    }
                     if self.crossings.has(rip, linear, core.code_stamp) {
                         return some;
                     }
@@ -583,37 +585,19 @@ impl<B: Bus> Cpu<B> {
             some = true;
             let core = &mut self.core;
             core.set_block_base(entry.block.key.base(rip));
-            // Loops are run here, as long as nothing is to be looked at.
-            loop {
-                let ran = run_block(core, bus, &entry.block);
-                let again = match ran {
-                    Ran::Attention => return true,
-                    Ran::Jumped => true,
-                    Ran::Through => matches!(entry.block.end, End::Near | End::Fill),
-                };
-                if core.retired >= core.budget_end {
-                    return true;
+            let ran = run_block(core, bus, &entry.block);
+            match (ran, entry.block.end()) {
+                (Ran::Attention, _) | (Ran::Through, End::Other) => return true,
+                (_, End::Fill) if core.retired < core.budget_end && core.state.rip == rip => {
+                    fill::rounds(core, bus, entry.block.each());
                 }
-                if again && core.state.rip == rip {
-                    if entry.block.end == End::Fill {
-                        fill::rounds(core, bus, entry.block.each());
-                    }
-                    continue;
-                }
-                if ran == Ran::Through {
-                    match entry.block.end {
-                        End::Near | End::Fill => {}
-                        End::Other => return true,
-                        End::Open => {
-                            entry.block.passed = entry.block.passed.saturating_add(1);
-                            if entry.block.passed == OFTEN {
-                                let key = entry.block.key;
-                                self.extend(bus, key, rip);
-                            }
-                        }
+                (Ran::Through, End::Open) => {
+                    if core.retired < core.budget_end && entry.block.passed(OFTEN) {
+                        let key = entry.block.key;
+                        self.extend(bus, key, rip);
                     }
                 }
-                break;
+                _ => {}
             }
         }
     }
@@ -632,8 +616,7 @@ impl<B: Bus> Cpu<B> {
             if index != 0 && (core.retired >= core.budget_end || met()) {
                 return true;
             }
-            let one = Lowered { op: Op { before: 0, after: 1, inside: ELSEWHERE, ..op.op }, ..*op };
-            if run_each(core, bus, &[one]) != Ran::Through {
+            if run_each(core, bus, std::slice::from_ref(op)) != Ran::Through {
                 return true;
             }
         }
@@ -668,7 +651,7 @@ impl<B: Bus> Cpu<B> {
             self.cache.insert(block, rip, &mut core.watch, &mut core.tlb);
         }
         let entry = self.cache.entry(key, rip)?;
-        let bytes = u64::from(entry.block.bytes);
+        let bytes = entry.block.bytes();
         // Offsets begin anew at the top of the address space: ops have them behind it.
         if bytes > core.code_room(rip) || bytes > core.linear_mask.saturating_sub(rip) {
             return None;
@@ -776,14 +759,36 @@ fn run_first<B: Bus>(core: &mut Core, bus: &mut B, each: &[Lowered<B>]) -> Ran {
     Ran::Attention
 }
 
-/// As [`run_block`], instruction by instruction.
+/// As [`run_block`], instruction by instruction, each by its handler.
 #[cold]
 #[inline(never)]
 fn run_each<B: Bus>(core: &mut Core, bus: &mut B, each: &[Lowered<B>]) -> Ran {
-    let first = core.retired;
-    let room = usize::try_from(core.budget_end.saturating_sub(first)).unwrap_or(usize::MAX);
-    let each = each.get(..room).unwrap_or(each);
-    run_ops(core, bus, each, each.len() as u64)
+    let room = usize::try_from(core.budget_end.saturating_sub(core.retired)).unwrap_or(usize::MAX);
+    if room == 0 {
+        return Ran::Attention;
+    }
+    for lowered in each.get(..room).unwrap_or(each) {
+        if B::OBSERVES {
+            bus.observe(core.cycle(), &core.state);
+        }
+        let start = core.state.rip;
+        // What changes CS ends its block.
+        core.state.rip = core.block_base().wrapping_add(lowered.next);
+        let done = (lowered.run)(core, bus, &lowered.op);
+        match core.attention {
+            0 if done.is_ok() => core.retired += 1,
+            attention::JUMPED if done.is_ok() => {
+                core.attention = 0;
+                core.retired += 1;
+                return Ran::Jumped;
+            }
+            _ => {
+                settle(core, bus, start, done);
+                return Ran::Attention;
+            }
+        }
+    }
+    Ran::Through
 }
 
 /// Executes ops, `count` instructions, from the current address on, which is that of the first; as long as a
@@ -797,11 +802,6 @@ fn run_ops<B: Bus>(core: &mut Core, bus: &mut B, ops: &[Lowered<B>], count: u64)
     while let Some(lowered) = rest.next() {
         // What changes CS ends its block.
         let next = base.wrapping_add(lowered.next);
-        if B::OBSERVES {
-            core.retired = first.wrapping_add(u64::from(lowered.op.before));
-            core.state.rip = next.wrapping_sub(u64::from(lowered.op.length)) & core.linear_mask;
-            bus.observe(core.cycle(), &core.state);
-        }
         match exec::try_op(core, bus, lowered) {
             Tried::Done => continue,
             Tried::Jumped => {}
@@ -997,7 +997,8 @@ fn build<B: Bus>(bus: &B, key: Key, model: &Model, beyond: bool) -> Option<Block
     if end != End::Fill {
         find_inside(&mut ops, &targets);
     }
-    Some(Block::new(key, bytes, end, ops, &each))
+    exec::drop_dead_flags(&mut ops);
+    Some(Block::new(key, bytes, end, ops, each))
 }
 
 /// Where a branch that leaves nothing behind goes to: Jcc, JMP, LOOPcc or JCXZ, not CALL.

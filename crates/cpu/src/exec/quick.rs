@@ -3,6 +3,8 @@
 //! a row need not say before each where the processor stands. What stands in the way is left to their handlers, with
 //! nothing done.
 
+use std::marker::PhantomData;
+
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
 use super::{
@@ -16,10 +18,11 @@ use super::{
     },
     operands::{write_part, write_register},
     pairs,
-    shift::{ShiftArithmetic, ShiftLeft, ShiftRight, shift},
+    shift::{Shift, ShiftArithmetic, ShiftLeft, ShiftRight, shift},
 };
 use crate::{
     Bus, Core, Exec, Lowered, Op,
+    flags::Flags,
     state::{gpr, segment},
     width::Width,
 };
@@ -65,7 +68,8 @@ impl Form {
 }
 
 /// Instructions, a row each: its names by operand size (zero where it has none) with the width it has there, its
-/// mnemonic and operands, and what does it; behind them, pairs of an instruction and Jcc with `+` and a condition code.
+/// mnemonic and operands, and what does it; behind them, pairs of an instruction and Jcc with `+` and a condition code,
+/// and what does the same without flags.
 macro_rules! rows {
     (
         alone:
@@ -75,6 +79,8 @@ macro_rules! rows {
             $([$pair:ident $pair_size:literal $pair_width:ty])+
             $pair_mnemonic:ident $pair_first:ident $pair_second:ident + $code:literal => $pair_run:expr;
         )+
+        without_flags:
+        $($([$flagged:ident $flagless:ident $flagless_width:ty])+ => $flagless_run:expr;)+
     ) => {
         /// One of the commonest instructions, or of their pairs with Jcc.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,6 +90,7 @@ macro_rules! rows {
             None,
             $($($name,)+)+
             $($($pair,)+)+
+            $($($flagless,)+)+
         }
 
         impl Quick {
@@ -108,6 +115,16 @@ macro_rules! rows {
             }
         }
 
+        impl Quick {
+            /// The same with the flags left alone, if there is a row for that.
+            fn without_flags(self) -> Option<Quick> {
+                match self {
+                    $($(Quick::$flagged => Some(Quick::$flagless),)+)+
+                    _ => None,
+                }
+            }
+        }
+
         /// Does an op, if nothing stands in the way.
         #[inline(always)]
         pub(crate) fn try_op<B: Bus>(core: &mut Core, bus: &mut B, lowered: &Lowered<B>) -> Tried {
@@ -121,6 +138,10 @@ macro_rules! rows {
                 $($(Quick::$pair => {
                     type W = $pair_width;
                     $pair_run(core, bus, lowered)
+                })+)+
+                $($(Quick::$flagless => {
+                    type W = $flagless_width;
+                    $flagless_run(core, bus, lowered)
                 })+)+
             }
         }
@@ -225,6 +246,85 @@ rows! {
     [SubtractNotEqual32 4 u32] [SubtractNotEqual64 8 u64] Sub Reg Imm + 5 => both::<B, W, Reg, Imm, Subtract, 5>;
     [IncrementNotEqual32 4 u32] [IncrementNotEqual64 8 u64] Inc Reg Absent + 5 => both::<B, W, Reg, Imm, Increment, 5>;
     [DecrementNotEqual32 4 u32] [DecrementNotEqual64 8 u64] Dec Reg Absent + 5 => both::<B, W, Reg, Imm, Decrement, 5>;
+
+    without_flags:
+    [Add32 PlainAdd32 u32] [Add64 PlainAdd64 u64] => compute::<B, W, Reg, Unflagged<Add>>;
+    [AddImmediate32 PlainAddImmediate32 u32] [AddImmediate64 PlainAddImmediate64 u64]
+        => compute::<B, W, Imm, Unflagged<Add>>;
+    [Subtract32 PlainSubtract32 u32] [Subtract64 PlainSubtract64 u64] => compute::<B, W, Reg, Unflagged<Subtract>>;
+    [SubtractImmediate32 PlainSubtractImmediate32 u32] [SubtractImmediate64 PlainSubtractImmediate64 u64]
+        => compute::<B, W, Imm, Unflagged<Subtract>>;
+    [AndImmediate32 PlainAndImmediate32 u32] [AndImmediate64 PlainAndImmediate64 u64]
+        => compute::<B, W, Imm, Unflagged<And>>;
+    [Xor32 PlainXor32 u32] [Xor64 PlainXor64 u64] => compute::<B, W, Reg, Unflagged<Xor>>;
+    [Multiply32 PlainMultiply32 u32] [Multiply64 PlainMultiply64 u64] => compute::<B, W, Reg, Unflagged<Multiply>>;
+    [Increment32 PlainIncrement32 u32] [Increment64 PlainIncrement64 u64]
+        => compute::<B, W, Imm, Unflagged<Increment>>;
+    [Decrement32 PlainDecrement32 u32] [Decrement64 PlainDecrement64 u64]
+        => compute::<B, W, Imm, Unflagged<Decrement>>;
+    [ShiftLeft32 PlainShiftLeft32 u32] [ShiftLeft64 PlainShiftLeft64 u64]
+        => always(shift::<B, W, Reg, Imm, Unflagged<ShiftLeft>>);
+    [ShiftRight32 PlainShiftRight32 u32] [ShiftRight64 PlainShiftRight64 u64]
+        => always(shift::<B, W, Reg, Imm, Unflagged<ShiftRight>>);
+}
+
+/// What an op has to do with CF, PF, AF, ZF, SF and OF.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    /// Sets all, and whoever looks at the state sees them set.
+    Sets,
+    /// Sets all but CF; nobody looks meanwhile.
+    SetsOthers,
+    /// Nothing, and nobody looks meanwhile.
+    None,
+    /// Anything, or others may look at the state.
+    Any,
+}
+
+/// What an op has to do with the flags.
+fn effect(op: &Op) -> Effect {
+    use Quick as Q;
+    match op.quick {
+        Q::Move8 | Q::Move32 | Q::Move64 | Q::MoveImmediate8 | Q::MoveImmediate32 | Q::MoveImmediate64 => {
+            Effect::None
+        }
+        Q::ExtendByte32 | Q::ExtendByte64 | Q::ExtendWord32 | Q::ExtendWord64 => Effect::None,
+        Q::Address32 | Q::Address64 | Q::Not32 | Q::Not64 => Effect::None,
+        Q::Add32 | Q::Add64 | Q::AddImmediate32 | Q::AddImmediate64 => Effect::Sets,
+        Q::Subtract32 | Q::Subtract64 | Q::SubtractImmediate32 | Q::SubtractImmediate64 => Effect::Sets,
+        Q::And32 | Q::And64 | Q::AndImmediate32 | Q::AndImmediate64 => Effect::Sets,
+        Q::Or32 | Q::Or64 | Q::OrImmediate32 | Q::OrImmediate64 | Q::Xor32 | Q::Xor64 => Effect::Sets,
+        Q::Compare32 | Q::Compare64 | Q::CompareImmediate32 | Q::CompareImmediate64 => Effect::Sets,
+        Q::Negate32 | Q::Negate64 | Q::Multiply32 | Q::Multiply64 => Effect::Sets,
+        // A count of zero, of which the upper bits do not count, leaves all alone.
+        Q::ShiftLeft32 | Q::ShiftRight32 | Q::ShiftArithmetic32 if op.immediate & 0x1f != 0 => Effect::Sets,
+        Q::ShiftLeft64 | Q::ShiftRight64 | Q::ShiftArithmetic64 if op.immediate & 0x3f != 0 => Effect::Sets,
+        Q::Increment32 | Q::Increment64 | Q::Decrement32 | Q::Decrement64 => Effect::SetsOthers,
+        Q::CompareBelow32 | Q::CompareNotBelow32 | Q::CompareEqual32 | Q::CompareNotEqual32 => Effect::Sets,
+        Q::CompareNumberEqual32 | Q::CompareNumberNotEqual32 => Effect::Sets,
+        Q::CompareNumberNotAbove32 | Q::CompareNumberAbove32 => Effect::Sets,
+        Q::TestEqual32 | Q::TestNotEqual32 | Q::TestSign32 => Effect::Sets,
+        Q::AndEqual32 | Q::AndNotEqual32 | Q::AddNotEqual32 | Q::SubtractNotEqual32 => Effect::Sets,
+        _ => Effect::Any,
+    }
+}
+
+/// Leaves flags alone that nobody sees, because the ops behind them set them anew before anything else can happen.
+/// Of `ops`, either all are executed from the first or from the target of a branch on, or none.
+pub(crate) fn drop_dead_flags<B: Bus>(ops: &mut [Lowered<B>]) {
+    // Whether what the flags are behind an op makes a difference to nobody.
+    let mut dead = false;
+    for Lowered { op, .. } in ops.iter_mut().rev() {
+        let effect = effect(op);
+        if dead && matches!(effect, Effect::Sets | Effect::SetsOthers) {
+            op.quick = op.quick.without_flags().unwrap_or(op.quick);
+        }
+        dead = match effect {
+            Effect::Sets => true,
+            Effect::SetsOthers | Effect::None => dead,
+            Effect::Any => false,
+        };
+    }
 }
 
 fn forms(instruction: &Instruction) -> (Form, Form) {
@@ -263,6 +363,25 @@ fn operand_size(instruction: &Instruction) -> usize {
             instruction.stack_pointer_increment().unsigned_abs() as usize
         }
         _ => size(instruction, 0),
+    }
+}
+
+/// What an operation computes, without the flags.
+struct Unflagged<O>(PhantomData<O>);
+
+impl<O: Operation> Operation for Unflagged<O> {
+    const WRITES: bool = O::WRITES;
+
+    #[inline(always)]
+    fn apply<W: Width>(flags: &mut Flags, a: W, b: W) -> W {
+        O::apply(&mut flags.clone(), a, b)
+    }
+}
+
+impl<O: Shift> Shift for Unflagged<O> {
+    #[inline(always)]
+    fn apply<W: Width>(flags: &mut Flags, a: W, count: u32) -> W {
+        O::apply(&mut flags.clone(), a, count)
     }
 }
 
