@@ -28,7 +28,7 @@ pub(crate) mod attention {
     pub(crate) const SHADOW: u16 = 64;
     /// A store was made that the machine is told of.
     pub(crate) const OBSERVED: u16 = 128;
-    /// A conditional branch was taken: the next instruction is not the block's next one. Nothing else
+    /// A branch was taken: the next instruction is not the block's next one. Nothing else
     /// has to be looked at.
     pub(crate) const JUMPED: u16 = 256;
 }

@@ -591,11 +591,9 @@ impl<B: Bus> Cpu<B> {
                 (_, End::Fill) if core.retired < core.budget_end && core.state.rip == rip => {
                     fill::rounds(core, bus, entry.block.each());
                 }
-                (Ran::Through, End::Open) => {
-                    if core.retired < core.budget_end && entry.block.passed(OFTEN) {
-                        let key = entry.block.key;
-                        self.extend(bus, key, rip);
-                    }
+                (Ran::Through, End::Open) if core.retired < core.budget_end && entry.block.passed(OFTEN) => {
+                    let key = entry.block.key;
+                    self.extend(bus, key, rip);
                 }
                 _ => {}
             }
@@ -722,7 +720,7 @@ impl<B: Bus> Cpu<B> {
 enum Ran {
     /// All were executed, or as many as the budget allowed, and nothing must be looked at.
     Through,
-    /// A conditional branch was taken, and nothing must be looked at.
+    /// A branch was taken, and nothing must be looked at.
     Jumped,
     /// One of them faulted, or wants something to be looked at.
     Attention,
