@@ -14,7 +14,7 @@ use crate::{
     crossing::Crossings,
     decode::{Decoded, Flow, LONGEST, decode},
     exceptions::Event,
-    exec::{self, Tried},
+    exec::{self, Effect, Tried},
     fill,
     state::{Activity, Segment, Shadow, dr6, segment},
     tlb::{Access, NO_FRAME, News},
@@ -944,6 +944,8 @@ fn build<B: Bus>(bus: &B, key: Key, model: &Model, beyond: bool) -> Option<Block
     let mut ops: Vec<Lowered<B>> = Vec::with_capacity(FIRST_BLOCK);
     // Where each of `ops` may branch to.
     let mut targets: Vec<Option<u64>> = Vec::with_capacity(FIRST_BLOCK);
+    // What each of `ops` has to do with the flags.
+    let mut effects: Vec<Effect> = Vec::with_capacity(FIRST_BLOCK);
     // The last of `each`, where `ops` has it by itself.
     let mut before: Option<Instruction> = None;
     let mut end = End::Near;
@@ -965,13 +967,16 @@ fn build<B: Bus>(bus: &B, key: Key, model: &Model, beyond: bool) -> Option<Block
             .zip(before)
             .and_then(|(first, before)| exec::pair((first, &before), (&lowered, &instruction)));
         each.push(lowered);
-        before = if let Some(mut both) = both {
+        before = if let (Some(mut both), Some(first)) = (both, before) {
             both.op.after = lowered.op.after;
             ops.pop();
             targets.pop();
+            effects.pop();
+            effects.push(Effect::of(&both.op, &first, true));
             ops.push(both);
             None
         } else {
+            effects.push(Effect::of(&lowered.op, &instruction, false));
             ops.push(lowered);
             Some(instruction)
         };
@@ -995,7 +1000,7 @@ fn build<B: Bus>(bus: &B, key: Key, model: &Model, beyond: bool) -> Option<Block
     if end != End::Fill {
         find_inside(&mut ops, &targets);
     }
-    exec::drop_dead_flags(&mut ops);
+    exec::drop_dead_flags(&mut ops, &effects);
     Some(Block::new(key, bytes, end, ops, each))
 }
 

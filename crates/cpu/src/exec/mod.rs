@@ -36,7 +36,7 @@ use iced_x86::Instruction;
 use crate::{Bus, Features, Handler};
 
 pub(crate) use pairs::pair;
-pub(crate) use quick::{Quick, Tried, drop_dead_flags, try_op};
+pub(crate) use quick::{Effect, Quick, Tried, drop_dead_flags, try_op};
 
 /// What a group answers to an instruction.
 type Group<B> = fn(&Instruction) -> Option<Handler<B>>;

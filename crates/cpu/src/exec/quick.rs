@@ -5,7 +5,7 @@
 
 use std::marker::PhantomData;
 
-use iced_x86::{Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register, RflagsBits};
 
 use super::{
     arithmetic::{Add, AddCarry, Compare, Decrement, Increment, Negate, Subtract, SubtractBorrow},
@@ -14,9 +14,8 @@ use super::{
     multiply::Multiply,
     operands::{
         Based, Imm, InMemory, Kind, Mem, Operation, Reg, is_immediate, is_memory, is_register, read_register,
-        size,
+        size, write_part, write_register,
     },
-    operands::{write_part, write_register},
     pairs,
     shift::{Shift, ShiftArithmetic, ShiftLeft, ShiftRight, shift},
 };
@@ -113,9 +112,7 @@ macro_rules! rows {
                     _ => Quick::None,
                 }
             }
-        }
 
-        impl Quick {
             /// The same with the flags left alone, if there is a row for that.
             fn without_flags(self) -> Option<Quick> {
                 match self {
@@ -164,28 +161,28 @@ rows! {
     [LoadSigned32 4 u32] [LoadSigned64 8 u64] Movsx Reg MemByte => extend::<B, W, u8, Mem, Sign>;
     [Address32 4 u32] [Address64 8 u64] Lea Reg Mem => always(lea::<B, W>);
 
-    [Add32 4 u32] [Add64 8 u64] Add Reg Reg => compute::<B, W, Reg, Add>;
-    [AddImmediate32 4 u32] [AddImmediate64 8 u64] Add Reg Imm => compute::<B, W, Imm, Add>;
-    [AddLoaded32 4 u32] [AddLoaded64 8 u64] Add Reg Mem => compute::<B, W, Mem, Add>;
-    [AddCarry32 4 u32] [AddCarry64 8 u64] Adc Reg Reg => compute::<B, W, Reg, AddCarry>;
-    [Subtract32 4 u32] [Subtract64 8 u64] Sub Reg Reg => compute::<B, W, Reg, Subtract>;
-    [SubtractImmediate32 4 u32] [SubtractImmediate64 8 u64] Sub Reg Imm => compute::<B, W, Imm, Subtract>;
-    [SubtractLoaded32 4 u32] [SubtractLoaded64 8 u64] Sub Reg Mem => compute::<B, W, Mem, Subtract>;
-    [SubtractBorrow32 4 u32] [SubtractBorrow64 8 u64] Sbb Reg Reg => compute::<B, W, Reg, SubtractBorrow>;
-    [And32 4 u32] [And64 8 u64] And Reg Reg => compute::<B, W, Reg, And>;
-    [AndImmediate32 4 u32] [AndImmediate64 8 u64] And Reg Imm => compute::<B, W, Imm, And>;
-    [Or32 4 u32] [Or64 8 u64] Or Reg Reg => compute::<B, W, Reg, Or>;
-    [OrImmediate32 4 u32] [OrImmediate64 8 u64] Or Reg Imm => compute::<B, W, Imm, Or>;
-    [Xor32 4 u32] [Xor64 8 u64] Xor Reg Reg => compute::<B, W, Reg, Xor>;
-    [Compare32 4 u32] [Compare64 8 u64] Cmp Reg Reg => compute::<B, W, Reg, Compare>;
-    [CompareImmediate32 4 u32] [CompareImmediate64 8 u64] Cmp Reg Imm => compute::<B, W, Imm, Compare>;
-    [CompareStored8 1 u8] [CompareStored32 4 u32] Cmp Mem Imm => compare_stored::<B, W, Imm, Compare>;
-    [TestStored8 1 u8] Test Mem Imm => compare_stored::<B, W, Imm, Test>;
-    [Increment32 4 u32] [Increment64 8 u64] Inc Reg Absent => compute::<B, W, Imm, Increment>;
-    [Decrement32 4 u32] [Decrement64 8 u64] Dec Reg Absent => compute::<B, W, Imm, Decrement>;
-    [Negate32 4 u32] [Negate64 8 u64] Neg Reg Absent => compute::<B, W, Imm, Negate>;
+    [Add32 4 u32] [Add64 8 u64] Add Reg Reg => compute::<B, W, Reg, Reg, Add>;
+    [AddImmediate32 4 u32] [AddImmediate64 8 u64] Add Reg Imm => compute::<B, W, Reg, Imm, Add>;
+    [AddLoaded32 4 u32] [AddLoaded64 8 u64] Add Reg Mem => compute::<B, W, Reg, Mem, Add>;
+    [AddCarry32 4 u32] [AddCarry64 8 u64] Adc Reg Reg => compute::<B, W, Reg, Reg, AddCarry>;
+    [Subtract32 4 u32] [Subtract64 8 u64] Sub Reg Reg => compute::<B, W, Reg, Reg, Subtract>;
+    [SubtractImmediate32 4 u32] [SubtractImmediate64 8 u64] Sub Reg Imm => compute::<B, W, Reg, Imm, Subtract>;
+    [SubtractLoaded32 4 u32] [SubtractLoaded64 8 u64] Sub Reg Mem => compute::<B, W, Reg, Mem, Subtract>;
+    [SubtractBorrow32 4 u32] [SubtractBorrow64 8 u64] Sbb Reg Reg => compute::<B, W, Reg, Reg, SubtractBorrow>;
+    [And32 4 u32] [And64 8 u64] And Reg Reg => compute::<B, W, Reg, Reg, And>;
+    [AndImmediate32 4 u32] [AndImmediate64 8 u64] And Reg Imm => compute::<B, W, Reg, Imm, And>;
+    [Or32 4 u32] [Or64 8 u64] Or Reg Reg => compute::<B, W, Reg, Reg, Or>;
+    [OrImmediate32 4 u32] [OrImmediate64 8 u64] Or Reg Imm => compute::<B, W, Reg, Imm, Or>;
+    [Xor32 4 u32] [Xor64 8 u64] Xor Reg Reg => compute::<B, W, Reg, Reg, Xor>;
+    [Compare32 4 u32] [Compare64 8 u64] Cmp Reg Reg => compute::<B, W, Reg, Reg, Compare>;
+    [CompareImmediate32 4 u32] [CompareImmediate64 8 u64] Cmp Reg Imm => compute::<B, W, Reg, Imm, Compare>;
+    [CompareStored8 1 u8] [CompareStored32 4 u32] Cmp Mem Imm => compute::<B, W, Mem, Imm, Compare>;
+    [TestStored8 1 u8] Test Mem Imm => compute::<B, W, Mem, Imm, Test>;
+    [Increment32 4 u32] [Increment64 8 u64] Inc Reg Absent => compute::<B, W, Reg, Imm, Increment>;
+    [Decrement32 4 u32] [Decrement64 8 u64] Dec Reg Absent => compute::<B, W, Reg, Imm, Decrement>;
+    [Negate32 4 u32] [Negate64 8 u64] Neg Reg Absent => compute::<B, W, Reg, Imm, Negate>;
     [Not32 4 u32] [Not64 8 u64] Not Reg Absent => always(not::<B, W, Reg>);
-    [Multiply32 4 u32] [Multiply64 8 u64] Imul Reg Reg => compute::<B, W, Reg, Multiply>;
+    [Multiply32 4 u32] [Multiply64 8 u64] Imul Reg Reg => compute::<B, W, Reg, Reg, Multiply>;
     [ShiftLeft32 4 u32] [ShiftLeft64 8 u64] Shl Reg Imm => always(shift::<B, W, Reg, Imm, ShiftLeft>);
     [ShiftRight32 4 u32] [ShiftRight64 8 u64] Shr Reg Imm => always(shift::<B, W, Reg, Imm, ShiftRight>);
     [ShiftArithmetic32 4 u32] [ShiftArithmetic64 8 u64] Sar Reg Imm => always(shift::<B, W, Reg, Imm, ShiftArithmetic>);
@@ -248,82 +245,71 @@ rows! {
     [DecrementNotEqual32 4 u32] [DecrementNotEqual64 8 u64] Dec Reg Absent + 5 => both::<B, W, Reg, Imm, Decrement, 5>;
 
     without_flags:
-    [Add32 PlainAdd32 u32] [Add64 PlainAdd64 u64] => compute::<B, W, Reg, Unflagged<Add>>;
+    [Add32 PlainAdd32 u32] [Add64 PlainAdd64 u64] => compute::<B, W, Reg, Reg, Unflagged<Add>>;
     [AddImmediate32 PlainAddImmediate32 u32] [AddImmediate64 PlainAddImmediate64 u64]
-        => compute::<B, W, Imm, Unflagged<Add>>;
-    [Subtract32 PlainSubtract32 u32] [Subtract64 PlainSubtract64 u64] => compute::<B, W, Reg, Unflagged<Subtract>>;
+        => compute::<B, W, Reg, Imm, Unflagged<Add>>;
+    [Subtract32 PlainSubtract32 u32] [Subtract64 PlainSubtract64 u64] => compute::<B, W, Reg, Reg, Unflagged<Subtract>>;
     [SubtractImmediate32 PlainSubtractImmediate32 u32] [SubtractImmediate64 PlainSubtractImmediate64 u64]
-        => compute::<B, W, Imm, Unflagged<Subtract>>;
+        => compute::<B, W, Reg, Imm, Unflagged<Subtract>>;
     [AndImmediate32 PlainAndImmediate32 u32] [AndImmediate64 PlainAndImmediate64 u64]
-        => compute::<B, W, Imm, Unflagged<And>>;
-    [Xor32 PlainXor32 u32] [Xor64 PlainXor64 u64] => compute::<B, W, Reg, Unflagged<Xor>>;
-    [Multiply32 PlainMultiply32 u32] [Multiply64 PlainMultiply64 u64] => compute::<B, W, Reg, Unflagged<Multiply>>;
+        => compute::<B, W, Reg, Imm, Unflagged<And>>;
+    [Xor32 PlainXor32 u32] [Xor64 PlainXor64 u64] => compute::<B, W, Reg, Reg, Unflagged<Xor>>;
+    [Multiply32 PlainMultiply32 u32] [Multiply64 PlainMultiply64 u64] => compute::<B, W, Reg, Reg, Unflagged<Multiply>>;
     [Increment32 PlainIncrement32 u32] [Increment64 PlainIncrement64 u64]
-        => compute::<B, W, Imm, Unflagged<Increment>>;
+        => compute::<B, W, Reg, Imm, Unflagged<Increment>>;
     [Decrement32 PlainDecrement32 u32] [Decrement64 PlainDecrement64 u64]
-        => compute::<B, W, Imm, Unflagged<Decrement>>;
+        => compute::<B, W, Reg, Imm, Unflagged<Decrement>>;
     [ShiftLeft32 PlainShiftLeft32 u32] [ShiftLeft64 PlainShiftLeft64 u64]
         => always(shift::<B, W, Reg, Imm, Unflagged<ShiftLeft>>);
     [ShiftRight32 PlainShiftRight32 u32] [ShiftRight64 PlainShiftRight64 u64]
         => always(shift::<B, W, Reg, Imm, Unflagged<ShiftRight>>);
 }
 
-/// What an op has to do with CF, PF, AF, ZF, SF and OF.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Effect {
-    /// Sets all, and whoever looks at the state sees them set.
-    Sets,
-    /// Sets all but CF; nobody looks meanwhile.
-    SetsOthers,
-    /// Nothing, and nobody looks meanwhile.
-    None,
-    /// Anything, or others may look at the state.
-    Any,
+/// CF, PF, AF, ZF, SF and OF.
+const FLAGS: u32 =
+    RflagsBits::CF | RflagsBits::PF | RflagsBits::AF | RflagsBits::ZF | RflagsBits::SF | RflagsBits::OF;
+
+/// What an op has to do with [`FLAGS`].
+pub(crate) struct Effect {
+    /// Nothing of it can be in the way, so nobody looks at the state between what is before it and what it does.
+    certain: bool,
+    /// It may branch when it is done, to where all flags may be asked for.
+    branches: bool,
+    reads: u32,
+    /// What does not depend any more on what was there before.
+    sets: u32,
 }
 
-/// What an op has to do with the flags.
-fn effect(op: &Op) -> Effect {
-    use Quick as Q;
-    match op.quick {
-        Q::Move8 | Q::Move32 | Q::Move64 | Q::MoveImmediate8 | Q::MoveImmediate32 | Q::MoveImmediate64 => {
-            Effect::None
-        }
-        Q::ExtendByte32 | Q::ExtendByte64 | Q::ExtendWord32 | Q::ExtendWord64 => Effect::None,
-        Q::Address32 | Q::Address64 | Q::Not32 | Q::Not64 => Effect::None,
-        Q::Add32 | Q::Add64 | Q::AddImmediate32 | Q::AddImmediate64 => Effect::Sets,
-        Q::Subtract32 | Q::Subtract64 | Q::SubtractImmediate32 | Q::SubtractImmediate64 => Effect::Sets,
-        Q::And32 | Q::And64 | Q::AndImmediate32 | Q::AndImmediate64 => Effect::Sets,
-        Q::Or32 | Q::Or64 | Q::OrImmediate32 | Q::OrImmediate64 | Q::Xor32 | Q::Xor64 => Effect::Sets,
-        Q::Compare32 | Q::Compare64 | Q::CompareImmediate32 | Q::CompareImmediate64 => Effect::Sets,
-        Q::Negate32 | Q::Negate64 | Q::Multiply32 | Q::Multiply64 => Effect::Sets,
-        // A count of zero, of which the upper bits do not count, leaves all alone.
-        Q::ShiftLeft32 | Q::ShiftRight32 | Q::ShiftArithmetic32 if op.immediate & 0x1f != 0 => Effect::Sets,
-        Q::ShiftLeft64 | Q::ShiftRight64 | Q::ShiftArithmetic64 if op.immediate & 0x3f != 0 => Effect::Sets,
-        Q::Increment32 | Q::Increment64 | Q::Decrement32 | Q::Decrement64 => Effect::SetsOthers,
-        Q::CompareBelow32 | Q::CompareNotBelow32 | Q::CompareEqual32 | Q::CompareNotEqual32 => Effect::Sets,
-        Q::CompareNumberEqual32 | Q::CompareNumberNotEqual32 => Effect::Sets,
-        Q::CompareNumberNotAbove32 | Q::CompareNumberAbove32 => Effect::Sets,
-        Q::TestEqual32 | Q::TestNotEqual32 | Q::TestSign32 => Effect::Sets,
-        Q::AndEqual32 | Q::AndNotEqual32 | Q::AddNotEqual32 | Q::SubtractNotEqual32 => Effect::Sets,
-        _ => Effect::Any,
+impl Effect {
+    /// That of an instruction, or of it and the Jcc behind it.
+    pub(crate) fn of(op: &Op, instruction: &Instruction, branches: bool) -> Effect {
+        let in_memory = (0..instruction.op_count()).any(|number| is_memory(instruction, number));
+        let certain = op.quick != Quick::None
+            && instruction.flow_control() == FlowControl::Next
+            && !instruction.is_stack_instruction()
+            && (!in_memory || instruction.mnemonic() == Mnemonic::Lea);
+        // A count in CL may be zero, and then nothing is set.
+        let counted =
+            instruction.op1_kind() == OpKind::Register && instruction.op1_register() == Register::CL;
+        let sets = if counted { 0 } else { instruction.rflags_modified() & FLAGS };
+        Effect { certain, branches, reads: instruction.rflags_read() & FLAGS, sets }
     }
 }
 
 /// Leaves flags alone that nobody sees, because the ops behind them set them anew before anything else can happen.
-/// Of `ops`, either all are executed from the first or from the target of a branch on, or none.
-pub(crate) fn drop_dead_flags<B: Bus>(ops: &mut [Lowered<B>]) {
-    // Whether what the flags are behind an op makes a difference to nobody.
-    let mut dead = false;
-    for Lowered { op, .. } in ops.iter_mut().rev() {
-        let effect = effect(op);
-        if dead && matches!(effect, Effect::Sets | Effect::SetsOthers) {
-            op.quick = op.quick.without_flags().unwrap_or(op.quick);
+/// Of `ops`, whose effects are given, either all are executed from the first or from the target of a branch on, or
+/// none.
+pub(crate) fn drop_dead_flags<B: Bus>(ops: &mut [Lowered<B>], effects: &[Effect]) {
+    // What somebody may see of the flags behind an op.
+    let mut seen = FLAGS;
+    for (Lowered { op, .. }, effect) in ops.iter_mut().zip(effects).rev() {
+        let behind = if effect.branches { FLAGS } else { seen };
+        if effect.sets & behind == 0
+            && let Some(quick) = op.quick.without_flags()
+        {
+            op.quick = quick;
         }
-        dead = match effect {
-            Effect::Sets => true,
-            Effect::SetsOthers | Effect::None => dead,
-            Effect::Any => false,
-        };
+        seen = if effect.certain { (behind & !effect.sets) | effect.reads } else { FLAGS };
     }
 }
 
@@ -338,7 +324,7 @@ fn forms(instruction: &Instruction) -> (Form, Form) {
     };
     let extends = matches!(instruction.mnemonic(), Mnemonic::Movzx | Mnemonic::Movsx);
     match instruction.op_count() {
-        // Memory is written whether or not others may look in between; but what is locked must be a form that may.
+        // LOCK is rare, and forms that may not have it are for decoding to refuse.
         _ if instruction.has_lock_prefix() => (Form::Other, Form::Other),
         // Its pointer has the size of an offset.
         _ if instruction.is_jmp_far_indirect() => (Form::Other, Form::Other),
@@ -443,33 +429,20 @@ fn store<B: Bus, W: Width, const INDEXED: bool, Source: Kind>(
     if core.store_quickly(bus, op.memory.segment, offset, value) { Done } else { Not }
 }
 
-/// To a register.
+/// The result, where there is one, goes to a register.
 #[inline(always)]
-fn compute<B: Bus, W: Width, Source: Kind, O: Operation>(
+fn compute<B: Bus, W: Width, D: Kind, S: Kind, O: Operation>(
     core: &mut Core,
     bus: &mut B,
     lowered: &Lowered<B>,
 ) -> Tried {
     let op = &lowered.op;
-    let Some(b) = Source::quickly::<W, B>(core, bus, op, op.src) else { return Not };
-    let a = read_register(core, op.dst);
+    let Some(a) = D::quickly::<W, B>(core, bus, op, op.dst) else { return Not };
+    let Some(b) = S::quickly::<W, B>(core, bus, op, op.src) else { return Not };
     let result = O::apply(&mut core.state.flags, a, b);
     if O::WRITES {
         write_register(core, op.dst, result);
     }
-    Done
-}
-
-#[inline(always)]
-fn compare_stored<B: Bus, W: Width, Source: Kind, O: Operation>(
-    core: &mut Core,
-    bus: &mut B,
-    lowered: &Lowered<B>,
-) -> Tried {
-    let op = &lowered.op;
-    let Some(a) = Mem::quickly::<W, B>(core, bus, op, op.dst) else { return Not };
-    let Some(b) = Source::quickly::<W, B>(core, bus, op, op.src) else { return Not };
-    O::apply(&mut core.state.flags, a, b);
     Done
 }
 
@@ -479,16 +452,9 @@ fn both<B: Bus, W: Width, D: Kind, S: Kind, O: Operation, const CODE: u8>(
     bus: &mut B,
     lowered: &Lowered<B>,
 ) -> Tried {
-    let op = &lowered.op;
-    let target = core.target_of(pairs::target::<D, S>(op));
-    if !core.can_jump_to(target) {
+    let target = core.target_of(pairs::target::<D, S>(&lowered.op));
+    if !core.can_jump_to(target) || compute::<B, W, D, S, O>(core, bus, lowered) == Not {
         return Not;
-    }
-    let Some(a) = D::quickly::<W, B>(core, bus, op, op.dst) else { return Not };
-    let Some(b) = S::quickly::<W, B>(core, bus, op, op.src) else { return Not };
-    let result = O::apply(&mut core.state.flags, a, b);
-    if O::WRITES {
-        write_register(core, op.dst, result);
     }
     if !core.state.flags.condition(CODE) {
         return Done;
