@@ -333,14 +333,18 @@ fn the_commonest(#[values(1, 2, 3, 4, 5, 6)] mode: u8, #[values(1, 2, 3, 4, 5, 6
 #[case::a_condition_asks(&[0x01, 0xd8, 0x0f, 0x92, 0xc1, 0x01, 0xd8])]
 #[case::a_carry_is_added(&[0x01, 0xd8, 0x11, 0xd9, 0x01, 0xd8])]
 #[case::a_branch_leaves(&[0x01, 0xd8, 0x72, 0x02, 0x01, 0xd8, 0x9c])]
-#[case::a_pair_keeps_carry_and_leaves(&[0x01, 0xd8, 0x49, 0x75, 0x02, 0x01, 0xd8, 0x9c])]
+#[case::a_pair_keeps_carry_and_leaves(&[
+    0x01, 0xd8, 0x49, 0x75, 0x0b, 0x01, 0xd8, 0x41, 0x83, 0xea, 0x01, 0x83, 0xd1, 0x00, 0xeb, 0xf0, 0x9c,
+])]
 fn flags_that_are_seen(#[case] code: &[u8]) {
     let mut machine = paged();
     machine.bus.poke(CODE, code);
     machine.bus.set_byte(CODE + code.len() as u64, 0xf4);
     let gpr = &mut machine.cpu.state_mut().gpr;
-    (gpr[0], gpr[3], gpr[5]) = (0xffff_ffff, 3, 0x50_0000);
-    machine.run_limit(20);
+    (gpr[0], gpr[3], gpr[5]) = (0xffff_ffff, 0xffff_ffff, 0x50_0000);
+    // Rounds until the pair leaves: blocks go on beyond a branch only when they are run often.
+    (gpr[1], gpr[2]) = (1, 40);
+    machine.run_limit(500);
 }
 
 /// `while (count) place[--count] = value`, as compilers write it.
