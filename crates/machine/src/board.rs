@@ -76,6 +76,8 @@ pub(crate) struct Attachments {
     /// Ports a condition waits for, and the last write that matched: index of the condition.
     pub port_watch: Vec<(u16, Option<u32>)>,
     pub port_hit: Option<usize>,
+    /// The path of the last reset, for a condition that waits for it.
+    pub reset_hit: Option<ResetPath>,
     /// Somebody may still press a key or send a byte.
     pub input_expected: bool,
 }

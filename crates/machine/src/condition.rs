@@ -3,7 +3,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::ConfigError;
+use crate::{ConfigError, ResetPath};
 
 /// A place in the guest's code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +48,8 @@ pub enum Condition {
     GuestPanicked,
     /// Any reset of the whole machine, whoever caused it.
     Reset,
+    /// A reset by one path, even where the generation lets it reset no more than the processor.
+    ResetBy(ResetPath),
 }
 
 /// Ceilings of one run. A run that meets one says so.
@@ -129,13 +131,15 @@ impl fmt::Display for Condition {
             Condition::Suspend => f.write_str("suspend"),
             Condition::GuestPanicked => f.write_str("guest-panic"),
             Condition::Reset => f.write_str("reset"),
+            Condition::ResetBy(path) => write!(f, "reset:{path}"),
         }
     }
 }
 
 /// The forms [`Condition`] takes, for messages.
 const FORMS: &str = "debug:TEXT, serial:TEXT, parallel:TEXT, screen:TEXT, port:0x80 or port:0x80=0x55, \
-                     address:0x7c00, address:f000:fff0, instructions:N, time:500ms, halt, shutdown, suspend, reset, guest-panic";
+                     address:0x7c00, address:f000:fff0, instructions:N, time:500ms, halt, shutdown, suspend, reset, \
+                     reset:PATH, guest-panic";
 
 impl FromStr for Condition {
     type Err = ConfigError;
@@ -192,7 +196,8 @@ impl FromStr for Condition {
             "shutdown" if rest.is_empty() => Ok(Condition::Shutdown),
             "suspend" if rest.is_empty() => Ok(Condition::Suspend),
             "guest-panic" if rest.is_empty() => Ok(Condition::GuestPanicked),
-            "reset" if rest.is_empty() => Ok(Condition::Reset),
+            "reset" if text == kind => Ok(Condition::Reset),
+            "reset" => rest.parse().map(Condition::ResetBy).map_err(|error| bad(error.to_string())),
             _ => Err(ConfigError::new(format!("unknown condition `{text}`; expected {FORMS}"))),
         }
     }
@@ -287,6 +292,14 @@ mod tests {
     #[case("halt", Ok(Condition::Halt))]
     #[case("suspend", Ok(Condition::Suspend))]
     #[case("guest-panic", Ok(Condition::GuestPanicked))]
+    #[case("reset", Ok(Condition::Reset))]
+    #[case("reset:triple-fault", Ok(Condition::ResetBy(ResetPath::TripleFault)))]
+    #[case(
+        "reset:",
+        Err(
+            "condition `reset:`: unknown reset path ``; there are system, keyboard, port92, cf9, cf9-soft, triple-fault, init, s3-resume"
+        )
+    )]
     fn conditions(#[case] text: &str, #[case] expect: Result<Condition, &str>) {
         let parsed = text.parse::<Condition>();
         assert_eq!(parsed.clone().map_err(|error| error.to_string()), expect.map_err(str::to_owned));

@@ -364,6 +364,7 @@ impl Machine {
         self.board.reset_request = None;
         self.board.signals.clear();
         self.board.outside(|_| Writer::Reset(path));
+        self.board.attachments.reset_hit = Some(path);
         if chips == Chips::All {
             self.board.reset_chips(ResetKind::System);
             self.restore_bios();
@@ -746,6 +747,7 @@ impl Watch {
         }
         machine.board.attachments.port_watch = ports;
         machine.board.attachments.port_hit = None;
+        machine.board.attachments.reset_hit = None;
         let least = |pick: fn(&Condition) -> Option<u64>| until.iter().filter_map(pick).min();
         Ok(Watch {
             conditions: until.to_vec(),
@@ -787,6 +789,7 @@ impl Watch {
         }
         let port_hit = machine.board.attachments.port_hit.take();
         let hit_port = port_hit.and_then(|index| machine.board.attachments.port_watch.get(index).copied());
+        let hit_reset = machine.board.attachments.reset_hit.take();
         let (debug, serial, parallel) = (machine.debug_log(), machine.serial_log(), machine.parallel_log());
         let found = self.conditions.iter().find(|condition| match condition {
             Condition::Debug(text) => completed(debug, self.debug_from, text),
@@ -796,6 +799,7 @@ impl Watch {
             Condition::Instructions(at) => machine.instructions() >= *at,
             Condition::Time(at) => machine.virtual_time() >= *at,
             Condition::Reset => machine.resets > self.resets,
+            Condition::ResetBy(path) => hit_reset == Some(*path),
             Condition::Screen(_)
             | Condition::Address(_)
             | Condition::Halt

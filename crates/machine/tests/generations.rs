@@ -225,6 +225,16 @@ fn guest_paths(#[case] writes: &[(u16, u8)], #[case] expect: [&str; 7]) {
     }
 }
 
+/// Where a path pulls INIT# alone, that is no reset of the machine, but a reset by that path.
+#[test]
+fn a_path_is_waited_for_whatever_it_resets() {
+    let code = [out(&[(0x64, 0xfe)]), STOP.to_vec()].concat();
+    let mut machine = machine("hardware", &code);
+    let keyboard = Condition::ResetBy(ResetPath::Keyboard);
+    let ended = machine.run(&[Condition::Reset, keyboard.clone()], limits(1_000, None));
+    assert_eq!((ended, machine.resets()), (Ok(Ended::Condition(keyboard)), 0));
+}
+
 /// INIT leaves SMBASE, MSRs and the chips, and starts at the reset vector.
 #[test]
 fn init_is_for_the_processor_alone() {

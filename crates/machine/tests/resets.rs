@@ -19,20 +19,25 @@ fn run(machine: &mut Machine, until: &str) -> Ended {
     machine.run(&[until], limits(10_000, None)).expect("it can come true")
 }
 
-/// Code for each path a guest has: the next instruction after the reset is at FFFFFFF0.
+/// Code for each path a guest has: the next instruction after the reset is at FFFFFFF0, and whoever waits for a
+/// reset by that path has seen it.
 #[rstest]
-#[case::keyboard(&[0xb0, 0xfe, 0xe6, 0x64, 0xf4])]
-#[case::port92(&[0xb0, 0x01, 0xe6, 0x92, 0xf4])]
-#[case::cf9(&[0xba, 0xf9, 0x0c, 0xb0, 0x02, 0xee, 0xb0, 0x06, 0xee, 0xf4])]
-#[case::triple_fault(&[0x0f, 0x01, 0x1e, 0x00, 0x10, 0xcd, 0x03])] // LIDT [1000h], whose limit is 0; INT 3
-fn guest_resets(#[case] code: &[u8]) {
-    for path in [Path::Cached, Path::Plain] {
-        let mut machine = with_image(image(code), path);
-        assert_eq!(run(&mut machine, "reset"), Ended::Condition(Condition::Reset));
-        assert_eq!(machine.resets(), 1);
-        let place = (machine.register("cs.base"), machine.register("eip"), machine.register("cr0"));
-        assert_eq!(place, (Some(0xffff_0000), Some(0xfff0), Some(0x6000_0010)));
+#[case::keyboard(&[0xb0, 0xfe, 0xe6, 0x64, 0xf4], ResetPath::Keyboard)]
+#[case::port92(&[0xb0, 0x01, 0xe6, 0x92, 0xf4], ResetPath::Port92)]
+#[case::cf9(&[0xba, 0xf9, 0x0c, 0xb0, 0x02, 0xee, 0xb0, 0x06, 0xee, 0xf4], ResetPath::Cf9)]
+#[case::triple_fault(&[0x0f, 0x01, 0x1e, 0x00, 0x10, 0xcd, 0x03], ResetPath::TripleFault)] // LIDT [1000h], whose limit is 0; INT 3
+fn guest_resets(#[case] code: &[u8], #[case] path: ResetPath) {
+    for condition in [Condition::Reset, Condition::ResetBy(path)] {
+        for execution in [Path::Cached, Path::Plain] {
+            let mut machine = with_image(image(code), execution);
+            assert_eq!(run(&mut machine, &condition.to_string()), Ended::Condition(condition.clone()));
+            assert_eq!(machine.resets(), 1);
+            let place = (machine.register("cs.base"), machine.register("eip"), machine.register("cr0"));
+            assert_eq!(place, (Some(0xffff_0000), Some(0xfff0), Some(0x6000_0010)));
+        }
     }
+    let mut machine = with_image(image(code), Path::Cached);
+    assert_eq!(run(&mut machine, "reset:system"), Ended::Limit, "it resets itself for ever, by another path");
 }
 
 /// Which paths reset chips: a marker in a register that PCI reset clears, and one in PAM, which

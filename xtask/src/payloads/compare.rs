@@ -28,7 +28,8 @@ const EXPLAINED: &Explained = &[
     ("CLK/Temp: ", SPEED),
     ("Status: Testing", SPEED),
     ("bogomips", SPEED),
-    (" Testing: ", "which part of memory is being tested when the screen is looked at"),
+    (" Testing: ", LOOK),
+    (" Pattern:", LOOK),
     ("APIC calibration not consistent", SPEED),
     ("APIC delta adjusted", SPEED),
     ("Kernel Offset: ", PLACE),
@@ -45,6 +46,7 @@ const EXPLAINED: &Explained = &[
 /// Of QEMU's alone: ours must not have them.
 const OF_QEMU: &Explained = &[("PM-Timer running at invalid rate", BUSY)];
 const BUSY: &str = "the PM timer is held against the PIT: where the host is busy, QEMU's do not agree";
+const LOOK: &str = "what of memory is being tested, and with what, when the screen is looked at";
 const PLACE: &str = "where the kernel goes is drawn from its clock, and how much it leaves free with it";
 const TURN: &str = "a thread of the kernel's says so at a time of its own";
 const SPEED: &str = "a clock's speed is measured: ours is 1 GHz by definition, QEMU's is the host's";

@@ -178,6 +178,16 @@ pub const PROGRAMS: &[Program] = &[
         ..PROGRAM
     },
     Program {
+        name: "memtest86+'s ISO, tests 0 to 9",
+        images: &["memtest86+ia32.iso"],
+        ours: &["--cdrom", "firmware/memtest86+ia32.iso", "--memory", "16M"],
+        theirs: &["-m", "16", "-cdrom", "{0}"],
+        milestone: Says::Screen("Test #10"),
+        long: true,
+        middle: "5G",
+        ..PROGRAM
+    },
+    Program {
         name: "debian-installer (i386) to its first question",
         images: &["debian-installer-i386-linux", "debian-installer-i386-initrd.gz"],
         ours: &[

@@ -329,7 +329,7 @@ impl SymbolArguments {
 #[command(next_help_heading = "Run")]
 pub(crate) struct RunArguments {
     /// End when this is met: debug:TEXT, serial:TEXT, parallel:TEXT, screen:TEXT, port:0x80=0x55, address:0x7c00,
-    /// address:f000:fff0, instructions:N, time:500ms, halt, shutdown, suspend, reset,
+    /// address:f000:fff0, instructions:N, time:500ms, halt, shutdown, suspend, reset, reset:PATH,
     /// guest-panic (may be repeated: the first one met ends the run)
     #[arg(long, value_name = "CONDITION")]
     until: Vec<Condition>,

@@ -127,6 +127,7 @@ impl Machine {
             notes_dropped,
             port_watch: _,
             port_hit: _,
+            reset_hit: _,
             input_expected: _,
         } = attachments;
         let chip = |slot: &crate::devices::Slot| {

@@ -23,7 +23,7 @@ pub(super) const KIND: Kind = Kind {
         Shape::OneOrMore(&Shape::Text),
         "Conditions, the first of which ends the step: debug:TEXT, serial:TEXT, parallel:TEXT, screen:TEXT, port:0x80=0x55, \
          address:0x7c00, address:f000:fff0, instructions:N, time:500ms, halt, shutdown, suspend, reset, \
-         guest-panic, limit, limit-time.",
+         reset:PATH, guest-panic, limit, limit-time.",
     ),
     keys: &[
         Field::new(
