@@ -5,6 +5,8 @@
 //! * `busybox-686.cpio`: the same with the busybox of Debian's i386.
 //! * `busybox-virtio.cpio`: the same with the modules of Debian's kernel for virtio disks and entropy in
 //!   `/modules`, which `init` loads before the shell.
+//! * `busybox-drives.cpio`: that of the 686 with the modules of Debian's kernel for IDE, AHCI, CD-ROM and floppy
+//!   drives, the parallel port and the mouse.
 //! * `xen`: Xen's Multiboot kernel, which its package has compressed.
 //! * `isolinux.iso`: a CD-ROM that starts ISOLINUX, which runs `meminfo.c32` with its output on COM1 too.
 
@@ -20,8 +22,14 @@ use warmboot_test_roms::iso;
 use crate::{Failure, shell};
 
 /// The images' files in the download folder.
-pub const FILES: &[&str] =
-    &["busybox.cpio", "busybox-686.cpio", "busybox-virtio.cpio", "xen", "isolinux.iso"];
+pub const FILES: &[&str] = &[
+    "busybox.cpio",
+    "busybox-686.cpio",
+    "busybox-virtio.cpio",
+    "busybox-drives.cpio",
+    "xen",
+    "isolinux.iso",
+];
 
 const INIT: &str = "\
 #!/bin/busybox sh
@@ -53,6 +61,31 @@ const VIRTIO_MODULES: &[&str] = &[
     "virtio-rng.ko",
 ];
 
+/// Likewise.
+const DRIVE_MODULES: &[&str] = &[
+    "scsi_common.ko",
+    "scsi_mod.ko",
+    "crct10dif_common.ko",
+    "crc-t10dif.ko",
+    "crc64.ko",
+    "crc64-rocksoft.ko",
+    "t10-pi.ko",
+    "sd_mod.ko",
+    "cdrom.ko",
+    "sr_mod.ko",
+    "isofs.ko",
+    "libata.ko",
+    "ata_piix.ko",
+    "libahci.ko",
+    "ahci.ko",
+    "floppy.ko",
+    "parport.ko",
+    "parport_pc.ko",
+    "lp.ko",
+    "psmouse.ko",
+    "evdev.ko",
+];
+
 const FOLDER: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
 const FILE: u32 = 0o100_644;
@@ -64,6 +97,7 @@ pub fn ensure() -> Result<(), Failure> {
         busybox("busybox", &[]),
         busybox("busybox-i386", &[]),
         busybox("busybox", VIRTIO_MODULES),
+        busybox("busybox-i386", DRIVE_MODULES),
         xen(),
         isolinux(),
     ];

@@ -27,8 +27,8 @@ pub struct DriveSpec {
     pub latency: Option<u64>,
     /// What the guest wrote goes to the file at the end of the run.
     pub write_back: bool,
-    /// A CD-ROM; otherwise images that are ISO 9660 by name are.
-    pub cdrom: bool,
+    /// A CD-ROM, or a disk; when not said, images named `.iso` are CD-ROMs.
+    pub cdrom: Option<bool>,
     /// What the file is made of; when not said, how it begins decides.
     pub format: Option<Format>,
 }
@@ -43,18 +43,18 @@ impl DriveSpec {
             read_only: false,
             latency: None,
             write_back: false,
-            cdrom: false,
+            cdrom: None,
             format: None,
         }
     }
 
-    /// Parses `ide0-0=disk.img[,readonly][,latency=50ms][,format=raw][,write]`.
+    /// Parses `ide0-0=disk.img[,readonly][,latency=50ms][,format=raw][,media=disk][,write]`.
     ///
     /// # Errors
     /// Says what was expected.
     pub fn parse(text: &str) -> Result<DriveSpec, InputError> {
-        let expected =
-            "expected SLOT=IMAGE[,readonly][,latency=50ms][,format=raw][,write], such as ide0-0=disk.img";
+        let expected = "expected SLOT=IMAGE[,readonly][,latency=50ms][,format=raw][,media=disk][,write], such as \
+                        ide0-0=disk.img";
         let (at, rest) =
             text.split_once('=').ok_or_else(|| InputError(format!("drive `{text}`: {expected}")))?;
         let mut parts = rest.split(',');
@@ -78,10 +78,12 @@ impl DriveSpec {
                             .map_err(|InputError(error)| InputError(format!("drive `{text}`: {error}")))?,
                     );
                 }
+                Some(("media", "disk")) => drive.cdrom = Some(false),
+                Some(("media", "cdrom")) => drive.cdrom = Some(true),
                 _ => {
                     return Err(InputError(format!(
                         "drive `{text}`: unknown option `{option}`; expected readonly, latency=TIME, \
-                         format=raw, format=qcow2 or write"
+                         format=raw, format=qcow2, media=disk, media=cdrom or write"
                     )));
                 }
             }
@@ -102,10 +104,10 @@ impl DriveSpec {
         let (source, is_cd) = self.source(places)?;
         let kind = match at {
             Slot::Floppy(_) => DriveKind::Floppy,
-            Slot::Ide { .. } | Slot::Sata(_) if self.cdrom || is_cd => DriveKind::Cdrom,
+            Slot::Ide { .. } | Slot::Sata(_) if self.cdrom.unwrap_or(is_cd) => DriveKind::Cdrom,
             Slot::Ide { .. } | Slot::Sata(_) | Slot::Virtio(_) => DriveKind::HardDisk,
         };
-        if self.cdrom && kind != DriveKind::Cdrom {
+        if self.cdrom == Some(true) && kind != DriveKind::Cdrom {
             let is = if kind == DriveKind::Floppy { "a floppy" } else { "a virtio disk" };
             return Err(InputError(format!("drive `{}`: a CD-ROM cannot be {is}", self.at)));
         }
@@ -210,6 +212,9 @@ mod tests {
     #[case::no_image("ide0-0=", Err("expected SLOT=IMAGE"))]
     #[case::format("ide0-0=a,format=raw",
         Ok(DriveSpec { format: Some(Format::Raw), ..DriveSpec::new("ide0-0", "a") }))]
+    #[case::disk("ide0-0=a.iso,media=disk",
+        Ok(DriveSpec { cdrom: Some(false), ..DriveSpec::new("ide0-0", "a.iso") }))]
+    #[case::no_media("ide0-0=a,media=tape", Err("unknown option `media=tape`"))]
     #[case::no_format("ide0-0=a,format=vmdk", Err("`vmdk` is no format"))]
     #[case::unknown("ide0-0=a,fast", Err("unknown option `fast`"))]
     #[case::both("ide0-0=a,readonly,write", Err("exclude each other"))]
@@ -220,6 +225,16 @@ mod tests {
             (Err(error), Err(expect)) => assert!(error.to_string().contains(expect), "{error}"),
             (result, _) => panic!("{result:?}"),
         }
+    }
+
+    #[rstest]
+    #[case("ide1-0=rom:cd-hello", DriveKind::Cdrom)]
+    #[case("ide1-0=rom:cd-hello,media=disk", DriveKind::HardDisk)]
+    #[case("ide1-0=zero:1M", DriveKind::HardDisk)]
+    #[case("ide1-0=zero:1M,media=cdrom", DriveKind::Cdrom)]
+    fn media(#[case] text: &str, #[case] expect: DriveKind) {
+        let drive = DriveSpec::parse(text).and_then(|drive| drive.open(&Places::default()));
+        assert_eq!(drive.expect("a drive").kind, expect);
     }
 
     #[rstest]

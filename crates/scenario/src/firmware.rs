@@ -213,6 +213,13 @@ pub const INITRDS: &[Known] = &[
         about: "the same with virtio modules, for linux-cloud-amd64",
     },
     Known {
+        name: "busybox-drives",
+        files: &["busybox-drives.cpio"],
+        package: "linux-image-6.1.0-50-686-unsigned:i386",
+        folders: &[],
+        about: "busybox-686 with modules for IDE, AHCI, CD-ROM and floppy drives, parallel port and mouse",
+    },
+    Known {
         name: "debian-installer-i386",
         files: &["debian-installer-i386-initrd.gz"],
         package: "debian-installer-12-netboot-i386",

@@ -213,7 +213,7 @@ pub(crate) const DRIVE: &[Field] = &[
     ),
     Field::required("image", Shape::Text, "A path, rom:NAME, or zero:SIZE."),
     Field::new("readonly", Shape::Truth, "Writes by the guest fail."),
-    Field::new("cdrom", Shape::Truth, "A CD-ROM; images named .iso are anyway."),
+    Field::new("cdrom", Shape::Truth, "A CD-ROM, or a disk; when not said, images named .iso are CD-ROMs."),
     Field::new("latency", Shape::Time, "Time from a command to its data."),
     Field::new(
         "format",
@@ -581,7 +581,7 @@ fn drive(source: &Source, value: &Value<'_>) -> Result<DriveSpec, Problem> {
     let slot = |name: &str| name.parse::<Slot>().map(|_| name.to_owned());
     let mut drive = DriveSpec::new(&table::parsed(source, at, slot)?, required("image")?);
     drive.read_only = reader.optional("readonly", table::boolean)?.unwrap_or(false);
-    drive.cdrom = reader.optional("cdrom", table::boolean)?.unwrap_or(false);
+    drive.cdrom = reader.optional("cdrom", table::boolean)?;
     let latency = |source: &Source, value: &Value<'_>| table::parsed(source, value, warmboot_machine::time);
     drive.latency = reader.optional("latency", latency)?;
     drive.format = reader.optional("format", |source, value| table::parsed(source, value, drives::format))?;

@@ -77,7 +77,7 @@ fn give_back(drive: &DriveWanted, given: &[DriveSpec], places: &Places) -> Resul
     if let Some(spec) = given.iter().find(|spec| spec.at == at) {
         return spec.open(places);
     }
-    let spec = DriveSpec { cdrom: drive.kind == DriveKind::Cdrom, ..DriveSpec::new(&at, &drive.name) };
+    let spec = DriveSpec { cdrom: Some(drive.kind == DriveKind::Cdrom), ..DriveSpec::new(&at, &drive.name) };
     // What a guest wrote to a raw image may begin as another format, which may name any file of the host.
     let raw = DriveSpec { format: Some(Format::Raw), ..spec.clone() };
     if fs::metadata(raw.path(places)).is_ok_and(|about| about.len() == drive.size)

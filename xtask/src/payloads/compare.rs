@@ -52,6 +52,9 @@ const TURN: &str = "a thread of the kernel's says so at a time of its own";
 const SPEED: &str = "a clock's speed is measured: ours is 1 GHz by definition, QEMU's is the host's";
 const DATE: &str = "the date: ours is 2024-01-01 by definition, QEMU's is the host's";
 
+/// Lines of which only the order may differ, by how they begin: threads of the kernel's look at drives.
+const IN_ANY_ORDER: &[&str] = &["ata", "scsi ", "sd ", "sr ", " sda:", " sdb:"];
+
 /// The task.
 pub fn run(programs: impl IntoIterator<Item = &'static Program>) -> Result<(), Failure> {
     if !shell::is_installed(QEMU) {
@@ -102,18 +105,23 @@ fn compare(program: &Program) -> Result<bool, Failure> {
 /// What is compared of a text.
 fn lines(text: &str, reasons: &[&Explained], explained: &mut BTreeMap<&'static str, usize>) -> String {
     let mut kept = String::new();
+    let mut in_any_order = Vec::new();
     for line in whole_lines(&plain(text)) {
         let line = without_time(&line).trim_end();
         match reasons.iter().copied().flatten().find(|(part, _)| line.contains(part)) {
             Some((_, reason)) => *explained.entry(*reason).or_default() += 1,
             None if line.is_empty() => {}
+            None if IN_ANY_ORDER.iter().any(|start| line.starts_with(start)) => {
+                in_any_order.push(format!("{line}\n"));
+            }
             None => {
                 kept.push_str(line);
                 kept.push('\n');
             }
         }
     }
-    kept
+    in_any_order.sort();
+    kept + &in_any_order.concat()
 }
 
 /// The text without a terminal's escape sequences (ECMA-48, 5.4) and carriage returns. One that moves the
@@ -180,6 +188,7 @@ mod tests {
     #[case::between("/ # ca[    1.5] a\n[    2.5] b\nt x\n", "a\nb\n/ # cat x\n")]
     #[case::character_set("\u{1b}(0lqk\u{1b}(B", "lqk\n")]
     #[case::explained("[    0.000000] tsc: Detected\nb", "b\n")]
+    #[case::order("sr 1\nx\nscsi 0\ny", "x\ny\nscsi 0\nsr 1\n")]
     #[case::cut("a\u{1b}[", "a\n")]
     fn compared(#[case] text: &str, #[case] expect: &str) {
         assert_eq!(lines(text, &[EXPLAINED], &mut BTreeMap::new()), expect);

@@ -21,6 +21,10 @@ const INSTALLER: &str = "console=ttyS0 TERM=vt102";
 const QUESTIONS: &[(&str, &str)] =
     &[("/ # ", "cd /proc; cat iomem ioports bus/pci/devices cpuinfo; echo ov''er\n")];
 const ANSWERED: &str = "\nover";
+const DRIVES: &[&str] =
+    &["vmlinuz-686", "busybox-drives.cpio", "grub-rescue-floppy.img", "grub-rescue-cdrom.iso"];
+const SUMS: &[(&str, &str)] =
+    &[("/ # ", "sort /proc/partitions; md5sum /dev/sr0 /dev/sd? /dev/fd0; echo ov''er\n")];
 /// GRUB's menu gives a command line.
 const GRUB: &[(&str, &str)] = &[("`c' for a command-line", "c"), ("grub>", "ls\n")];
 
@@ -163,6 +167,46 @@ pub const PROGRAMS: &[Program] = &[
         ours: &["--kernel", "linux-686", "--initrd", "busybox-686", "--append", "console=ttyS0"],
         theirs: &["-kernel", "{0}", "-initrd", "{1}", "-append", "console=ttyS0"],
         typed: QUESTIONS,
+        milestone: Says::Serial(ANSWERED),
+        middle: "5500M",
+        ..PROGRAM
+    },
+    Program {
+        name: "Linux 6.1 (686), what is on IDE drives and a diskette",
+        images: DRIVES,
+        ours: &[
+            "--kernel",
+            "linux-686",
+            "--initrd",
+            "busybox-drives",
+            "--append",
+            "console=ttyS0",
+            "--drive",
+            "ide0-0=firmware/grub-rescue-floppy.img",
+            "--drive",
+            "ide0-1=firmware/grub-rescue-cdrom.iso,media=disk",
+            "--cdrom",
+            "firmware/grub-rescue-cdrom.iso",
+            "--drive",
+            "floppy0=firmware/grub-rescue-floppy.img",
+        ],
+        theirs: &[
+            "-kernel",
+            "{0}",
+            "-initrd",
+            "{1}",
+            "-append",
+            "console=ttyS0",
+            "-drive",
+            "if=ide,index=0,format=raw,snapshot=on,file={2}",
+            "-drive",
+            "if=ide,index=1,format=raw,snapshot=on,file={3}",
+            "-cdrom",
+            "{3}",
+            "-drive",
+            "if=floppy,format=raw,snapshot=on,file={2}",
+        ],
+        typed: SUMS,
         milestone: Says::Serial(ANSWERED),
         middle: "5500M",
         ..PROGRAM

@@ -80,7 +80,8 @@ pub(crate) struct MachineArguments {
     #[arg(long, value_name = "NAME|PATH", requires = "vga")]
     vga_rom: Option<String>,
     /// A drive: ide0-0=disk.img, ide1-0=cd.iso, sata0=disk.img, floppy0=a.img, virtio0=disk.img; the image may
-    /// also be rom:NAME or zero:8M; then ,readonly ,latency=50ms ,format=raw|qcow2 ,write (may be repeated)
+    /// also be rom:NAME or zero:8M; then ,readonly ,latency=50ms ,format=raw|qcow2
+    /// ,media=disk|cdrom ,write (may be repeated); images named .iso are CD-ROMs unless said otherwise
     #[arg(long, value_name = "SLOT=IMAGE[,OPTION]", value_parser = DriveSpec::parse)]
     drive: Vec<DriveSpec>,
     /// A CD-ROM image at ide1-0, which is sata2 where there is no IDE
@@ -151,7 +152,7 @@ impl MachineArguments {
         spec.vga_rom.clone_from(&self.vga_rom);
         spec.drives.clone_from(&self.drive);
         if let Some(image) = &self.cdrom {
-            spec.drives.push(DriveSpec { cdrom: true, ..DriveSpec::new("ide1-0", image) });
+            spec.drives.push(DriveSpec { cdrom: Some(true), ..DriveSpec::new("ide1-0", image) });
         }
         spec.rng = self.rng;
         spec.virtio = self.virtio;
