@@ -8,6 +8,7 @@
 //! * `busybox-drives.cpio`: that of the 686 with the modules of Debian's kernel for IDE, AHCI, CD-ROM and floppy
 //!   drives, the parallel port and the mouse.
 //! * `xen`: Xen's Multiboot kernel, which its package has compressed.
+//! * `grub-rescue-1440.img`: GRUB's rescue diskette filled up to 1.44 MB, by which size QEMU knows the drive it needs.
 //! * `isolinux.iso`: a CD-ROM that starts ISOLINUX, which runs `meminfo.c32` with its output on COM1 too.
 
 use std::{
@@ -28,6 +29,7 @@ pub const FILES: &[&str] = &[
     "busybox-virtio.cpio",
     "busybox-drives.cpio",
     "xen",
+    "grub-rescue-1440.img",
     "isolinux.iso",
 ];
 
@@ -99,6 +101,7 @@ pub fn ensure() -> Result<(), Failure> {
         busybox("busybox", VIRTIO_MODULES),
         busybox("busybox-i386", DRIVE_MODULES),
         xen(),
+        diskette(),
         isolinux(),
     ];
     for (file, bytes) in FILES.iter().zip(made) {
@@ -142,6 +145,12 @@ fn busybox(program: &str, modules: &[&str]) -> Result<Vec<u8>, Failure> {
 fn xen() -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     GzDecoder::new(fetched("xen.gz")?.as_slice()).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn diskette() -> Result<Vec<u8>, Failure> {
+    let mut bytes = fetched("grub-rescue-floppy.img")?;
+    bytes.resize(1440 << 10, 0);
     Ok(bytes)
 }
 

@@ -5,11 +5,17 @@ use super::{Program, Says};
 /// Which machines run them; they have 128 MiB unless options say otherwise.
 const PC: &str = "pc-i440fx-7.2";
 const Q35: &str = "pc-q35-7.2";
+const ISA: &str = "isapc";
 
 /// Options that several have.
 const CLOUD: &[&str] = &["--kernel", "linux-cloud-amd64", "--append", "console=ttyS0"];
 const CLOUD_QEMU: &[&str] = &["-kernel", "{0}", "-append", "console=ttyS0"];
 const OVMF: &[&str] = &["--pflash", "ovmf-code,readonly", "--pflash", "ovmf-vars"];
+const BOCHS: &[&str] =
+    &["--firmware", "bochs", "--emulator", "hardware", "--cpu", "486", "--vga-rom", "vgabios-lgpl"];
+/// The VGABIOS stands where a card in an ISA slot has its ROM.
+const BOCHS_QEMU: &[&str] =
+    &["-cpu", "486", "-bios", "{0}", "-device", "loader,file={1},addr=0xc0000,force-raw=on"];
 const FLASH_QEMU: &[&str] = &[
     "-drive",
     "if=pflash,format=raw,readonly=on,file={0}",
@@ -91,6 +97,47 @@ pub const PROGRAMS: &[Program] = &[
         theirs: &["-kernel", "{0}"],
         milestone: Says::Screen("No bootable device."),
         middle: "30M",
+        ..PROGRAM
+    },
+    Program {
+        name: "Bochs BIOS and LGPL VGABIOS, nothing to boot",
+        images: &["BIOS-bochs-latest", "vgabios-lgpl.bin"],
+        machine: ISA,
+        ours: BOCHS,
+        theirs: BOCHS_QEMU,
+        milestone: Says::Screen("FATAL: No bootable device."),
+        middle: "500K",
+        ..PROGRAM
+    },
+    Program {
+        name: "Bochs BIOS and LGPL VGABIOS, GRUB (floppy), ls",
+        images: &["BIOS-bochs-latest", "vgabios-lgpl.bin", "grub-rescue-1440.img"],
+        machine: ISA,
+        ours: &[
+            BOCHS[0],
+            BOCHS[1],
+            BOCHS[2],
+            BOCHS[3],
+            BOCHS[4],
+            BOCHS[5],
+            BOCHS[6],
+            BOCHS[7],
+            "--drive",
+            "floppy0=firmware/grub-rescue-1440.img",
+        ],
+        theirs: &[
+            BOCHS_QEMU[0],
+            BOCHS_QEMU[1],
+            BOCHS_QEMU[2],
+            BOCHS_QEMU[3],
+            BOCHS_QEMU[4],
+            BOCHS_QEMU[5],
+            "-drive",
+            "if=floppy,format=raw,snapshot=on,file={2}",
+        ],
+        typed: GRUB,
+        milestone: Says::Screen("\n(fd0) (fd0,msdos1)\ngrub>"),
+        middle: "50M",
         ..PROGRAM
     },
     Program {
